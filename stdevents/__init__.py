@@ -1,0 +1,92 @@
+"""Events between the worker processes of one host, in nothing but the standard library.
+
+    worker A                    shared memory                     worker B
+    post ── encode ── append ─▶ event slots + ring ─▶ read ── decode ── handlers
+                      (lock)    1 2 3 4 5 …                       poll, every `interval`
+    post_local ─▶ handlers of A
+
+Every worker that opened the bus gets every event, all of them in the same order, its poster
+included; an event with `unique` is handled by one of them; a worker that missed events is told
+which. No server process, no socket: one shared-memory segment and a file lock.
+
+    import stdevents
+
+    @stdevents.on("cache", "drop")
+    def drop(data, event, source, pid):
+        cache.pop(data["key"], None)
+
+    stdevents.configure("my-app")              # in every worker
+    stdevents.post("cache", "drop", {"key": "user:7"})
+
+The functions here are those of one `Bus` that is there from the beginning.
+"""
+
+from __future__ import annotations
+
+import logging
+
+try:
+    import fcntl as _fcntl
+except ImportError as error:
+    raise ImportError(
+        "stdevents needs the file locks of POSIX (the fcntl module), which Windows does not have"
+    ) from error
+
+from ._bus import Bus, Stats, default, events
+from ._errors import (
+    EncodeError,
+    LockTimeout,
+    NoRoom,
+    NotConfigured,
+    PayloadTooLarge,
+    SegmentError,
+    StdeventsError,
+)
+from ._names import EventList, event_list
+from ._workers import WorkerInfo
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bus",
+    "EncodeError",
+    "EventList",
+    "LockTimeout",
+    "NoRoom",
+    "NotConfigured",
+    "PayloadTooLarge",
+    "SegmentError",
+    "Stats",
+    "StdeventsError",
+    "WorkerInfo",
+    "close",
+    "configure",
+    "configured",
+    "event_list",
+    "events",
+    "on",
+    "poll",
+    "post",
+    "post_local",
+    "register",
+    "register_weak",
+    "stats",
+    "unregister",
+    "workers",
+]
+
+configure = default.configure
+configured = default.configured
+post = default.post
+post_local = default.post_local
+poll = default.poll
+register = default.register
+register_weak = default.register_weak
+unregister = default.unregister
+on = default.on
+stats = default.stats
+workers = default.workers
+close = default.close
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+del default, logging

@@ -1,0 +1,502 @@
+"""`Bus`: where table, handlers and loop meet."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Callable, Deque, TypeVar
+
+from . import _codec, _loop, _segment, _settings
+from ._errors import NotConfigured, StdeventsError
+from ._handlers import EVERY, Callback, Handlers, Level
+from ._layout import FLAG_UNIQUE, LAST
+from ._names import event_list
+from ._settings import Settings, check_name
+from ._table import LOST, Table
+from ._turn import Turn
+from ._workers import WorkerInfo
+
+logger = logging.getLogger(__package__)
+
+events = event_list("stdevents", "started", "stopping", "lost")
+
+ROUNDS = 100
+
+AnyCallback = TypeVar("AnyCallback", bound=Callback)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What `stats()` returns: counts of one bus in this process, since it was opened or forked."""
+
+    #: events that this process has posted
+    posted: int
+    #: events that were given to handlers here, or had none; broadcast ones only
+    handled: int
+    #: events that were overwritten, or damaged, before this process came to them
+    lost: int
+    #: `unique` events that were left to another worker
+    ignored: int
+    #: exceptions of handlers
+    handler_errors: int
+    #: id of the last event on the bus
+    last_id: int
+    #: how many published events this process has still to take
+    lag: int
+
+
+class _Session:
+    """An open bus, as one process sees it; a forked child makes itself another."""
+
+    def __init__(self, segment: _segment.Segment, position: int) -> None:
+        self.segment = segment
+        self.settings = segment.settings
+        self.table = Table(segment)
+        self.words = segment.words
+        self.position = position  # id of the last event that was taken
+        self.handled = self.lost = self.ignored = 0
+
+    def take(self, number: int) -> None:
+        """Go on to the event `number`."""
+        self.position = number
+        self.segment.set_position(number)
+
+
+class Bus:
+    """A bus of events between processes; the functions of the package are those of one of these.
+
+    `Bus()` is closed until its `configure`, so that handlers can be registered first;
+    `Bus("name", ...)` takes the options of `configure` and opens at once. A process opens a bus
+    of one name once. A bus cannot be pickled: pass its name.
+    """
+
+    def __init__(self, shm: str | None = None, **options: Any) -> None:
+        self._handlers = Handlers()
+        self._loop = _loop.Loop(self.poll)
+        self._session: _Session | None = None
+        self._unready: _Session | None = None  # a forked child's, which is no worker yet
+        self._start_anew()
+        if shm is not None:
+            self.configure(shm, **options)
+        elif options:
+            raise ValueError(f"Bus: {', '.join(options)} given, but not the name of a bus")
+
+    def _start_anew(self) -> None:
+        self._opening = threading.RLock()
+        self._turn = Turn()
+        self._local: Deque[tuple[str, str, Any]] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Bus {self._loop.name!r}>" if self.configured() else "<Bus, closed>"
+
+    def __reduce__(self) -> str:
+        # The initializer of a pool of spawned processes, `stdevents.configure`, is pickled.
+        if self is default:
+            return "default"
+        raise TypeError(f"{self!r} cannot be pickled; pass its name, and open it there")
+
+    # -- open and close ----------------------------------------------------------------------------
+
+    def configure(
+        self,
+        shm: str | None = None,
+        *,
+        size: int | str = _settings.SIZE,
+        timeout: float = _settings.TIMEOUT,
+        interval: float = _settings.INTERVAL,
+        wait_interval: float = _settings.WAIT_INTERVAL,
+        wait_max: float = _settings.WAIT_MAX,
+        shm_retries: int = _settings.SHM_RETRIES,
+        overflow: str = _settings.OVERFLOW,
+        start: str = _settings.START,
+    ) -> Bus:
+        """Open the bus named `shm`: create it, or join it. Posts `started`, starts the loop.
+
+        Called again without `shm`, or with the same one, it changes the settings that are given
+        and keeps the others.
+
+        `size`: bytes in the ring, an int or like "512k", "1m"; counts when the bus is created.
+        `timeout`: seconds for which a `unique` key is held from when its event was taken.
+        `interval`: seconds that the loop sleeps between two polls; 0: no loop in this process,
+        which polls by hand. `wait_interval`, `wait_max`: step and bound, in seconds, of a wait
+        for the lock. `shm_retries`: how often a post that finds no room tries again (for
+        `overflow="wait"`). `overflow`: "drop" overwrites the oldest events. `start`: "new"
+        begins with what is posted from now on, "oldest" with what the ring still holds.
+
+        Returns the bus. TypeError or ValueError for a bad option, which is named; StdeventsError
+        if this process has another bus open, or the same one by another `Bus`; SegmentError if
+        shared memory or folder cannot be used; LockTimeout. Nothing is changed then.
+
+        The original has no `size`, `overflow` and `start`: nginx makes its zones.
+        """
+        options = {
+            "size": size,
+            "timeout": timeout,
+            "interval": interval,
+            "wait_interval": wait_interval,
+            "wait_max": wait_max,
+            "shm_retries": shm_retries,
+            "overflow": overflow,
+            "start": start,
+        }
+        with self._opening:
+            if self.configured():
+                self._change(shm, options)
+            else:
+                self._open(shm, options)
+        return self
+
+    def _open(self, shm: str | None, options: dict[str, Any]) -> None:
+        if shm is None:
+            raise ValueError("shm: no bus is open here yet; give the name of the one to open")
+        name, settings = check_name(shm), Settings(options)
+        if settings.overflow == "wait":
+            raise ValueError('overflow: "wait" is not there yet; leave it at "drop"')
+        if _open_here.setdefault(name, self) is not self:
+            raise StdeventsError(
+                f"bus {name!r}: this process has it open already; use that one, or close it first"
+            )
+        try:
+            _loop.enter(self)
+            self._loop.name = name
+            self._loop.interval = settings.interval
+            segment = _segment.join(name, settings)
+            self._session = session = _Session(segment, segment.words[LAST])
+            if settings.start == "oldest":
+                session.take(session.table.before_oldest())
+            self._local.clear()
+            self._begin(session)
+        except BaseException:
+            self._leave(self._session)
+            raise
+
+    def _begin(self, session: _Session) -> None:
+        self._session = session
+        self.post(events._source, events.started)
+        self._loop.start()
+
+    def _change(self, shm: str | None, options: dict[str, Any]) -> None:
+        session = self._session or self._ready()
+        name = session.segment.name
+        if shm is not None and check_name(shm) != name:
+            raise StdeventsError(
+                f"bus {name!r} is open here, and {shm!r} cannot be opened beside it; "
+                "close it first, or make a stdevents.Bus of its own for the other"
+            )
+        session.settings.change(options)
+        self._loop.interval = session.settings.interval
+        if self._loop.interval:
+            self._loop.start()
+            self._loop.wake()
+        else:
+            self._loop.stop(session.settings.wait_max)
+
+    def configured(self) -> bool:
+        """Is the bus open in this process?"""
+        return self._session is not None or self._unready is not None
+
+    def close(self) -> None:
+        """Post `stopping`, stop the loop, leave the bus; the last one out removes it.
+
+        What was posted before and not polled yet is not handled here any more. A handler that
+        runs in another thread is waited for, `wait_max` seconds at most. Twice is fine; so is
+        `configure` afterwards. Handlers stay registered.
+        """
+        with self._opening:
+            session = self._session
+            if session is not None:
+                try:
+                    self.post(events._source, events.stopping)
+                except (StdeventsError, OSError) as error:
+                    logger.warning("bus %r: stopping could not be posted: %s", self._loop.name, error)
+                self._loop.stop(session.settings.wait_max)
+            self._leave(session or self._unready)
+
+    def _leave(self, session: _Session | None) -> None:
+        self._session = self._unready = None
+        self._loop.stop(0)
+        _loop.withdraw(self)
+        if _open_here.get(self._loop.name) is self:
+            del _open_here[self._loop.name]
+        if session is not None:
+            try:
+                _segment.leave(session.segment)
+            except (StdeventsError, OSError) as error:
+                logger.warning("bus %r: not left in good order: %s", self._loop.name, error)
+
+    def _ready(self) -> _Session:
+        """The session, when it is not there at once: of a child that is no worker yet, or none."""
+        with self._opening:
+            if self._unready is not None:
+                self._enrol(self._unready)
+            if self._session is None:
+                raise NotConfigured("no bus is open in this process; call configure first")
+            return self._session
+
+    # -- post --------------------------------------------------------------------------------------
+
+    def post(self, source: str, event: str, data: Any = None, unique: str | int | None = None) -> int:
+        """Broadcast an event to all workers, this one included, each at its next poll.
+
+        `data` is anything that the json module can write, up to the ring's size; dict keys become
+        strings, and tuples lists. With `unique` only one worker handles it, the first to come to
+        it that has a handler for it, and later events of the same key are ignored for `timeout`
+        seconds from then.
+
+        Returns the event's id: 1, 2, 3, … without gaps. TypeError or ValueError for a bad source,
+        event or unique; EncodeError for data that is not JSON; PayloadTooLarge; LockTimeout;
+        NotConfigured. Nothing was posted then. From a signal handler or finaliser it may be
+        called at any time. If a signal handler raises in the middle of it, the event may be
+        posted all the same.
+        """
+        session = self._session or self._ready()
+        payload = _codec.encode(source, event, data, unique)
+        table = session.table
+        table.check_size(payload)
+        try:
+            return table.append(payload, 0 if unique is None else FLAG_UNIQUE)
+        except ValueError:
+            if self._session is session:
+                raise
+            raise NotConfigured("the bus was closed, or the process forked, amid this post") from None
+
+    def post_local(self, source: str, event: str, data: Any = None) -> None:
+        """Queue an event for this process only; it is handled at the next poll.
+
+        `data` reaches the handlers as the object that it is, not by way of JSON; their `pid` is
+        None. A sleeping loop is woken. TypeError or ValueError for a bad source or event;
+        NotConfigured. A forked child does not inherit what is queued.
+        """
+        if not self.configured():
+            self._ready()
+        _codec.check_names(source, event)
+        self._local.append((source, event, data))
+        self._loop.wake()
+
+    # -- poll --------------------------------------------------------------------------------------
+
+    def poll(self) -> str:
+        """Run the handlers for all that is new, local events first, until nothing is left.
+
+        Returns "done"; or "recursive", at once, when a handler calls it. When another thread is
+        polling, that is waited for. Handlers that keep posting do not keep it for ever: it
+        handles what was there when it began a round, in at most 100 rounds.
+
+        An exception of a handler is logged and counted. One that is no Exception, as
+        KeyboardInterrupt, ends the poll; the next one goes on with the event after.
+        NotConfigured; SegmentError for a damaged bus; LockTimeout where an event with `unique`
+        could not be claimed: the next poll tries again.
+        """
+        session = self._session or self._ready()
+        turn = self._turn
+        if (
+            session.words[LAST] == session.position  # R1
+            and not self._local
+            and not turn.is_taken()
+        ):
+            return "done"
+        if turn.mine():
+            return "recursive"
+        try:
+            try:
+                turn.take()
+                self._poll(session)
+            finally:
+                turn.give()
+        except ValueError:
+            # Its memory is gone: closed by another thread.
+            if self._session is session:
+                raise
+        finally:
+            turn.give()
+        return "done"
+
+    def _poll(self, session: _Session) -> None:
+        for _ in range(ROUNDS):
+            last = session.words[LAST]
+            if last == session.position and not self._local:
+                return
+            self._handle_local(session)
+            while session.position < last and self._session is session:
+                self._handle_run(session)
+            if self._session is not session:  # a handler closed the bus, or forked this child
+                return
+
+    def _handle_local(self, session: _Session) -> None:
+        for _ in range(len(self._local)):
+            if self._session is session:
+                source, event, data = self._local.popleft()
+                self._dispatch(source, event, data, None)
+
+    def _handle_run(self, session: _Session) -> None:
+        through, records = session.table.read(session.position)
+        for number, pid, flags, payload in records:
+            if number > session.position + 1:
+                self._lose(session, number - 1)
+            if self._session is session:
+                self._handle(session, number, pid, flags, payload)
+            if self._local:
+                self._handle_local(session)
+            if self._session is not session:
+                return
+        if through > session.position:
+            self._lose(session, through)
+
+    def _handle(self, session: _Session, number: int, pid: int, flags: int, payload: bytes) -> None:
+        try:
+            source, event, data, *key = _codec.decode(payload)
+        except (ValueError, RecursionError) as error:
+            logger.error(
+                "bus %r: event %d of process %d cannot be decoded, and is dropped: %s",
+                session.segment.name, number, pid, type(error).__name__,
+            )  # fmt: skip
+            self._lose(session, number)
+            return
+        if flags & FLAG_UNIQUE and self._handlers.find(source, event):
+            claimed = session.table.claim(number, key[0], session.settings.timeout)
+            if claimed is LOST:
+                self._lose(session, number)
+                return
+            if not claimed.mine:
+                session.take(number)
+                session.ignored += 1
+                logger.debug("skipping event %d was handled by worker %d", number, claimed.pid)
+                return
+        # Before its handlers run: a child that one of them forks goes on after it, and so does
+        # the next poll if one of them is interrupted.
+        session.take(number)
+        session.handled += 1
+        self._dispatch(source, event, data, pid)
+
+    def _lose(self, session: _Session, last: int) -> None:
+        """Tell of the events after the position up to `last`, and go on after them."""
+        first = session.position + 1
+        count = last - session.position
+        session.take(last)
+        session.lost += count
+        logger.warning(
+            "bus %r: events %d to %d (%d) are lost, overwritten before this worker came to them; "
+            "poll more often, or configure a larger size",
+            session.segment.name, first, last, count,
+        )  # fmt: skip
+        data = {"first": first, "last": last, "count": count}
+        self._dispatch(events._source, events.lost, data, None)
+
+    def _dispatch(self, source: str, event: str, data: Any, pid: int | None) -> None:
+        logger.debug("handling event; source=%s, event=%s, pid=%s", source, event, pid)
+        self._handlers.dispatch(self._handlers.find(source, event), data, event, source, pid)
+
+    # -- handlers ----------------------------------------------------------------------------------
+
+    def register(self, callback: AnyCallback, source: str | None = None, *events: str) -> AnyCallback:
+        """Have `callback(data, event, source, pid)` called for events.
+
+        For every event; or those of `source`; or `events` of it. `pid` is the poster's. Called
+        in this order: handlers of every event, of the source, of source and event; within each
+        weak before strong, in order of registration. Registered twice in one place, it is called
+        once. Takes effect for the next event, also from within a handler; needs no open bus.
+
+        Returns the callback. TypeError if it is not callable, or is a coroutine function.
+        """
+        self._handlers.add(callback, _levels(source, events), weak=False)
+        return callback
+
+    def register_weak(
+        self, callback: AnyCallback, source: str | None = None, *events: str
+    ) -> AnyCallback:
+        """The same, without keeping `callback` alive: it is called until it is collected.
+
+        A bound method lives as long as its object. TypeError for what cannot be held weakly.
+        """
+        self._handlers.add(callback, _levels(source, events), weak=True)
+        return callback
+
+    def unregister(self, callback: Callback, source: str | None = None, *events: str) -> bool:
+        """Remove `callback` where it was registered, with the same source and events.
+
+        Strong and weak; not in other places. True if something was removed.
+        """
+        return self._handlers.remove(callback, _levels(source, events))
+
+    def on(self, source: str | None = None, *events: str) -> Callable[[AnyCallback], AnyCallback]:
+        """`register` as a decorator: `@stdevents.on("cache", "drop")`."""
+        return lambda callback: self.register(callback, source, *events)
+
+    # -- looking at it -----------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """Counts of this process; NotConfigured if the bus is not open."""
+        session = self._session or self._ready()
+        last_id = session.table.last
+        return Stats(
+            posted=session.table.posted,
+            handled=session.handled,
+            lost=session.lost,
+            ignored=session.ignored,
+            handler_errors=self._handlers.failed,
+            last_id=last_id,
+            lag=last_id - session.position,
+        )
+
+    def workers(self) -> list[WorkerInfo]:
+        """The live workers of the bus, by slot. NotConfigured; LockTimeout."""
+        session = self._session or self._ready()
+        return _segment.live_workers(session.segment)
+
+    # -- fork --------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """For the fork hooks: have neither the loop's thread nor a half opened bus copied."""
+        session = self._session
+        wait = session.settings.wait_max if session else float(_settings.WAIT_MAX)
+        self._loop.park(wait)
+        self._opening.acquire(timeout=wait)
+
+    def after_fork_in_parent(self) -> None:
+        """For the fork hooks: go on."""
+        with contextlib.suppress(RuntimeError):  # it was not to be had before the fork
+            self._opening.release()
+        self._loop.resume()
+
+    def after_fork_in_child(self) -> None:
+        """For the fork hooks: become a worker of one's own, now if it can be had.
+
+        Relies on no other hook having run before: some servers call only the child's.
+        """
+        session = self._session or self._unready
+        self._session = None
+        self._start_anew()
+        self._handlers.forked()
+        self._loop.forked()
+        if session is None:  # another thread was just opening it
+            self._leave(None)
+            return
+        session.segment.forked()
+        self._unready = session
+        # Else the next call tries again, and raises what is in the way.
+        with contextlib.suppress(StdeventsError, OSError, RuntimeError):
+            self._enrol(session)
+
+    def _enrol(self, session: _Session) -> None:
+        _segment.enrol(session.segment, session.position)
+        self._unready = None
+        self._begin(_Session(session.segment, session.position))
+
+
+def _levels(source: str | None, names: tuple[str, ...]) -> list[Level]:
+    if source is None:
+        if names:
+            raise ValueError(f"source: events {names!r} are given without their source")
+        return [EVERY]
+    for event in names or ("every",):
+        _codec.check_names(source, event)
+    return [(source, event) for event in names] or [(source, None)]
+
+
+_open_here: dict[str, Bus] = {}
+
+#: the bus whose methods are the functions of the package
+default = Bus()

@@ -1,0 +1,138 @@
+"""One event ⇄ bytes: a JSON array in UTF-8, `[source, event, data]` or with `unique` as a fourth.
+
+Checked here, before any lock: what has been encoded can be decoded by every other worker.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from itertools import accumulate
+from typing import Any
+
+from ._errors import EncodeError
+
+# How deep lists and dicts may be nested. The json module recurses, and a reader that is itself
+# deep in calls has to manage what its poster managed.
+DEEPEST = 256
+
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_from_json = json.JSONDecoder().raw_decode
+_no_brackets = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}"]+')
+_STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
+
+
+def encode(source: str, event: str, data: Any, unique: str | int | None) -> bytes:
+    """The event as bytes; TypeError or ValueError for a bad name, EncodeError for bad data."""
+    check_names(source, event)
+    parts = [source, event, data] if unique is None else [source, event, data, key_of(unique)]
+    try:
+        text = _to_json(parts)
+        payload = text.encode()
+    except (TypeError, ValueError, RecursionError, RuntimeError) as error:
+        raise EncodeError(_explain(source, event, unique, data, error)) from error
+    if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST + 1:
+        raise EncodeError(
+            f"event {event!r} of source {source!r}: data is nested deeper than {DEEPEST} levels; "
+            "make it flatter"
+        )
+    return payload
+
+
+def decode(payload: bytes) -> list[Any]:
+    """`[source, event, data]`, or with `unique` as a fourth; ValueError if it is not that."""
+    parts = _from_json(payload.decode())[0]
+    if not (type(parts) is list and 3 <= len(parts) <= 4):
+        raise ValueError("not an event")
+    return parts
+
+
+def check_names(source: Any, event: Any) -> None:
+    """TypeError or ValueError unless both are strings with something in them."""
+    for what, name in (("source", source), ("event", event)):
+        if not isinstance(name, str):
+            raise TypeError(f"{what}: {name!r} is not a str")
+        if not name:
+            raise ValueError(f"{what}: it is empty; give it a name")
+
+
+def key_of(unique: Any) -> str:
+    """The key that `unique` stands for; an int is the same key as its decimal digits."""
+    if isinstance(unique, bool) or not isinstance(unique, (str, int)):
+        raise TypeError(f"unique: {unique!r} is neither a str nor an int")
+    if unique == "":
+        raise ValueError("unique: it is empty; give it a name, or leave it out")
+    return str(unique)
+
+
+def _depth(text: str) -> int:
+    return max(accumulate(map(_STEP.__getitem__, _no_brackets.sub("", text))))
+
+
+def _explain(source: str, event: str, unique: Any, data: Any, error: Exception) -> str:
+    for what, value in (("source", source), ("event", event), ("unique", unique), ("data", data)):
+        found = _fault(value)
+        if found is not None:
+            return f"event {event!r} of source {source!r}: {what}{found[0]} {found[1]}"
+    return f"event {event!r} of source {source!r}: data cannot be written as JSON: {error}"
+
+
+def _fault(data: Any) -> tuple[str, str] | None:
+    """Where in `data` is something that is not JSON, and what; never its value."""
+    # Depth first with a stack of its own, since too deep is one of the faults.
+    open_ids: set[int] = set()
+    stack: list[tuple[str, Any, bool]] = [("", data, False)]
+    while stack:
+        path, value, done = stack.pop()
+        if done:
+            open_ids.discard(id(value))
+            continue
+        fault = _own_fault(value)
+        if fault is None and id(value) in open_ids:
+            fault = "contains itself"
+        if fault is None and len(open_ids) > DEEPEST:
+            return "", f"is nested deeper than {DEEPEST} levels; make it flatter"
+        if fault is not None:
+            return path, fault
+        if isinstance(value, (list, tuple, dict)):
+            open_ids.add(id(value))
+            stack.append((path, value, True))
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, item in reversed(list(pairs)):
+                stack.append((f"{path}[{_shown(key)}]", item, False))
+    return None
+
+
+def _shown(key: Any) -> str:
+    # Keys are names, mostly; one that is not is payload, and may be long.
+    return ascii(key) if len(ascii(key)) <= 40 else f"{ascii(key)[:40]}…"
+
+
+def _own_fault(value: Any) -> str | None:
+    if value is None or isinstance(value, (bool, int)):
+        return None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"is {value!r}, which JSON does not have"
+    if isinstance(value, str):
+        return None if _is_text(value) else "has a lone surrogate, which is not text"
+    if isinstance(value, dict):
+        for key in value:
+            if not (key is None or isinstance(key, (str, int, float))):
+                return f"has a key of type {type(key).__name__}; JSON has strings"
+            if isinstance(key, str) and not _is_text(key):
+                return "has a key with a lone surrogate, which is not text"
+            if isinstance(key, float) and not math.isfinite(key):
+                return f"has the key {key!r}, which JSON does not have"
+        return None
+    if isinstance(value, (list, tuple)):
+        return None
+    return f"is of type {type(value).__name__}, which JSON does not have"
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

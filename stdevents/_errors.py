@@ -1,0 +1,43 @@
+"""The errors. Each is also one of the standard ones, and each survives pickling."""
+
+from __future__ import annotations
+
+
+class StdeventsError(Exception):
+    """Anything that stdevents itself complains about."""
+
+
+class NotConfigured(StdeventsError, RuntimeError):
+    """The bus is not open in this process: `configure` was not called, or `close` was."""
+
+
+class EncodeError(StdeventsError, ValueError):
+    """The event cannot be written as JSON; the message says which part of it, and why."""
+
+
+class PayloadTooLarge(EncodeError):
+    """The event is larger than the ring of its bus.
+
+    `size` is the length of the encoded event and `limit` that of the ring, both in bytes.
+    """
+
+    def __init__(self, message: str, size: int = 0, limit: int = 0) -> None:
+        super().__init__(message)
+        self.size = size
+        self.limit = limit
+
+
+class LockTimeout(StdeventsError, TimeoutError):
+    """The lock of the bus was not to be had within `wait_max` seconds."""
+
+
+class NoRoom(StdeventsError, TimeoutError):
+    """With `overflow="wait"`: a worker has not yet read what the event would overwrite."""
+
+
+class SegmentError(StdeventsError, OSError):
+    """The shared memory or the folder of a bus is not usable.
+
+    Of another owner, of another layout version, damaged, or without room. `errno` is set
+    where the operating system gave one.
+    """

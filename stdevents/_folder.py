@@ -1,0 +1,127 @@
+"""Where a bus lives: its names, and the folder with the files that are locked.
+
+On Linux the folder is under /dev/shm, so that it lives exactly where the segment lives and as
+long; elsewhere it is in the folder for temporary files. The user's id is part of both names:
+buses of one name but of different users do not meet.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import sys
+import tempfile
+
+from ._errors import SegmentError
+
+PREFIX = "stdevents"
+LOCK = "lock"
+
+
+def root() -> str:
+    """The folder that holds the folders of all buses."""
+    return "/dev/shm" if sys.platform.startswith("linux") else tempfile.gettempdir()
+
+
+def names() -> list[str]:
+    """The names of the buses of this user that have a folder."""
+    start = f"{PREFIX}-{os.geteuid()}-"
+    return sorted(entry[len(start) :] for entry in os.listdir(root()) if entry.startswith(start))
+
+
+class Folder:
+    """The folder of the bus `name` of the user that this process is now."""
+
+    def __init__(self, name: str) -> None:
+        # Kept, not asked for again: a worker may change its user later, and stays on its bus.
+        self.user = os.geteuid()
+        self.name = name
+        self.path = os.path.join(root(), f"{PREFIX}-{self.user}-{name}")
+        # A hash, since macOS allows 31 characters for this name.
+        digest = hashlib.blake2b(name.encode(), digest_size=6).digest()
+        short = base64.b32encode(digest).decode().rstrip("=").lower()
+        self.segment_name = f"{PREFIX}-{self.user:x}-{short}"
+
+    def make(self) -> None:
+        """Make the folder, if it is missing."""
+        try:
+            os.mkdir(self.path, 0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise self._error(error.errno, f"cannot make {self.path}: {error.strerror}") from error
+
+    def check(self) -> None:
+        """SegmentError if it is not a folder, not ours, or open to others.
+
+        Anybody may put something of its name where it belongs; into a folder that is ours alone
+        nobody else can. FileNotFoundError if there is nothing.
+        """
+        status = os.lstat(self.path)
+        if not stat.S_ISDIR(status.st_mode):
+            raise self._error(
+                errno.ENOTDIR, f"{self.path} is a link or a file, not a folder; remove it"
+            )
+        if status.st_uid != self.user:
+            raise self._error(
+                errno.EPERM,
+                f"{self.path} belongs to user {status.st_uid}, not to user {self.user}; "
+                "have its owner remove it, or take another name",
+            )
+        if status.st_mode & 0o077:
+            raise self._error(
+                errno.EPERM,
+                f"{self.path} is open to other users (mode {status.st_mode & 0o777:o}); "
+                "chmod it to 700, or remove it",
+            )
+
+    def open_file(self, file: str, create: bool) -> int:
+        """A new open file of `file`; no link is followed, and exec closes it.
+
+        FileNotFoundError if it is missing, or with `create` if the folder is.
+        """
+        path = os.path.join(self.path, file)
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._error(error.errno, f"cannot open {path}: {error.strerror}") from error
+
+    def files(self) -> list[str]:
+        """The names of the files in it."""
+        return os.listdir(self.path)
+
+    def shows(self, file: str, descriptor: int) -> bool:
+        """Is `descriptor` still the file of that name, not one that was unlinked since?"""
+        try:
+            there = os.lstat(os.path.join(self.path, file))
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(descriptor))
+
+    def remove_file(self, file: str) -> None:
+        """Unlink `file`, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.path, file))
+
+    def remove(self) -> None:
+        """Remove the folder and all in it, but what a newcomer puts there meanwhile.
+
+        The lock goes last: once it is gone, a newcomer makes everything anew.
+        """
+        for file in sorted(self.files(), key=LOCK.__eq__):
+            self.remove_file(file)
+        try:
+            os.rmdir(self.path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
+
+    def _error(self, number: int | None, what: str) -> SegmentError:
+        return SegmentError(number, f"bus {self.name!r}: {what}")

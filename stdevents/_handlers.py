@@ -1,0 +1,156 @@
+"""Who is called for an event, and in which order; no shared memory, no JSON.
+
+A callback is registered at a level: every event, one source, or one event of one source. The
+levels are called in that order; within a level the weakly held come before the strongly held,
+each in order of registration. At one level a callback stands once; held both ways, it is held
+strongly.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from types import BuiltinMethodType, MethodType
+from typing import Any, Callable, Optional, Tuple
+
+Callback = Callable[..., Any]
+Level = Tuple[Optional[str], Optional[str]]
+# One of the two is there: the callback, or what it is held by weakly.
+Entry = Tuple[Optional[Callback], Optional["weakref.ref[Any]"]]
+
+logger = logging.getLogger(__package__)
+
+EVERY: Level = (None, None)
+REMEMBERED = 1024  # pairs of source and event
+CO_COROUTINE = 0x80  # inspect.CO_COROUTINE, without the cost of importing inspect
+
+
+class Handlers:
+    """The callbacks of one bus in one process. Every method may be called by any thread."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+        # Tuples that are replaced, never changed: who dispatches, or is forked, at any instant
+        # has a whole one.
+        self._weak: dict[Level, tuple[weakref.ref[Any], ...]] = {}
+        self._strong: dict[Level, tuple[Callback, ...]] = {}
+        self._found: dict[Level, tuple[Entry, ...]] = {}
+        self.forked()
+
+    def forked(self) -> None:
+        """Start anew in a forked child: what its parent was just dispatching is not its own."""
+        self._changing = threading.Lock()
+        self._process = object()
+
+    def add(self, callback: Callback, levels: list[Level], weak: bool) -> None:
+        """Register at each level, at the end."""
+        _check(callback)
+        reference = _reference(callback) if weak else None
+        with self._changing:
+            for level in levels:
+                if any(_same(known, callback) for known in self._strong.get(level, ())):
+                    continue
+                if reference is None:
+                    self._drop(self._weak, level, callback)
+                    self._strong[level] = (*self._strong.get(level, ()), callback)
+                elif not any(_same(known(), callback) for known in self._weak.get(level, ())):
+                    live = (known for known in self._weak.get(level, ()) if known() is not None)
+                    self._weak[level] = (*live, reference)
+            self._found = {}
+
+    def remove(self, callback: Callback, levels: list[Level]) -> bool:
+        """Remove at each level; was it registered at one of them?"""
+        with self._changing:
+            removed = [
+                self._drop(held, level, callback)
+                for level in levels
+                for held in (self._weak, self._strong)
+            ]
+            self._found = {}
+        return any(removed)
+
+    def find(self, source: str, event: str) -> tuple[Entry, ...]:
+        """Who is to be called for this event, in order; some may be gone by then."""
+        entries = self._found.get((source, event))
+        if entries is None:
+            found = self._found
+            entries = tuple(
+                entry
+                for level in (EVERY, (source, None), (source, event))
+                for entry in (
+                    *((None, reference) for reference in self._weak.get(level, ())),
+                    *((callback, None) for callback in self._strong.get(level, ())),
+                )
+            )
+            if len(found) >= REMEMBERED:  # event names may be made up without end
+                found.clear()
+            # Into the dict that was there before the look: a registration meanwhile replaced it.
+            found[source, event] = entries
+        return entries
+
+    def dispatch(
+        self, entries: tuple[Entry, ...], data: Any, event: str, source: str, pid: int | None
+    ) -> None:
+        """Call them, keeping each one's exceptions from the others.
+
+        A child that one of them forks does not go on: the event is its parent's.
+        """
+        process = self._process
+        for callback, reference in entries:
+            if reference is not None:
+                callback = reference()
+            if callback is None:
+                continue
+            try:
+                callback(data, event, source, pid)
+            except Exception:
+                self.failed += 1
+                logger.exception(
+                    "event callback failed; source=%s, event=%s, pid=%s", source, event, pid
+                )
+            callback = None  # not to be kept alive by this frame
+            if self._process is not process:
+                return
+
+    @staticmethod
+    def _drop(held: dict[Level, Any], level: Level, callback: Callback) -> bool:
+        known = held.get(level, ())
+        left = tuple(
+            entry
+            for entry in known
+            if not _same(entry() if isinstance(entry, weakref.ref) else entry, callback)
+        )
+        if left:
+            held[level] = left
+        else:
+            held.pop(level, None)
+        return len(left) < len(known)
+
+
+def _check(callback: Any) -> None:
+    if not callable(callback):
+        raise TypeError(f"{callback!r} is not callable; a handler is callback(data, event, source, pid)")
+    if getattr(getattr(callback, "__code__", None), "co_flags", 0) & CO_COROUTINE:
+        raise TypeError(
+            f"{callback!r} is a coroutine function, which nobody here would await; "
+            "register a plain function that hands the event to your event loop"
+        )
+
+
+def _reference(callback: Callback) -> weakref.ref[Any]:
+    try:
+        if isinstance(callback, MethodType):
+            return weakref.WeakMethod(callback)
+        return weakref.ref(callback)
+    except TypeError as error:
+        raise TypeError(
+            f"register_weak: {callback!r} cannot be held weakly; register it, or pass a function"
+        ) from error
+
+
+def _same(known: Callback | None, callback: Callback) -> bool:
+    # A bound method is another object at each look; for anything else, equal is not the same.
+    if isinstance(callback, (MethodType, BuiltinMethodType)):
+        return known == callback
+    return known is callback

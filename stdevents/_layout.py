@@ -1,0 +1,89 @@
+"""The byte map of a segment: offsets and nothing else.
+
+    header | worker slots | claim slots | event slots | ring
+
+All but the ring are words of 8 bytes, 8-aligned, in native order, so that each is read and
+written by one load or one store. Indices are in words, counted from the start of the segment
+(header), or from the start of a slot. The header keeps each word that changes on a cache line
+of its own.
+"""
+
+from __future__ import annotations
+
+WORD = 8
+VERSION = 1
+SIGNATURE = int.from_bytes(b"stdevnt", "big")
+MAGIC = SIGNATURE << 8 | VERSION
+
+# header
+HEADER_MAGIC = 0  # SIGNATURE and VERSION; written last
+HEADER_EPOCH = 1  # random, another for each bus that was ever created
+HEADER_SIZE = 2  # bytes in the ring
+HEADER_WORKERS = 3  # worker slots
+HEADER_CLAIMS = 4  # claim slots
+HEADER_EVENTS = 5  # event slots
+HEADER_OVERFLOW = 6  # 0 "drop", 1 "wait"
+LAST = 8  # id of the last published event
+INTENT = 16  # ring position up to which bytes may be being overwritten
+WAITING = 24  # somebody sleeps
+HEADER_WORDS = 32
+
+# a worker slot
+WORKER_PID = 0  # 0: free
+WORKER_SINCE = 1  # seconds since the epoch
+WORKER_POSITION = 2  # id of the last event that it has taken
+WORKER_WORDS = 8
+WORKERS = 1024
+
+# a claim slot
+CLAIM_KEY_HIGH = 0  # 128 bits, a hash of the key
+CLAIM_KEY_LOW = 1
+CLAIM_DEADLINE = 2  # nanoseconds of CLOCK_MONOTONIC; in the past: free
+CLAIM_PID = 3
+CLAIM_EVENT = 4
+CLAIM_WORDS = 5
+
+# an event slot
+EVENT_ID = 0  # 0: being written
+EVENT_POSITION = 1  # where in the ring it starts
+EVENT_LENGTH = 2  # bytes
+EVENT_PID = 3  # the poster's
+EVENT_FLAGS = 4
+EVENT_CHECKED = 5  # words 0 to 4 are what the checksum covers, with the payload
+EVENT_CHECKSUM = 5
+EVENT_CLAIMED = 6  # 0, or the pid of the worker that handled it, or that holds its key
+EVENT_WORDS = 8
+
+FLAG_UNIQUE = 1
+
+BYTES_PER_EVENT = 256  # of ring for one event slot
+SMALLEST = 4 * BYTES_PER_EVENT
+
+
+class Layout:
+    """Where the parts of a segment with a ring of `size` bytes start, and how long it is."""
+
+    __slots__ = ("claims", "claims_at", "events", "events_at", "ring_at", "size", "total", "workers")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.workers = WORKERS
+        self.events = size // BYTES_PER_EVENT
+        self.claims = self.events
+        self.claims_at = HEADER_WORDS + self.workers * WORKER_WORDS
+        self.events_at = self._whole_lines(self.claims_at + self.claims * CLAIM_WORDS)
+        self.ring_at = WORD * (self.events_at + self.events * EVENT_WORDS)
+        self.total = self.ring_at + size
+
+    @staticmethod
+    def _whole_lines(words: int) -> int:
+        return -(-words // 8) * 8
+
+    def header(self) -> dict[int, int]:
+        """The words that follow from the size: what a sound header of this layout says."""
+        return {
+            HEADER_SIZE: self.size,
+            HEADER_WORKERS: self.workers,
+            HEADER_CLAIMS: self.claims,
+            HEADER_EVENTS: self.events,
+        }

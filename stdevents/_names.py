@@ -1,0 +1,60 @@
+"""`event_list`: the names of a source's events as attributes, so that a typo is an error."""
+
+from __future__ import annotations
+
+from typing import Iterator, NoReturn
+
+
+class EventList:
+    """What `event_list` returns: `names.drop == "drop"`, and `names._source`; read-only."""
+
+    _source: str
+
+    def __init__(self, source: str, events: tuple[str, ...]) -> None:
+        vars(self).update({event: event for event in events}, _source=source)
+
+    def __getattr__(self, name: str) -> str:
+        # Only reached for what is not there; copy and pickle probe for special names.
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"source {self._source!r} has no event {name!r}; it has: {', '.join(self)}"
+        )
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"the events of source {self._source!r} are fixed: {', '.join(self)}")
+
+    __delattr__ = __setattr__  # type: ignore[assignment]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in vars(self) if name != "_source")
+
+    def __repr__(self) -> str:
+        return f"event_list({', '.join(map(repr, (self._source, *self)))})"
+
+
+def event_list(source: str, *events: str) -> EventList:
+    """Name a source and its events once, and refer to them as attributes.
+
+    >>> cache = event_list("cache", "drop", "refresh")
+    >>> cache._source, cache.drop
+    ('cache', 'drop')
+
+    A name that is not in the list raises AttributeError, which lists those that are. Iterating
+    gives the names. TypeError for a name that is not a str; ValueError for one that is empty,
+    starts with an underscore, or stands there twice.
+    """
+    for name in (source, *events):
+        if not isinstance(name, str):
+            raise TypeError(f"event_list: {name!r} is not a str; sources and events are named by one")
+        if not name:
+            raise ValueError("event_list: a source or event has an empty name")
+    for event in events:
+        if event.startswith("_"):
+            raise ValueError(
+                f"event_list: event {event!r} starts with an underscore, "
+                "which is kept for _source and the like; name it otherwise"
+            )
+        if events.count(event) > 1:
+            raise ValueError(f"event_list: event {event!r} is named twice")
+    return EventList(source, events)

@@ -1,0 +1,409 @@
+"""Create, join, leave: the life of a segment, and of the folder beside it.
+
+The only file that knows `SharedMemory` and the resource tracker. Everything here happens under
+the lock of the bus, on a lock file that is still the one that the folder shows: one that was
+unlinked in between locks nothing, and is opened anew.
+
+    nobody alive, nothing there   create
+    nobody alive, something there stale: what a killed set left behind; replaced
+    somebody alive                join, if it is sound
+    nobody alive after us         remove segment, files, folder
+"""
+
+from __future__ import annotations
+
+import _posixshmem
+import contextlib
+import errno
+import os
+import secrets
+import sys
+import threading
+from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any, Iterator
+
+from . import _workers
+from ._errors import SegmentError
+from ._folder import LOCK, Folder, root
+from ._layout import (
+    HEADER_EPOCH,
+    HEADER_MAGIC,
+    HEADER_OVERFLOW,
+    HEADER_SIZE,
+    HEADER_WORDS,
+    LAST,
+    MAGIC,
+    SIGNATURE,
+    SMALLEST,
+    WORD,
+    Layout,
+)
+from ._lock import Lock
+from ._settings import Settings
+
+OVERFLOWS = ("drop", "wait")
+
+
+class Segment:
+    """The shared memory of a bus, mapped; its folder's lock, open; a worker's slot, perhaps."""
+
+    lock: Lock
+    layout: Layout
+    words: memoryview  # header and slots, word by word
+    bytes: memoryview  # the same, byte by byte
+    ring: memoryview
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.settings = settings
+        self.folder = Folder(name)
+        self.worker: _workers.Worker | None = None
+        self._memory: SharedMemory | None = None
+        self._lock_file = -1
+        self._views: tuple[memoryview, ...] = ()
+
+    def open_lock(self, create: bool) -> None:
+        """Open the lock file, as an open file of this process alone."""
+        self._lock_file = self.folder.open_file(LOCK, create)
+        self.lock = Lock(self.name, self._lock_file, self.settings)
+
+    def has_current_lock(self) -> bool:
+        """Is the file that this process locks the one that the folder shows?"""
+        return self.folder.shows(LOCK, self._lock_file)
+
+    def close_lock(self) -> None:
+        """Close the lock file. Never unlocks: in a forked child it is the parent's lock too."""
+        if self._lock_file >= 0:
+            self.lock.forget()
+            os.close(self._lock_file)
+            self._lock_file = -1
+
+    def map(self, memory: SharedMemory, layout: Layout) -> None:
+        """Take the views through which the memory is read and written."""
+        self._memory = memory
+        self.layout = layout
+        self.bytes = memory.buf[: layout.ring_at]
+        self.words = self.bytes.cast("Q")
+        self.ring = memory.buf[layout.ring_at : layout.total]
+        self._views = (self.bytes, self.words, self.ring)
+
+    def forked(self) -> None:
+        """Let go of what a forked child has as copies of its parent's: open files, and views.
+
+        A parent's post in whose middle it was forked ends with a ValueError at the old views,
+        and stores nothing more.
+        """
+        assert self._memory is not None
+        self.abandon_worker()
+        self.close_lock()
+        self._release_views()
+        self.map(self._memory, self.layout)
+
+    def take_worker(self, position: int) -> None:
+        """Take a worker's slot for this process; under the lock."""
+        self.worker = _workers.Worker(self.folder, self.words, os.getpid(), position)
+
+    def set_position(self, position: int) -> None:
+        """Say for all to see that the event `position` and those before it were taken."""
+        assert self.worker is not None
+        self.worker.set_position(position)
+
+    def abandon_worker(self) -> None:
+        """Close the worker's file only."""
+        if self.worker is not None:
+            self.worker.abandon()
+            self.worker = None
+
+    def close(self) -> None:
+        """Unmap the memory and close the files of this process; nothing of others is touched."""
+        self._release_views()
+        if self._memory is not None:
+            with contextlib.suppress(BufferError):  # a thread still has a view
+                self._memory.close()
+            self._memory = None
+        self.abandon_worker()
+        self.close_lock()
+
+    def _release_views(self) -> None:
+        for view in self._views:
+            with contextlib.suppress(BufferError):  # in use by another thread
+                view.release()
+        self._views = ()
+
+
+def join(name: str, settings: Settings) -> Segment:
+    """Open the bus `name` as a worker; create it if there is none."""
+    segment = Segment(name, settings)
+    try:
+        with _locked(segment, create=True):
+            if _workers.live_slots(segment.folder, None):
+                segment.map(*_attach(segment.folder))
+            else:
+                _remove_memory(segment.folder)
+                segment.map(*_create(segment.folder, settings))
+            segment.take_worker(segment.words[LAST])
+    except BaseException:
+        segment.close()
+        raise
+    return segment
+
+
+def attach(name: str, settings: Settings) -> Segment:
+    """Open the bus `name` to look at it or to post, without a worker's slot.
+
+    FileNotFoundError if no live worker has it open.
+    """
+    segment = Segment(name, settings)
+    try:
+        with _locked(segment, create=False):
+            if not _workers.live_slots(segment.folder, None):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+            segment.map(*_attach(segment.folder))
+    except BaseException:
+        segment.close()
+        raise
+    return segment
+
+
+def leave(segment: Segment) -> None:
+    """Leave the bus; the last one out removes everything."""
+    try:
+        try:
+            segment.lock.acquire()
+            # A worker that gave up its privileges may not remove files; the others clear up.
+            with contextlib.suppress(PermissionError):
+                if segment.worker is not None:
+                    segment.worker.leave()
+                if segment.has_current_lock():
+                    _remove_if_last(segment)
+        finally:
+            segment.lock.release()
+    finally:
+        segment.close()
+
+
+def enrol(segment: Segment, position: int) -> None:
+    """Make a forked child a worker of its own, after `Segment.forked`; may be tried again."""
+    segment.close_lock()
+    try:
+        segment.open_lock(create=False)
+    except FileNotFoundError as error:
+        raise SegmentError(
+            errno.ENOENT, f"bus {segment.name!r}: it was removed while this process was forked"
+        ) from error
+    try:
+        segment.lock.acquire()
+        segment.take_worker(position)
+    finally:
+        segment.lock.release()
+
+
+def live_workers(segment: Segment) -> list[_workers.WorkerInfo]:
+    """The live workers, by slot."""
+    try:
+        segment.lock.acquire()
+        return _workers.live_workers(segment.folder, segment.words, segment.words[LAST])
+    finally:
+        segment.lock.release()
+
+
+def clean(name: str, settings: Settings) -> bool:
+    """Remove what is left of the bus `name` unless a live worker holds it; was it removed?"""
+    segment = Segment(name, settings)
+    try:
+        with _locked(segment, create=False):
+            return _remove_if_last(segment)
+    finally:
+        segment.close()
+
+
+@contextlib.contextmanager
+def _locked(segment: Segment, create: bool) -> Iterator[None]:
+    """Open and take the lock of the bus: the file that the folder shows, not an unlinked one."""
+    while True:
+        try:
+            if create:
+                segment.folder.make()
+            segment.folder.check()
+            segment.open_lock(create)
+        except FileNotFoundError:
+            if not create:
+                raise
+            continue  # the last worker removed the folder between two of these lines
+        try:
+            segment.lock.acquire()
+            if segment.has_current_lock():
+                yield
+                return
+        finally:
+            segment.lock.release()
+        segment.close_lock()
+
+
+def _remove_if_last(segment: Segment) -> bool:
+    if _workers.live_slots(segment.folder, None):
+        return False
+    _remove_memory(segment.folder)
+    segment.folder.remove()
+    return True
+
+
+# -- shared memory ---------------------------------------------------------------------------------
+
+
+def _create(folder: Folder, settings: Settings) -> tuple[SharedMemory, Layout]:
+    layout = Layout(settings.size)
+    try:
+        memory = _open_memory(folder, layout.total)
+    except (OSError, OverflowError) as error:
+        raise SegmentError(
+            getattr(error, "errno", None) or errno.ENOMEM,
+            f"bus {folder.name!r}: cannot create {layout.total} bytes of shared memory: {error}",
+        ) from error
+    try:
+        _reserve(memory, folder, layout)
+        with memory.buf[: layout.ring_at].cast("Q") as words:
+            for index, value in layout.header().items():
+                words[index] = value
+            words[HEADER_EPOCH] = secrets.randbits(64)
+            words[HEADER_OVERFLOW] = OVERFLOWS.index(settings.overflow)
+            words[HEADER_MAGIC] = MAGIC
+    except BaseException:
+        memory.close()
+        _remove_memory(folder)
+        raise
+    return memory, layout
+
+
+def _reserve(memory: SharedMemory, folder: Folder, layout: Layout) -> None:
+    """Have all pages now: where there is no room, a later store would kill with SIGBUS."""
+    allocate = getattr(os, "posix_fallocate", None)
+    if allocate is None:
+        return  # macOS: shared memory is backed by swap there, and fills no file system
+    try:
+        allocate(_descriptor(memory), 0, layout.total)
+    except OSError as error:
+        raise SegmentError(
+            error.errno,
+            f"bus {folder.name!r}: no room in {root()} for {layout.total} bytes: "
+            f"{error.strerror}; make it larger, or choose a smaller size",
+        ) from error
+
+
+def _attach(folder: Folder) -> tuple[SharedMemory, Layout]:
+    try:
+        memory = _open_memory(folder)
+    except (OSError, ValueError) as error:  # ValueError: there is not one byte in it
+        raise SegmentError(
+            getattr(error, "errno", None) or errno.EINVAL,
+            f"bus {folder.name!r}: has live workers, but its shared memory cannot be opened: "
+            f"{error}; stop its workers, and start them anew",
+        ) from error
+    try:
+        return memory, _checked_layout(folder, memory)
+    except BaseException:
+        memory.close()
+        raise
+
+
+def _checked_layout(folder: Folder, memory: SharedMemory) -> Layout:
+    """The layout that the header tells of, if owner, version, sizes and length are sound."""
+
+    def damaged(what: str) -> SegmentError:
+        return SegmentError(
+            errno.EINVAL,
+            f"bus {folder.name!r}: its shared memory {what}; "
+            "stop all its workers, and start them anew",
+        )
+
+    owner = os.fstat(_descriptor(memory)).st_uid
+    if owner != folder.user:
+        raise damaged(f"belongs to user {owner}, not to user {folder.user}")
+    if memory.size < Layout(SMALLEST).total:
+        raise damaged(f"is damaged: it has only {memory.size} bytes")
+    with memory.buf[: HEADER_WORDS * WORD].cast("Q") as words:
+        magic = words[HEADER_MAGIC]
+        if magic >> 8 != SIGNATURE:
+            raise damaged(f"is damaged, or none of ours: it begins with {magic:#x}")
+        if magic != MAGIC:
+            raise damaged(f"has layout version {magic & 0xFF}, this stdevents has {MAGIC & 0xFF}")
+        layout = Layout(words[HEADER_SIZE])
+        if memory.size < layout.total:
+            raise damaged(f"is damaged: it has {memory.size} bytes, and needs {layout.total}")
+        for index, value in layout.header().items():
+            if words[index] != value:
+                raise damaged(f"is damaged: header word {index} is {words[index]}, not {value}")
+        if words[HEADER_OVERFLOW] >= len(OVERFLOWS):
+            raise damaged(f"is damaged: header word {HEADER_OVERFLOW} is out of range")
+    return layout
+
+
+class _Memory(SharedMemory):
+    """Shared memory that is removed when we say so, and never otherwise."""
+
+    def unlink(self) -> None:
+        """Nothing: the constructor calls this when it fails, even on a segment of others."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError, BufferError):  # BufferError: a thread still has a view
+            self.close()
+
+
+def _descriptor(memory: SharedMemory) -> int:
+    descriptor: int = memory._fd  # type: ignore[attr-defined]
+    return descriptor
+
+
+def _open_memory(folder: Folder, size: int = 0) -> SharedMemory:
+    with _untracked(folder.segment_name) as options:
+        return _Memory(folder.segment_name, create=size > 0, size=size, **options)
+
+
+def _remove_memory(folder: Folder) -> None:
+    # Not by SharedMemory.unlink: that needs the segment mapped, and an empty one cannot be.
+    try:
+        _posixshmem.shm_unlink(f"/{folder.segment_name}")
+    except FileNotFoundError:
+        pass
+    except PermissionError as error:
+        raise SegmentError(
+            error.errno,
+            f"bus {folder.name!r}: the shared memory /{folder.segment_name} is somebody else's, "
+            "and in the way; have its owner remove it, or take another name",
+        ) from error
+
+
+_swapping = threading.Lock()
+
+
+def _renew_swapping() -> None:
+    global _swapping
+    _swapping = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_swapping)
+
+
+@contextlib.contextmanager
+def _untracked(name: str) -> Iterator[dict[str, Any]]:
+    """Keep the segment `name` from the resource tracker, which removes it under its users.
+
+    From 3.13 there is an option for that. Before, the tracker is kept from hearing of it: to
+    register and then unregister prints tracebacks where two processes do so at once.
+    """
+    if sys.version_info >= (3, 13):
+        yield {"track": False}
+        return
+    with _swapping:
+        tracked = resource_tracker.register
+
+        def register(path: str, kind: str) -> None:
+            if path.lstrip("/") != name:
+                tracked(path, kind)
+
+        resource_tracker.register = register
+        try:
+            yield {}
+        finally:
+            resource_tracker.register = tracked

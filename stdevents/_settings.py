@@ -1,0 +1,137 @@
+"""The options of `configure`: their defaults, and what is a good value for each."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from typing import Any, TypeVar
+
+from ._layout import SMALLEST
+
+T = TypeVar("T", str, int, float)
+
+
+class Default:
+    """Marks a default value, to tell it from an equal one that the caller gave."""
+
+
+def default(value: T) -> T:
+    """`value`, marked as a default."""
+    marked = type("Default", (type(value), Default), {"__repr__": type(value).__repr__})
+    result: T = marked(value)
+    return result
+
+
+SIZE = default("1m")
+TIMEOUT = default(2.0)
+INTERVAL = default(1.0)
+WAIT_INTERVAL = default(0.010)
+WAIT_MAX = default(0.5)
+SHM_RETRIES = default(999)
+OVERFLOW = default("drop")
+START = default("new")
+
+LARGEST = 1 << 40
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}")
+
+
+class Settings:
+    """The checked options of one bus in one process; some change while it is open."""
+
+    size: int
+    timeout: float
+    interval: float
+    wait_interval: float
+    wait_max: float
+    shm_retries: int
+    overflow: str
+    start: str
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        vars(self).update(checked(options))
+        self.given = {name for name, value in options.items() if not isinstance(value, Default)}
+
+    def change(self, options: dict[str, Any]) -> None:
+        """Take over those of `options` that were given; all are checked before one is changed."""
+        given = {key: value for key, value in options.items() if not isinstance(value, Default)}
+        vars(self).update(checked(given))
+
+
+def checked(options: dict[str, Any]) -> dict[str, Any]:
+    """The options, each in its own type; TypeError or ValueError that names the bad one."""
+    return {name: _CHECKS[name](name, value) for name, value in options.items()}
+
+
+def check_name(name: Any) -> str:
+    """`name`, if it can name a bus."""
+    if not isinstance(name, str):
+        raise TypeError(f"shm: a bus is named by a str, not by {name!r}")
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"shm: {name!r} cannot name a bus; take 1 to 100 of the characters "
+            "A-Z a-z 0-9 _ . : @ + - and begin with a letter, a digit or _"
+        )
+    return str(name)
+
+
+def _size(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError(f'{name}: {value!r} is neither a number of bytes nor like "512k", "1m"')
+    if isinstance(value, str):
+        match = re.fullmatch(r"([0-9]{1,15})([kmg]?)", value.strip().lower())
+        if not match:
+            raise ValueError(f'{name}: {value!r} is not a size; write bytes, or like "512k", "1m"')
+        value = int(match[1]) * UNITS[match[2]]
+    if not SMALLEST <= value <= LARGEST:
+        raise ValueError(f"{name}: {value} bytes is not within {SMALLEST} to {LARGEST}")
+    return int(value)
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: {value!r} is not a number of seconds")
+    if not math.isfinite(value) or not 0 <= value <= threading.TIMEOUT_MAX:
+        raise ValueError(
+            f"{name}: {value!r} seconds is not within 0 to {threading.TIMEOUT_MAX:.0f}"
+        )
+    return float(value)
+
+
+def _positive_number(name: str, value: Any) -> float:
+    number = _number(name, value)
+    if not number:
+        raise ValueError(f"{name}: {value!r} seconds is too short; it has to be more than 0")
+    return number
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: {value!r} is not an int")
+    if value < 0:
+        raise ValueError(f"{name}: {value!r} is negative; 0 or more are needed")
+    return int(value)
+
+
+def _one_of(*choices: str) -> Any:
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"{name}: {value!r} is not a str; it is one of {choices}")
+        if value not in choices:
+            raise ValueError(f"{name}: {value!r} is not one of {choices}")
+        return str(value)
+
+    return check
+
+
+_CHECKS = {
+    "size": _size,
+    "timeout": _positive_number,
+    "interval": _number,
+    "wait_interval": _positive_number,
+    "wait_max": _positive_number,
+    "shm_retries": _count,
+    "overflow": _one_of("drop", "wait"),
+    "start": _one_of("new", "oldest"),
+}

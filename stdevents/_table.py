@@ -1,0 +1,414 @@
+"""The event table: protocols Post (P), Poll (R) and Claim (C) over the bytes of a segment.
+
+Event `i` has slot `i % events`, and a stretch of the ring. Ring positions count up for ever; a
+position's place is `position % size`. An event begins where the one before it ends.
+
+A slot is, for the event `i` that it serves,
+
+    free      its id is less than i, or 0
+    written   P3 has stored fields, payload and id; LAST is still i - 1
+    published LAST >= i: P4 has happened, and it is there for all
+    reused    its id is 0 or more than i, since event i + events is written or published
+    claimed   published, and a worker was made the only one to handle it
+
+Rules:
+
+1. Only the holder of the lock writes, except that a worker stores its own position.
+2. LAST is stored once for an event, last of all. Before that there is nothing to see, and after
+   a death nothing to repair: the next poster begins at P1 again, with the same id.
+3. The bytes of the ring from INTENT - size on are whole. INTENT is raised before a byte is
+   written (P2), never lowered; it may be ahead of the last event, if a poster died.
+4. The slots of the ids from LAST + 2 - events on are whole; that of LAST + 1 - events is whole
+   as long as it has that id, which is cleared before anything else in it (P3).
+5. A copy is the event if 3 and 4 still hold after it was made (R4), and if its checksum, which
+   covers id and fields as well as payload, is right (R5). The last is for processors that
+   reorder stores, and for damage from outside.
+6. A mark in its slot, never the key alone, decides who handles an event that only one may. So
+   it holds for workers that come to it late, when the key has long expired.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from collections import deque
+from hashlib import blake2b
+from struct import Struct
+from typing import Any, Callable, List, NamedTuple, Tuple, TypeVar
+from zlib import crc32
+
+from ._errors import PayloadTooLarge, SegmentError
+from ._layout import (
+    CLAIM_DEADLINE,
+    CLAIM_EVENT,
+    CLAIM_KEY_HIGH,
+    CLAIM_KEY_LOW,
+    CLAIM_PID,
+    CLAIM_WORDS,
+    EVENT_CHECKED,
+    EVENT_CHECKSUM,
+    EVENT_CLAIMED,
+    EVENT_FLAGS,
+    EVENT_ID,
+    EVENT_LENGTH,
+    EVENT_PID,
+    EVENT_POSITION,
+    EVENT_WORDS,
+    INTENT,
+    LAST,
+    WORD,
+)
+from ._segment import Segment
+
+logger = logging.getLogger(__package__)
+
+RUN_EVENTS = 128  # at most, in one look
+RUN_BYTES = 1 << 16  # of payload at most, in one look; one event may be larger
+PROBES = 16  # places in which a key may stand
+
+SLOT_BYTES = WORD * EVENT_WORDS
+CHECKED_BYTES = WORD * EVENT_CHECKED
+_checked_fields = Struct(f"={EVENT_CHECKED}Q")
+_other_fields = Struct(f"={EVENT_CLAIMED}Q")  # position to claimed: all but the id
+_slot = Struct(f"={EVENT_WORDS}Q")
+_key_halves = Struct("=2Q")
+
+T = TypeVar("T")
+Record = Tuple[int, int, int, bytes]  # id, pid of the poster, flags, payload
+
+
+class Claimed(NamedTuple):
+    """How a claim ended: to be handled by this worker, by `pid`, or lost."""
+
+    mine: bool
+    pid: int = 0
+
+
+MINE = Claimed(True)
+LOST = Claimed(False)
+
+
+class _Entry:
+    """An event on its way into the table. `id` is what it has, or had at its last P1."""
+
+    __slots__ = ("flags", "id", "payload")
+
+    def __init__(self, payload: bytes, flags: int) -> None:
+        self.payload = payload
+        self.flags = flags
+        self.id = 0
+
+
+class Table:
+    """The table of one open segment, as one process sees it."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._name = segment.name
+        self._lock = segment.lock
+        self._words = segment.words
+        self._bytes = segment.bytes
+        self._ring = segment.ring
+        self._size = segment.layout.size
+        self._events = segment.layout.events
+        self._events_at = segment.layout.events_at
+        self._claims = segment.layout.claims
+        self._claims_at = segment.layout.claims_at
+        self._pid = os.getpid()
+        self.posted = 0
+        self._entries: deque[_Entry] = deque()
+        self._left_late = False
+
+    @property
+    def last(self) -> int:
+        """The id of the last published event, 0 if there was none yet."""
+        last: int = self._words[LAST]
+        return last
+
+    def before_oldest(self) -> int:
+        """The position from which a reader gets all that the ring still holds."""
+        last = self.last
+        return self._oldest(max(1, last + 1 - self._events), last) - 1
+
+    # -- post --------------------------------------------------------------------------------------
+
+    def check_size(self, payload: bytes) -> None:
+        """PayloadTooLarge if the ring has no room for it, ever."""
+        if len(payload) > self._size:
+            raise PayloadTooLarge(
+                f"bus {self._name!r}: the event takes {len(payload)} bytes as JSON, and the ring "
+                f"has {self._size}; post less, or configure a larger size",
+                len(payload),
+                self._size,
+            )
+
+    def append(self, payload: bytes, flags: int) -> int:
+        """Publish an event, and return its id.
+
+        Called by a signal handler or finaliser that interrupted an append of its own thread, it
+        leaves the event to that one, which publishes it before it lets go of the lock.
+        """
+        entry = _Entry(payload, flags)
+        if self._lock.mine():
+            return self._leave_to_interrupted(entry)
+        self._exclusively(self._publish, entry)
+        return entry.id
+
+    def _publish(self, entry: _Entry) -> None:
+        self._entries.append(entry)
+        self._publish_entries()
+
+    def _publish_entries(self) -> None:
+        entries = self._entries
+        while entries:
+            if not self._is_published(entries[0]):
+                try:
+                    self._write(entries[0])
+                except SegmentError:
+                    entries.clear()
+                    raise
+            entries.popleft()
+
+    def _is_published(self, entry: _Entry) -> bool:
+        return 0 < entry.id <= self.last
+
+    def _leave_to_interrupted(self, entry: _Entry) -> int:
+        # The interrupted append may be waiting for the lock still. Then it is taken here, on the
+        # same open file, and kept for it: from now on nobody else moves LAST.
+        self._lock.acquire()
+        self._left_late = True
+        self._entries.append(entry)
+        return self.last + sum(not self._is_published(other) for other in self._entries)
+
+    def _write(self, entry: _Entry) -> None:
+        words, size = self._words, self._size
+        payload = entry.payload
+        length = len(payload)
+        last = words[LAST]  # P1: the next id and position follow from the last event
+        position = self._end_of(last)
+        end = position + length
+        if words[INTENT] < end:
+            words[INTENT] = end  # P2: before any byte is overwritten
+        entry.id = number = last + 1
+        slot = self._slot_of(number)
+        words[slot] = 0  # P3: what the slot has been is gone, before anything else in it changes
+        place = position % size
+        if place + length <= size:
+            self._ring[place : place + length] = payload
+        else:
+            self._ring[place:] = payload[: size - place]
+            self._ring[: place + length - size] = payload[size - place :]
+        fields = _checked_fields.pack(number, position, length, self._pid, entry.flags)
+        _other_fields.pack_into(
+            self._bytes,
+            WORD * (slot + EVENT_POSITION),
+            *(position, length, self._pid, entry.flags, crc32(fields, crc32(payload)), 0),
+        )
+        words[slot] = number
+        words[LAST] = number  # P4: published, by this one store
+        self.posted += 1
+
+    def _end_of(self, last: int) -> int:
+        """The position after the event `last`."""
+        if not last:
+            return 0
+        words = self._words
+        slot = self._slot_of(last)
+        end: int = words[slot + EVENT_POSITION] + words[slot + EVENT_LENGTH]
+        if words[slot] != last or not end <= words[INTENT] <= end + self._size:
+            raise self._damaged(f"the slot of event {last}, the last one, is not sound")
+        return end
+
+    # -- poll --------------------------------------------------------------------------------------
+
+    def read(self, after: int) -> tuple[int, List[Record]]:
+        """Some of the events that follow `after`: `(through, records)`.
+
+        The records are in ascending order and not beyond `through`; those ids after `after` and
+        up to `through` that are not among them are lost. `through == after`: nothing is new.
+        """
+        last = self._words[LAST]  # R1
+        if last == after:
+            return after, []
+        if last < after:
+            raise self._damaged(f"its last event is {last}, and {after} was there already")
+        first = after + 1
+        while first <= last:
+            records = self._copy(first, last)
+            if not records:
+                oldest = self._oldest(first, last)
+                if oldest > first:
+                    first = oldest
+                    continue
+                records = self._copy_locked(first)
+            return (records[-1][0] if records else first), records
+        return last, []
+
+    def _copy(self, first: int, last: int) -> list[Record]:
+        """A run of whole events from `first` on; empty if `first` is not to be had as it is."""
+        count = min(last + 1 - first, RUN_EVENTS, self._events - first % self._events)
+        start = WORD * self._slot_of(first)
+        slots = bytes(self._bytes[start : start + count * SLOT_BYTES])  # R2: what the slots say
+        run, length = self._run(first, slots)
+        if not run:
+            return []
+        payloads = self._copy_ring(run[0][EVENT_POSITION], length)  # R3: the payloads, at once
+        if self._is_reused(first):  # R4: the oldest of a run is overwritten first
+            return []
+        records = []
+        begin = 0
+        for index, fields in enumerate(run):
+            payload = payloads[begin : begin + fields[EVENT_LENGTH]]
+            checked = slots[index * SLOT_BYTES :][:CHECKED_BYTES]
+            if crc32(checked, crc32(payload)) != fields[EVENT_CHECKSUM]:  # R5
+                break
+            records.append((fields[EVENT_ID], fields[EVENT_PID], fields[EVENT_FLAGS], payload))
+            begin += len(payload)
+        return records
+
+    def _run(self, first: int, slots: bytes) -> tuple[list[tuple[int, ...]], int]:
+        """The fields of those slots that follow each other, and how long their payloads are."""
+        run: list[tuple[int, ...]] = []
+        length = 0
+        for fields in _slot.iter_unpack(slots):
+            if fields[EVENT_ID] != first + len(run):
+                break
+            if run and fields[EVENT_POSITION] != run[0][EVENT_POSITION] + length:
+                break
+            if length + fields[EVENT_LENGTH] > (RUN_BYTES if run else self._size):
+                break
+            run.append(fields)
+            length += fields[EVENT_LENGTH]
+        return run, length
+
+    def _copy_ring(self, position: int, length: int) -> bytes:
+        place = position % self._size
+        if place + length <= self._size:
+            return bytes(self._ring[place : place + length])
+        return b"".join((self._ring[place:], self._ring[: place + length - self._size]))
+
+    def _is_reused(self, number: int) -> bool:
+        """Was the published event `number` overwritten, or is it being overwritten just now?"""
+        words = self._words
+        slot = self._slot_of(number)
+        newest_reused: int = words[LAST] + 1 - self._events
+        if number < newest_reused or (number == newest_reused and words[slot] != number):
+            return True
+        if words[slot] != number:
+            return False  # it cannot be: so it is damaged, or not visible yet
+        position: int = words[slot + EVENT_POSITION]
+        return position + self._size < words[INTENT]
+
+    def _oldest(self, first: int, last: int) -> int:
+        """The oldest event from `first` on that is not overwritten; last + 1 if all are."""
+        low, high = first, last + 1
+        while low < high:
+            middle = (low + high) // 2
+            if self._is_reused(middle):
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _copy_locked(self, number: int) -> list[Record]:
+        """The event that is there and yet could not be read, or nothing if it is damaged.
+
+        Whoever stored it has had the lock, so that under the lock all of it is visible.
+        """
+        records = self._exclusively(self._copy, number, number)
+        if not records and not self._is_reused(number):
+            logger.error("bus %r: event %d is damaged, and dropped", self._name, number)
+        return records
+
+    # -- claim -------------------------------------------------------------------------------------
+
+    def claim(self, number: int, key: str, timeout: float) -> Claimed:
+        """Make this worker the only one to handle the event, if no other is, or holds the key."""
+        return self._exclusively(self._claim, number, key, timeout)
+
+    def _claim(self, number: int, key: str, timeout: float) -> Claimed:
+        words = self._words
+        slot = self._slot_of(number)
+        if words[slot] != number:
+            return LOST
+        if words[slot + EVENT_CLAIMED]:  # C1: decided already
+            return Claimed(False, words[slot + EVENT_CLAIMED])
+        now = time.monotonic_ns()
+        high, low = _key_halves.unpack(blake2b(key.encode(), digest_size=16).digest())
+        claim = self._claim_slot(high, low, now)
+        alive = words[claim + CLAIM_DEADLINE] > now
+        same = words[claim + CLAIM_KEY_HIGH] == high and words[claim + CLAIM_KEY_LOW] == low
+        if alive and same and words[claim + CLAIM_EVENT] != number:  # C2: ignored, for everybody
+            words[slot + EVENT_CLAIMED] = words[claim + CLAIM_PID]
+            return Claimed(False, words[claim + CLAIM_PID])
+        words[claim + CLAIM_DEADLINE] = 0  # C3: the key is ours; free until all of it is there
+        words[claim + CLAIM_KEY_HIGH] = high
+        words[claim + CLAIM_KEY_LOW] = low
+        words[claim + CLAIM_PID] = self._pid
+        words[claim + CLAIM_EVENT] = number
+        words[claim + CLAIM_DEADLINE] = min(now + int(timeout * 1e9), (1 << 64) - 1)
+        words[slot + EVENT_CLAIMED] = self._pid  # C4: the event is ours
+        return MINE
+
+    def _claim_slot(self, high: int, low: int, now: int) -> int:
+        """The claim slot of the key, or else the one that is free soonest."""
+        words = self._words
+        soonest = -1
+        for probe in range(min(PROBES, self._claims)):
+            claim = self._claims_at + CLAIM_WORDS * ((low + probe) % self._claims)
+            if words[claim + CLAIM_KEY_LOW] == low and words[claim + CLAIM_KEY_HIGH] == high:
+                return claim
+            deadline = words[claim + CLAIM_DEADLINE]
+            if soonest < 0 or deadline < words[soonest + CLAIM_DEADLINE]:
+                soonest = claim
+        if words[soonest + CLAIM_DEADLINE] > now:
+            logger.warning(
+                "bus %r: too many unique keys at once; one is given up before its timeout: "
+                "configure a larger size, or a shorter timeout",
+                self._name,
+            )
+        return soonest
+
+    # -- both --------------------------------------------------------------------------------------
+
+    def _slot_of(self, number: int) -> int:
+        return self._events_at + EVENT_WORDS * (number % self._events)
+
+    def _exclusively(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do some work under the lock.
+
+        An exception from a signal handler may come between any two steps, the releasing among
+        them: hence the second release. What was interrupted while it wrote is written anew.
+        """
+        lock = self._lock
+        if lock.mine():
+            return work(*arguments)
+        try:
+            try:
+                lock.acquire()
+                return work(*arguments)
+            finally:
+                if self._entries and lock.held:
+                    self._publish_entries()
+                lock.release()
+        finally:
+            lock.release()
+            if self._left_late:
+                self._publish_late()
+
+    def _publish_late(self) -> None:
+        """Publish what a signal handler left when the lock was just being released."""
+        try:
+            self._lock.acquire()
+            self._left_late = False
+            self._publish_entries()
+        finally:
+            self._lock.release()
+
+    def _damaged(self, what: str) -> SegmentError:
+        return SegmentError(
+            errno.EINVAL,
+            f"bus {self._name!r}: its shared memory is damaged: {what}; "
+            "stop all its workers, and start them anew",
+        )

@@ -1,0 +1,54 @@
+"""A lock between threads that knows its owner, without a gap.
+
+Taking it and writing down by whom is one call of `dict.setdefault`, atomic by the interpreter's
+lock or, in free-threaded builds, by the dict's own. So an exception from a signal handler finds
+it either free or owned by the thread that it interrupts, which `give` then sets right; with
+`threading.Lock` it could fall between taking the lock and knowing so. A signal handler that
+interrupted the owner can tell that by `mine`.
+"""
+
+from __future__ import annotations
+
+import threading
+from threading import get_ident
+
+AT_LEAST_EVERY = 0.1  # seconds; a wake-up is missed if an exception fell right before it
+
+
+class Turn:
+    """Owned by one thread at a time; `mine` first, since the owner must not take it again."""
+
+    def __init__(self) -> None:
+        self._owner: dict[str, int] = {}
+        self._given = threading.Condition()
+        self._waiting = 0
+
+    def mine(self) -> bool:
+        """Is the calling thread its owner?"""
+        return self._owner.get("thread") == get_ident()
+
+    def is_taken(self) -> bool:
+        """Is anybody its owner?"""
+        return bool(self._owner)
+
+    def try_take(self) -> bool:
+        """Take it if it is free; is the calling thread its owner now?"""
+        me = get_ident()
+        return self._owner.setdefault("thread", me) == me
+
+    def take(self) -> None:
+        """Wait until it is free, and take it. To be called inside the `try` of a `give`."""
+        while not self.try_take():
+            with self._given:
+                self._waiting += 1
+                if self._owner:
+                    self._given.wait(AT_LEAST_EVERY)
+                self._waiting -= 1
+
+    def give(self) -> None:
+        """Give it away if the calling thread owns it; harmless if not, and to do twice."""
+        if self.mine():
+            del self._owner["thread"]
+            if self._waiting:
+                with self._given:
+                    self._given.notify_all()

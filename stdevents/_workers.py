@@ -1,0 +1,144 @@
+"""Worker slots, and who is alive.
+
+A worker holds `flock` on a file of its own, `worker.<slot>`, as long as it lives: whatever it
+dies of, the kernel lets go of that lock. Who finds the file of a slot free clears both. All of
+this is done under the lock of the bus, so that nobody takes a look for a life.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from typing import NamedTuple
+
+from ._errors import SegmentError
+from ._folder import Folder
+from ._layout import (
+    HEADER_WORDS,
+    WORKER_PID,
+    WORKER_POSITION,
+    WORKER_SINCE,
+    WORKER_WORDS,
+    WORKERS,
+)
+
+
+class WorkerInfo(NamedTuple):
+    """One live worker, as `workers()` tells of it."""
+
+    #: process id
+    pid: int
+    #: number of its slot
+    slot: int
+    #: id of the last event that it has taken
+    position: int
+    #: how many published events it has still to take
+    lag: int
+    #: when it joined, in seconds since the epoch
+    since: int
+
+
+class Worker:
+    """The slot of this process: its file, locked, and its words in the segment."""
+
+    def __init__(self, folder: Folder, words: memoryview, pid: int, position: int) -> None:
+        self.slot, self._descriptor = _take_slot(folder)
+        self._folder = folder
+        self._words = words
+        self._at = _at(self.slot)
+        self._position_at = self._at + WORKER_POSITION
+        words[self._position_at] = position
+        words[self._at + WORKER_SINCE] = int(time.time())
+        words[self._at + WORKER_PID] = pid
+
+    def set_position(self, position: int) -> None:
+        """Say that the event `position` and all before it were taken."""
+        self._words[self._position_at] = position
+
+    def leave(self) -> None:
+        """Give up slot and file; under the lock of the bus."""
+        self._words[self._at + WORKER_PID] = 0
+        try:
+            self._folder.remove_file(_file(self.slot))
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file only: in a forked child, where it is a copy of the parent's."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def live_slots(folder: Folder, words: memoryview | None) -> list[int]:
+    """The slots of the workers that live; those of dead ones are cleared. Under the lock."""
+    alive = []
+    for file in folder.files():
+        prefix, _, number = file.partition(".")
+        if not (prefix == "worker" and number.isdigit() and int(number) < WORKERS):
+            continue
+        slot = int(number)
+        if _is_held(folder, file):
+            alive.append(slot)
+            continue
+        if words is not None:
+            words[_at(slot) + WORKER_PID] = 0
+        folder.remove_file(file)
+    return sorted(alive)
+
+
+def live_workers(folder: Folder, words: memoryview, last: int) -> list[WorkerInfo]:
+    """All live workers, by slot. Under the lock."""
+    workers = []
+    for slot in live_slots(folder, words):
+        at = _at(slot)
+        position = words[at + WORKER_POSITION]
+        pid, since = words[at + WORKER_PID], words[at + WORKER_SINCE]
+        workers.append(WorkerInfo(pid, slot, position, max(0, last - position), since))
+    return workers
+
+
+def _at(slot: int) -> int:
+    return HEADER_WORDS + slot * WORKER_WORDS
+
+
+def _file(slot: int) -> str:
+    return f"worker.{slot}"
+
+
+def _take_slot(folder: Folder) -> tuple[int, int]:
+    """The first slot whose file is free, and that file, locked."""
+    for slot in range(WORKERS):
+        descriptor = folder.open_file(_file(slot), create=True)
+        if _lock(descriptor):
+            return slot, descriptor
+    raise SegmentError(
+        f"bus {folder.name!r}: all {WORKERS} worker slots are taken; "
+        "spread the workers over several buses, or close the bus in those that do not need it"
+    )
+
+
+def _is_held(folder: Folder, file: str) -> bool:
+    try:
+        descriptor = folder.open_file(file, create=False)
+    except FileNotFoundError:
+        return False
+    if not _lock(descriptor):
+        return True
+    # Not left to close: a child that another thread forks just now has a copy of the descriptor.
+    flock(descriptor, LOCK_UN)
+    os.close(descriptor)
+    return False
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock the file for ourselves; close it if somebody else has it."""
+    try:
+        flock(descriptor, LOCK_EX | LOCK_NB)
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return False
+        raise
+    return True

@@ -1,0 +1,79 @@
+"""What the tests share: a bus name of one's own, programs to run, and a look at what is left."""
+
+from __future__ import annotations
+
+import glob
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+
+import pytest
+
+import stdevents
+from stdevents._folder import Folder
+
+PACKAGE_PARENT = Path(stdevents.__file__).parent.parent
+
+
+@pytest.fixture
+def name():
+    """The name of a bus that nobody else has, and of which nothing may be left (G9)."""
+    name = f"test-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    yield name
+    stdevents.close()
+    folder = Folder(name)
+    left = glob.glob(f"{folder.path}*") + glob.glob(f"/dev/shm/{folder.segment_name}")
+    assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def bus(name):
+    """A bus of this process alone that is polled by hand, its own `started` already handled."""
+    bus = stdevents.Bus(name, interval=0)
+    bus.poll()
+    yield bus
+    bus.close()
+
+
+@pytest.fixture
+def seen(bus):
+    """The events that `bus` hands to its handlers, as (source, event, data)."""
+    seen = []
+
+    def record(data, event, source, pid):
+        seen.append((source, event, data))
+
+    bus.register(record)
+    return seen
+
+
+def start(program, *arguments, **options):
+    """Start a program of its own, with all warnings shown as errors; `program` is its text."""
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
+    return subprocess.Popen(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", program, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=tempfile.gettempdir(),
+        **options,
+    )
+
+
+def run(program, *arguments, timeout=60, **options):
+    """Run a program to its end and return what it printed; it must succeed without a warning."""
+    process = start(program, *arguments, **options)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        pytest.fail(f"the program hangs; it printed {out!r} and {err!r}")
+    assert process.returncode == 0, err
+    assert err == ""
+    return out
