@@ -1,0 +1,233 @@
+"""The package as a folder: what it imports, what is shipped, and that it runs wherever it is put.
+
+The package looked at is the one that is imported here: the tree's, or an installed wheel's.
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import uuid
+from pathlib import Path
+
+import pytest
+
+import stdevents
+
+PACKAGE = Path(stdevents.__file__).parent
+TREE = Path(__file__).parent.parent
+
+each_module = pytest.mark.parametrize(
+    "module", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name
+)
+needs_the_tree = pytest.mark.skipif(
+    not (TREE / "setup.cfg").exists(), reason="the tests are run from a copy, without the tree"
+)
+needs_the_wheel = pytest.mark.skipif(
+    PACKAGE.parent != Path(sysconfig.get_path("purelib")), reason="the package is not installed"
+)
+
+
+def syntax_of(module):
+    return ast.parse(module.read_text(encoding="utf-8"), str(module))
+
+
+def is_standard(name):
+    """Whether the module called `name` comes with Python itself."""
+    if sys.version_info >= (3, 10):
+        return name in sys.stdlib_module_names
+    # Before 3.10 there is no list of them: ask an interpreter that sees no others.
+    return subprocess.run([sys.executable, "-I", "-S", "-c", f"import {name}"]).returncode == 0
+
+
+def run(program, *arguments, python_path, cwd):
+    """What `program` prints in a fresh process that is strict and may say nothing on stderr."""
+    result = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", program, *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(python_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (result.stderr, result.returncode) == ("", 0)
+    return result.stdout.strip()
+
+
+# What the modules import
+
+
+@each_module
+def test_absolute_imports_are_of_the_standard_library(module):
+    names = set()
+    for node in ast.walk(syntax_of(module)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module.partition(".")[0])
+
+    assert [name for name in sorted(names) if not is_standard(name)] == []
+
+
+@each_module
+def test_relative_imports_stay_within_the_package(module):
+    depth = len(module.relative_to(PACKAGE).parts)
+    imports = [node for node in ast.walk(syntax_of(module)) if isinstance(node, ast.ImportFrom)]
+
+    assert max((node.level for node in imports), default=0) <= depth
+
+
+@each_module
+def test_a_module_starts_with_the_future_import_of_annotations(module):
+    syntax = syntax_of(module)
+    first = syntax.body[0 if ast.get_docstring(syntax) is None else 1]
+
+    assert isinstance(first, ast.ImportFrom)
+    assert first.module == "__future__"
+    assert [alias.name for alias in first.names] == ["annotations"]
+
+
+def test_the_import_on_windows_fails_and_says_why(tmp_path):
+    program = """
+import sys
+sys.platform = "win32"
+sys.modules["fcntl"] = None
+try:
+    import stdevents
+except ImportError as error:
+    print(error)
+"""
+    assert "Windows" in run(program, python_path=PACKAGE.parent, cwd=tmp_path)
+
+
+# What is shipped
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_the_version_can_be_read_without_an_import():
+    versions = [
+        ast.literal_eval(node.value)
+        for node in syntax_of(PACKAGE / "__init__.py").body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__version__"
+    ]
+
+    assert versions == [stdevents.__version__]
+
+
+@needs_the_tree
+def test_the_changelog_tells_of_this_version():
+    assert f"\n## {stdevents.__version__} " in (TREE / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@needs_the_tree
+def test_no_key_is_both_in_setup_cfg_and_in_pyproject():
+    tomllib = pytest.importorskip("tomllib", reason="tomllib came with Python 3.11")
+    pyproject = tomllib.loads((TREE / "pyproject.toml").read_text(encoding="utf-8"))
+    setup = configparser.ConfigParser()
+    setup.read(TREE / "setup.cfg", encoding="utf-8")
+
+    # setup.cfg has the metadata, pyproject.toml the tools: neither has a section of the other's.
+    assert "project" not in pyproject
+    assert "setuptools" not in pyproject["tool"]
+    assert {section.partition(".")[0] for section in setup.sections()} == {"metadata", "options"}
+
+
+@needs_the_wheel
+def test_the_wheel_holds_the_package_its_metadata_and_its_licence_alone():
+    metadata = f"stdevents-{stdevents.__version__}.dist-info"
+    files = importlib.metadata.files("stdevents")
+
+    assert {file.parts[0] for file in files} == {"stdevents", metadata}
+    assert [file.name for file in files if "LICENSE" in file.name] == ["LICENSE"]
+    assert importlib.metadata.requires("stdevents") is None
+
+
+# Wherever it is put
+
+
+@pytest.fixture
+def bus_name():
+    return f"test-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def vendor(folder, application="app"):
+    """Copy the package to where `application` would keep what it vendors."""
+    vendored = folder / application / "_vendor"
+    shutil.copytree(PACKAGE, vendored / "stdevents", ignore=shutil.ignore_patterns("__pycache__"))
+    (vendored / "__init__.py").touch()
+    (vendored.parent / "__init__.py").touch()
+
+
+SMOKE = """
+import logging
+import sys
+
+from app._vendor import stdevents
+
+name, place = sys.argv[1:]
+assert stdevents.__file__.startswith(place), stdevents.__file__
+assert logging.getLogger("app._vendor.stdevents").handlers
+
+received = []
+stdevents.configure(name, interval=0)
+stdevents.register(lambda data, event, source, pid: received.append(data), "cache", "drop")
+stdevents.post("cache", "drop", {"key": 7})
+assert stdevents.poll() == "done"
+assert received == [{"key": 7}], received
+stdevents.close()
+print("ok")
+"""
+
+
+def test_a_vendored_copy_runs_from_its_folder(tmp_path, bus_name):
+    place = tmp_path / "folder"
+    vendor(place)
+
+    assert run(SMOKE, bus_name, str(place), python_path=place, cwd=tmp_path) == "ok"
+
+
+def test_a_vendored_copy_runs_from_a_zip(tmp_path, bus_name):
+    vendor(tmp_path / "folder")
+    place = shutil.make_archive(str(tmp_path / "zipped"), "zip", tmp_path / "folder")
+
+    assert run(SMOKE, bus_name, place, python_path=place, cwd=tmp_path) == "ok"
+
+
+TWO_COPIES = """
+import sys
+
+from app._vendor import stdevents as ours
+from other._vendor import stdevents as theirs
+
+assert ours.Bus is not theirs.Bus
+received = {}
+for copy in (ours, theirs):
+    received[copy] = []
+    copy.configure(sys.argv[1], interval=0)
+for copy, events in received.items():
+    copy.register(lambda data, event, source, pid, to=events: to.append(data), "cache", "drop")
+
+assert ours.post("cache", "drop", "from ours") + 1 == theirs.post("cache", "drop", "from theirs")
+for copy, events in received.items():
+    copy.poll()
+    assert events == ["from ours", "from theirs"], events
+for copy in received:
+    copy.close()
+print("ok")
+"""
+
+
+def test_two_copies_in_one_process_share_a_bus(tmp_path, bus_name):
+    vendor(tmp_path, "app")
+    vendor(tmp_path, "other")
+
+    assert run(TWO_COPIES, bus_name, python_path=tmp_path, cwd=tmp_path) == "ok"
