@@ -11,13 +11,13 @@ from typing import Any, Callable, Deque, TypeVar
 
 from . import _codec, _loop, _segment, _settings
 from ._errors import NotConfigured, StdeventsError
-from ._handlers import EVERY, Callback, Handlers, Level
+from ._handlers import EVERY, Callback, Callbacks, Handlers, Level
 from ._layout import FLAG_UNIQUE, LAST
 from ._names import event_list
 from ._settings import Settings, check_name
-from ._table import LOST, Table
+from ._table import LOST, Record, Table
 from ._turn import Turn
-from ._workers import WorkerInfo
+from ._workers import Worker, WorkerInfo
 
 logger = logging.getLogger(__package__)
 
@@ -51,18 +51,18 @@ class Stats:
 class _Session:
     """An open bus, as one process sees it; a forked child makes itself another."""
 
-    def __init__(self, segment: _segment.Segment, position: int) -> None:
+    def __init__(self, segment: _segment.Segment, worker: Worker, position: int) -> None:
         self.segment = segment
         self.settings = segment.settings
         self.table = Table(segment)
         self.words = segment.words
         self.position = position  # id of the last event that was taken
+        self._position_at = worker.position_at
         self.handled = self.lost = self.ignored = 0
 
     def take(self, number: int) -> None:
-        """Go on to the event `number`."""
-        self.position = number
-        self.segment.set_position(number)
+        """Go on to the event `number`, and say so for all to see."""
+        self.position = self.words[self._position_at] = number
 
 
 class Bus:
@@ -78,6 +78,7 @@ class Bus:
         self._loop = _loop.Loop(self.poll)
         self._session: _Session | None = None
         self._unready: _Session | None = None  # a forked child's, which is no worker yet
+        self._debug = False
         self._start_anew()
         if shm is not None:
             self.configure(shm, **options)
@@ -163,8 +164,8 @@ class Bus:
             _loop.enter(self)
             self._loop.name = name
             self._loop.interval = settings.interval
-            segment = _segment.join(name, settings)
-            self._session = session = _Session(segment, segment.words[LAST])
+            segment, worker = _segment.join(name, settings)
+            self._session = session = _Session(segment, worker, segment.words[LAST])
             if settings.start == "oldest":
                 session.take(session.table.before_oldest())
             self._local.clear()
@@ -315,6 +316,7 @@ class Bus:
         return "done"
 
     def _poll(self, session: _Session) -> None:
+        self._debug = logger.isEnabledFor(logging.DEBUG)  # asked once, not for each event
         for _ in range(ROUNDS):
             last = session.words[LAST]
             if last == session.position and not self._local:
@@ -329,47 +331,54 @@ class Bus:
         for _ in range(len(self._local)):
             if self._session is session:
                 source, event, data = self._local.popleft()
-                self._dispatch(source, event, data, None)
+                self._dispatch(self._handlers.find(source, event), data, event, source, None)
 
     def _handle_run(self, session: _Session) -> None:
         through, records = session.table.read(session.position)
-        for number, pid, flags, payload in records:
-            if number > session.position + 1:
-                self._lose(session, number - 1)
-            if self._session is session:
-                self._handle(session, number, pid, flags, payload)
+        for record in records:
+            if record[0] != session.position + 1:
+                self._lose(session, record[0] - 1)
             if self._local:
                 self._handle_local(session)
             if self._session is not session:
                 return
-        if through > session.position:
+            self._handle(session, record)
+        if session.position < through and self._session is session:
             self._lose(session, through)
 
-    def _handle(self, session: _Session, number: int, pid: int, flags: int, payload: bytes) -> None:
+    def _handle(self, session: _Session, record: Record) -> None:
+        number, pid, flags, payload = record
         try:
-            source, event, data, *key = _codec.decode(payload)
-        except (ValueError, RecursionError) as error:
-            logger.error(
-                "bus %r: event %d of process %d cannot be decoded, and is dropped: %s",
-                session.segment.name, number, pid, type(error).__name__,
-            )  # fmt: skip
-            self._lose(session, number)
+            parts = _codec.decode(payload)
+            source, event, data = parts[0], parts[1], parts[2]
+            callbacks = self._handlers.find(source, event)
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            self._drop(session, record, error)
             return
-        if flags & FLAG_UNIQUE and self._handlers.find(source, event):
-            claimed = session.table.claim(number, key[0], session.settings.timeout)
-            if claimed is LOST:
-                self._lose(session, number)
-                return
-            if not claimed.mine:
-                session.take(number)
-                session.ignored += 1
-                logger.debug("skipping event %d was handled by worker %d", number, claimed.pid)
-                return
+        if flags & FLAG_UNIQUE and callbacks and not self._claim(session, number, parts[3]):
+            return
         # Before its handlers run: a child that one of them forks goes on after it, and so does
         # the next poll if one of them is interrupted.
         session.take(number)
         session.handled += 1
-        self._dispatch(source, event, data, pid)
+        self._dispatch(callbacks, data, event, source, pid)
+
+    def _claim(self, session: _Session, number: int, key: str) -> bool:
+        """Is this the worker to handle the event? If not, it is done with."""
+        claimed = session.table.claim(number, key, session.settings.timeout)
+        if claimed is LOST:
+            self._lose(session, number)
+        elif not claimed.mine:
+            session.take(number)
+            session.ignored += 1
+            logger.debug("skipping event %d was handled by worker %d", number, claimed.pid)
+        return claimed.mine
+
+    def _drop(self, session: _Session, record: Record, error: Exception) -> None:
+        number, pid, _, _ = record
+        what = "bus %r: event %d of process %d cannot be decoded, and is dropped: %s"
+        logger.error(what, session.segment.name, number, pid, type(error).__name__)
+        self._lose(session, number)
 
     def _lose(self, session: _Session, last: int) -> None:
         """Tell of the events after the position up to `last`, and go on after them."""
@@ -382,12 +391,17 @@ class Bus:
             "poll more often, or configure a larger size",
             session.segment.name, first, last, count,
         )  # fmt: skip
+        source, event = events._source, events.lost
         data = {"first": first, "last": last, "count": count}
-        self._dispatch(events._source, events.lost, data, None)
+        self._dispatch(self._handlers.find(source, event), data, event, source, None)
 
-    def _dispatch(self, source: str, event: str, data: Any, pid: int | None) -> None:
-        logger.debug("handling event; source=%s, event=%s, pid=%s", source, event, pid)
-        self._handlers.dispatch(self._handlers.find(source, event), data, event, source, pid)
+    def _dispatch(
+        self, callbacks: Callbacks, data: Any, event: str, source: str, pid: int | None
+    ) -> None:
+        if self._debug:
+            logger.debug("handling event; source=%s, event=%s, pid=%s", source, event, pid)
+        if callbacks:
+            self._handlers.dispatch(callbacks, data, event, source, pid)
 
     # -- handlers ----------------------------------------------------------------------------------
 
@@ -481,9 +495,9 @@ class Bus:
             self._enrol(session)
 
     def _enrol(self, session: _Session) -> None:
-        _segment.enrol(session.segment, session.position)
+        worker = _segment.enrol(session.segment, session.position)
         self._unready = None
-        self._begin(_Session(session.segment, session.position))
+        self._begin(_Session(session.segment, worker, session.position))
 
 
 def _levels(source: str | None, names: tuple[str, ...]) -> list[Level]:

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from itertools import accumulate
-from typing import Any
+from typing import Any, Callable
 
 from ._errors import EncodeError
 
@@ -17,22 +17,51 @@ from ._errors import EncodeError
 # deep in calls has to manage what its poster managed.
 DEEPEST = 256
 
-_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-_from_json = json.JSONDecoder().raw_decode
 _no_brackets = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}"]+')
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
+REMEMBERED = 1024
+
+_prefixes: dict[tuple[str, str], str] = {}
+
+
+def _not_json(value: Any) -> Any:
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _encoder() -> Callable[[Any], str]:
+    """The json module's encoder, kept: `JSONEncoder.encode` makes the one in C anew each time.
+
+    It does not look for circles, which would not be safe in a shared encoder; they end as too
+    deep.
+    """
+    plain = json.JSONEncoder(
+        ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
+    )
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return plain.encode
+    in_c = make(
+        None, _not_json, json.encoder.encode_basestring, None, ":", ",", False, False, False
+    )
+    return lambda value: "".join(in_c(value, 0))
+
+
+_to_json = _encoder()
+_from_json = json.JSONDecoder().raw_decode
 
 
 def encode(source: str, event: str, data: Any, unique: str | int | None) -> bytes:
     """The event as bytes; TypeError or ValueError for a bad name, EncodeError for bad data."""
-    check_names(source, event)
-    parts = [source, event, data] if unique is None else [source, event, data, key_of(unique)]
     try:
-        text = _to_json(parts)
-        payload = text.encode()
-    except (TypeError, ValueError, RecursionError, RuntimeError) as error:
+        prefix = _prefixes[source, event]
+    except (KeyError, TypeError):
+        prefix = _new_prefix(source, event)
+    end = "]" if unique is None else f",{_to_json(key_of(unique))}]"
+    try:
+        payload = f"{prefix}{_to_json(data)}{end}".encode()
+    except (ValueError, RecursionError, RuntimeError, TypeError) as error:
         raise EncodeError(_explain(source, event, unique, data, error)) from error
-    if text.count("[") + text.count("{") > DEEPEST and _depth(text) > DEEPEST + 1:
+    if len(payload) > 2 * DEEPEST and _depth(payload.decode()) > DEEPEST + 1:
         raise EncodeError(
             f"event {event!r} of source {source!r}: data is nested deeper than {DEEPEST} levels; "
             "make it flatter"
@@ -40,11 +69,20 @@ def encode(source: str, event: str, data: Any, unique: str | int | None) -> byte
     return payload
 
 
+def _new_prefix(source: str, event: str) -> str:
+    """The bytes before the data, as text; kept, with the checks that the names have passed."""
+    check_names(source, event)
+    prefix = f"[{_to_json(source)},{_to_json(event)},"
+    if _is_text(prefix):
+        if len(_prefixes) >= REMEMBERED:  # names may be made up without end
+            _prefixes.clear()
+        _prefixes[source, event] = prefix
+    return prefix
+
+
 def decode(payload: bytes) -> list[Any]:
-    """`[source, event, data]`, or with `unique` as a fourth; ValueError if it is not that."""
-    parts = _from_json(payload.decode())[0]
-    if not (type(parts) is list and 3 <= len(parts) <= 4):
-        raise ValueError("not an event")
+    """`[source, event, data]`, or with `unique` as a fourth; ValueError if it is not JSON."""
+    parts: list[Any] = _from_json(payload.decode())[0]
     return parts
 
 
@@ -67,6 +105,9 @@ def key_of(unique: Any) -> str:
 
 
 def _depth(text: str) -> int:
+    """How deep lists and dicts are nested in it, or less than that if it is not deep at all."""
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return 0
     return max(accumulate(map(_STEP.__getitem__, _no_brackets.sub("", text))))
 
 

@@ -18,6 +18,7 @@ Callback = Callable[..., Any]
 Level = Tuple[Optional[str], Optional[str]]
 # One of the two is there: the callback, or what it is held by weakly.
 Entry = Tuple[Optional[Callback], Optional["weakref.ref[Any]"]]
+Callbacks = Tuple[Entry, ...]
 
 logger = logging.getLogger(__package__)
 
@@ -35,7 +36,7 @@ class Handlers:
         # has a whole one.
         self._weak: dict[Level, tuple[weakref.ref[Any], ...]] = {}
         self._strong: dict[Level, tuple[Callback, ...]] = {}
-        self._found: dict[Level, tuple[Entry, ...]] = {}
+        self._found: dict[Level, Callbacks] = {}
         self.forked()
 
     def forked(self) -> None:
@@ -70,7 +71,7 @@ class Handlers:
             self._found = {}
         return any(removed)
 
-    def find(self, source: str, event: str) -> tuple[Entry, ...]:
+    def find(self, source: str, event: str) -> Callbacks:
         """Who is to be called for this event, in order; some may be gone by then."""
         entries = self._found.get((source, event))
         if entries is None:
@@ -90,7 +91,7 @@ class Handlers:
         return entries
 
     def dispatch(
-        self, entries: tuple[Entry, ...], data: Any, event: str, source: str, pid: int | None
+        self, entries: Callbacks, data: Any, event: str, source: str, pid: int | None
     ) -> None:
         """Call them, keeping each one's exceptions from the others.
 

@@ -49,8 +49,7 @@ EVENT_POSITION = 1  # where in the ring it starts
 EVENT_LENGTH = 2  # bytes
 EVENT_PID = 3  # the poster's
 EVENT_FLAGS = 4
-EVENT_CHECKED = 5  # words 0 to 4 are what the checksum covers, with the payload
-EVENT_CHECKSUM = 5
+EVENT_CHECKSUM = 5  # crc32 of payload and words 1 to 4, begun with the id
 EVENT_CLAIMED = 6  # 0, or the pid of the worker that handled it, or that holds its key
 EVENT_WORDS = 8
 

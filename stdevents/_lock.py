@@ -24,25 +24,22 @@ from ._settings import Settings
 from ._turn import Turn
 
 YIELDS = 8
+EXCLUSIVE_NOW = LOCK_EX | LOCK_NB
 
 
-class Lock:
+class Lock(Turn):
     """Exclusive between processes and threads; waits at most `settings.wait_max` seconds."""
 
     def __init__(self, name: str, descriptor: int, settings: Settings) -> None:
+        super().__init__()
         self._name = name
         self._descriptor = descriptor
         self._settings = settings
-        self._turn = Turn()
         self.held = False
-
-    def mine(self) -> bool:
-        """Is the calling thread between its own `acquire` and `release`?"""
-        return self._turn.mine()
 
     def acquire(self) -> None:
         """Take the lock, or raise LockTimeout. To be called inside the `try` of a `release`."""
-        if not self._take():
+        if not (self.try_take() and self._lock_file()):
             self._wait()
 
     def release(self) -> None:
@@ -51,22 +48,20 @@ class Lock:
         The file goes first: an owner of the same process that came in between would lock the
         same open file, and lose it to the unlocking.
         """
-        if self._turn.mine():
+        if self.mine():
             self.held = False
             flock(self._descriptor, LOCK_UN)
-            self._turn.give()
+            self.give()
 
     def forget(self) -> None:
         """Never touch the file again: it is being closed, and its number will be another file's."""
         self.held = False
-        self._turn = Turn()
+        self._owner = {}
         self._descriptor = -1
 
-    def _take(self) -> bool:
-        if not self._turn.try_take():
-            return False
+    def _lock_file(self) -> bool:
         try:
-            flock(self._descriptor, LOCK_EX | LOCK_NB)
+            flock(self._descriptor, EXCLUSIVE_NOW)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -85,11 +80,11 @@ class Lock:
         pause = longest / 32
         for _ in range(YIELDS):
             time.sleep(0)
-            if self._take():
+            if self.try_take() and self._lock_file():
                 return
         while time.monotonic() < deadline:
             time.sleep(pause)
-            if self._take():
+            if self.try_take() and self._lock_file():
                 return
             pause = min(2 * pause, longest)
         raise LockTimeout(

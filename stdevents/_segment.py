@@ -100,14 +100,10 @@ class Segment:
         self._release_views()
         self.map(self._memory, self.layout)
 
-    def take_worker(self, position: int) -> None:
-        """Take a worker's slot for this process; under the lock."""
+    def take_worker(self, position: int) -> _workers.Worker:
+        """Take a worker's slot for this process, which has come to `position`; under the lock."""
         self.worker = _workers.Worker(self.folder, self.words, os.getpid(), position)
-
-    def set_position(self, position: int) -> None:
-        """Say for all to see that the event `position` and those before it were taken."""
-        assert self.worker is not None
-        self.worker.set_position(position)
+        return self.worker
 
     def abandon_worker(self) -> None:
         """Close the worker's file only."""
@@ -132,7 +128,7 @@ class Segment:
         self._views = ()
 
 
-def join(name: str, settings: Settings) -> Segment:
+def join(name: str, settings: Settings) -> tuple[Segment, _workers.Worker]:
     """Open the bus `name` as a worker; create it if there is none."""
     segment = Segment(name, settings)
     try:
@@ -142,11 +138,10 @@ def join(name: str, settings: Settings) -> Segment:
             else:
                 _remove_memory(segment.folder)
                 segment.map(*_create(segment.folder, settings))
-            segment.take_worker(segment.words[LAST])
+            return segment, segment.take_worker(segment.words[LAST])
     except BaseException:
         segment.close()
         raise
-    return segment
 
 
 def attach(name: str, settings: Settings) -> Segment:
@@ -183,7 +178,7 @@ def leave(segment: Segment) -> None:
         segment.close()
 
 
-def enrol(segment: Segment, position: int) -> None:
+def enrol(segment: Segment, position: int) -> _workers.Worker:
     """Make a forked child a worker of its own, after `Segment.forked`; may be tried again."""
     segment.close_lock()
     try:
@@ -194,7 +189,7 @@ def enrol(segment: Segment, position: int) -> None:
         ) from error
     try:
         segment.lock.acquire()
-        segment.take_worker(position)
+        return segment.take_worker(position)
     finally:
         segment.lock.release()
 

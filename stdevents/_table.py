@@ -47,13 +47,10 @@ from ._layout import (
     CLAIM_KEY_LOW,
     CLAIM_PID,
     CLAIM_WORDS,
-    EVENT_CHECKED,
     EVENT_CHECKSUM,
     EVENT_CLAIMED,
-    EVENT_FLAGS,
     EVENT_ID,
     EVENT_LENGTH,
-    EVENT_PID,
     EVENT_POSITION,
     EVENT_WORDS,
     INTENT,
@@ -69,13 +66,14 @@ RUN_BYTES = 1 << 16  # of payload at most, in one look; one event may be larger
 PROBES = 16  # places in which a key may stand
 
 SLOT_BYTES = WORD * EVENT_WORDS
-CHECKED_BYTES = WORD * EVENT_CHECKED
-_checked_fields = Struct(f"={EVENT_CHECKED}Q")
-_other_fields = Struct(f"={EVENT_CLAIMED}Q")  # position to claimed: all but the id
+CHECKED_BYTES = WORD * EVENT_CHECKSUM
+_fields = Struct("=4Q")  # position, length, pid, flags
 _slot = Struct(f"={EVENT_WORDS}Q")
 _key_halves = Struct("=2Q")
 
 T = TypeVar("T")
+# An event on its way into the table: payload, flags, and the id it had at its last P1, or 0.
+Entry = List[Any]
 Record = Tuple[int, int, int, bytes]  # id, pid of the poster, flags, payload
 
 
@@ -88,17 +86,6 @@ class Claimed(NamedTuple):
 
 MINE = Claimed(True)
 LOST = Claimed(False)
-
-
-class _Entry:
-    """An event on its way into the table. `id` is what it has, or had at its last P1."""
-
-    __slots__ = ("flags", "id", "payload")
-
-    def __init__(self, payload: bytes, flags: int) -> None:
-        self.payload = payload
-        self.flags = flags
-        self.id = 0
 
 
 class Table:
@@ -117,7 +104,7 @@ class Table:
         self._claims_at = segment.layout.claims_at
         self._pid = os.getpid()
         self.posted = 0
-        self._entries: deque[_Entry] = deque()
+        self._entries: deque[Entry] = deque()
         self._left_late = False
 
     @property
@@ -149,49 +136,51 @@ class Table:
         Called by a signal handler or finaliser that interrupted an append of its own thread, it
         leaves the event to that one, which publishes it before it lets go of the lock.
         """
-        entry = _Entry(payload, flags)
-        if self._lock.mine():
+        entry = [payload, flags, 0]
+        lock = self._lock
+        if lock.mine():
             return self._leave_to_interrupted(entry)
-        self._exclusively(self._publish, entry)
-        return entry.id
+        try:
+            try:
+                lock.acquire()
+                self._entries.append(entry)
+                self._publish()
+            finally:
+                self._release()
+        finally:
+            self._make_sure()
+        number: int = entry[2]
+        return number
 
-    def _publish(self, entry: _Entry) -> None:
-        self._entries.append(entry)
-        self._publish_entries()
-
-    def _publish_entries(self) -> None:
-        entries = self._entries
-        while entries:
-            if not self._is_published(entries[0]):
-                try:
-                    self._write(entries[0])
-                except SegmentError:
-                    entries.clear()
-                    raise
-            entries.popleft()
-
-    def _is_published(self, entry: _Entry) -> bool:
-        return 0 < entry.id <= self.last
-
-    def _leave_to_interrupted(self, entry: _Entry) -> int:
+    def _leave_to_interrupted(self, entry: Entry) -> int:
         # The interrupted append may be waiting for the lock still. Then it is taken here, on the
         # same open file, and kept for it: from now on nobody else moves LAST.
         self._lock.acquire()
         self._left_late = True
         self._entries.append(entry)
-        return self.last + sum(not self._is_published(other) for other in self._entries)
+        last = self.last
+        return last + sum(not 0 < other[2] <= last for other in self._entries)
 
-    def _write(self, entry: _Entry) -> None:
+    def _publish(self) -> None:
+        """Write what is waiting to be; and once more what was interrupted, unless it got to P4."""
+        entries = self._entries
+        while entries:
+            entry = entries[0]
+            if not entry[2] or entry[2] > self._words[LAST]:
+                self._write(entry)
+            entries.popleft()
+
+    def _write(self, entry: Entry) -> None:
         words, size = self._words, self._size
-        payload = entry.payload
+        payload, flags, _ = entry
         length = len(payload)
         last = words[LAST]  # P1: the next id and position follow from the last event
-        position = self._end_of(last)
+        position = self._end_of(last) if last else 0
         end = position + length
         if words[INTENT] < end:
             words[INTENT] = end  # P2: before any byte is overwritten
-        entry.id = number = last + 1
-        slot = self._slot_of(number)
+        entry[2] = number = last + 1
+        slot = self._events_at + EVENT_WORDS * (number % self._events)
         words[slot] = 0  # P3: what the slot has been is gone, before anything else in it changes
         place = position % size
         if place + length <= size:
@@ -199,24 +188,21 @@ class Table:
         else:
             self._ring[place:] = payload[: size - place]
             self._ring[: place + length - size] = payload[size - place :]
-        fields = _checked_fields.pack(number, position, length, self._pid, entry.flags)
-        _other_fields.pack_into(
-            self._bytes,
-            WORD * (slot + EVENT_POSITION),
-            *(position, length, self._pid, entry.flags, crc32(fields, crc32(payload)), 0),
-        )
+        fields = _fields.pack(position, length, self._pid, flags)
+        self._bytes[WORD * slot + WORD : WORD * slot + CHECKED_BYTES] = fields
+        words[slot + EVENT_CHECKSUM] = crc32(fields, crc32(payload, number & 0xFFFFFFFF))
+        words[slot + EVENT_CLAIMED] = 0
         words[slot] = number
         words[LAST] = number  # P4: published, by this one store
         self.posted += 1
 
     def _end_of(self, last: int) -> int:
         """The position after the event `last`."""
-        if not last:
-            return 0
         words = self._words
-        slot = self._slot_of(last)
+        slot = self._events_at + EVENT_WORDS * (last % self._events)
         end: int = words[slot + EVENT_POSITION] + words[slot + EVENT_LENGTH]
         if words[slot] != last or not end <= words[INTENT] <= end + self._size:
+            self._entries.clear()
             raise self._damaged(f"the slot of event {last}, the last one, is not sound")
         return end
 
@@ -257,30 +243,32 @@ class Table:
         if self._is_reused(first):  # R4: the oldest of a run is overwritten first
             return []
         records = []
-        begin = 0
-        for index, fields in enumerate(run):
-            payload = payloads[begin : begin + fields[EVENT_LENGTH]]
-            checked = slots[index * SLOT_BYTES :][:CHECKED_BYTES]
-            if crc32(checked, crc32(payload)) != fields[EVENT_CHECKSUM]:  # R5
+        begin, at = 0, WORD
+        for number, _, length, pid, flags, checksum, _, _ in run:
+            payload = payloads[begin : begin + length]
+            fields = slots[at : at + _fields.size]
+            if crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum:  # R5
                 break
-            records.append((fields[EVENT_ID], fields[EVENT_PID], fields[EVENT_FLAGS], payload))
-            begin += len(payload)
+            records.append((number, pid, flags, payload))
+            begin += length
+            at += SLOT_BYTES
         return records
 
     def _run(self, first: int, slots: bytes) -> tuple[list[tuple[int, ...]], int]:
         """The fields of those slots that follow each other, and how long their payloads are."""
         run: list[tuple[int, ...]] = []
-        length = 0
+        expected, begin, end, limit = first, 0, 0, self._size
         for fields in _slot.iter_unpack(slots):
-            if fields[EVENT_ID] != first + len(run):
-                break
-            if run and fields[EVENT_POSITION] != run[0][EVENT_POSITION] + length:
-                break
-            if length + fields[EVENT_LENGTH] > (RUN_BYTES if run else self._size):
+            number, position, length = fields[:3]
+            if not run:
+                begin = end = position
+            if number != expected or position != end or end + length - begin > limit:
                 break
             run.append(fields)
-            length += fields[EVENT_LENGTH]
-        return run, length
+            expected += 1
+            end += length
+            limit = RUN_BYTES
+        return run, end - begin
 
     def _copy_ring(self, position: int, length: int) -> bytes:
         place = position % self._size
@@ -376,33 +364,37 @@ class Table:
         return self._events_at + EVENT_WORDS * (number % self._events)
 
     def _exclusively(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do some work under the lock.
-
-        An exception from a signal handler may come between any two steps, the releasing among
-        them: hence the second release. What was interrupted while it wrote is written anew.
-        """
-        lock = self._lock
-        if lock.mine():
+        """Do some work under the lock, unless the calling thread has been interrupted in it."""
+        if self._lock.mine():
             return work(*arguments)
         try:
             try:
-                lock.acquire()
+                self._lock.acquire()
                 return work(*arguments)
             finally:
-                if self._entries and lock.held:
-                    self._publish_entries()
-                lock.release()
+                self._release()
         finally:
-            lock.release()
-            if self._left_late:
-                self._publish_late()
+            self._make_sure()
+
+    def _release(self) -> None:
+        """Write anew what an exception from a signal handler interrupted, and release the lock."""
+        if self._entries and self._lock.held:
+            self._publish()
+        self._lock.release()
+
+    def _make_sure(self) -> None:
+        """See to it that the lock was released: such an exception may have come instead."""
+        if self._lock.is_taken():
+            self._lock.release()
+        if self._left_late:
+            self._publish_late()
 
     def _publish_late(self) -> None:
         """Publish what a signal handler left when the lock was just being released."""
         try:
             self._lock.acquire()
             self._left_late = False
-            self._publish_entries()
+            self._publish()
         finally:
             self._lock.release()
 

@@ -47,14 +47,11 @@ class Worker:
         self._folder = folder
         self._words = words
         self._at = _at(self.slot)
-        self._position_at = self._at + WORKER_POSITION
-        words[self._position_at] = position
+        #: the word of the segment that says which event was taken last
+        self.position_at = self._at + WORKER_POSITION
+        words[self.position_at] = position
         words[self._at + WORKER_SINCE] = int(time.time())
         words[self._at + WORKER_PID] = pid
-
-    def set_position(self, position: int) -> None:
-        """Say that the event `position` and all before it were taken."""
-        self._words[self._position_at] = position
 
     def leave(self) -> None:
         """Give up slot and file; under the lock of the bus."""
