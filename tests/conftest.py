@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from children import SECONDS, Child
 
 import stdevents
 from stdevents._folder import Folder
@@ -48,6 +50,27 @@ def seen(bus):
 
     bus.register(record)
     return seen
+
+
+@pytest.fixture
+def fork(name):
+    """`fork(work, *arguments)` makes children, of which none outlives the test; it may not hang."""
+    children = []
+
+    def fork(work, *arguments):
+        children.append(Child(work, *arguments))
+        return children[-1]
+
+    def fail(number, frame):
+        pytest.fail(f"the test hangs: not done after {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(SECONDS)
+    yield fork
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+    for child in children:
+        child.kill()
 
 
 def start(program, *arguments, **options):
