@@ -175,6 +175,7 @@ class Bus:
             raise
 
     def _begin(self, session: _Session) -> None:
+        self._handlers.failed = 0
         self._session = session
         self.post(events._source, events.started)
         self._loop.start()
@@ -255,12 +256,10 @@ class Bus:
         """
         session = self._session or self._ready()
         payload = _codec.encode(source, event, data, unique)
-        table = session.table
-        table.check_size(payload)
         try:
-            return table.append(payload, 0 if unique is None else FLAG_UNIQUE)
-        except ValueError:
-            if self._session is session:
+            return session.table.append(payload, 0 if unique is None else FLAG_UNIQUE)
+        except ValueError as error:
+            if self._session is session or isinstance(error, StdeventsError):
                 raise
             raise NotConfigured("the bus was closed, or the process forked, amid this post") from None
 
