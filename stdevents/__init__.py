@@ -26,7 +26,7 @@ from __future__ import annotations
 import logging
 
 try:
-    import fcntl as _fcntl
+    import fcntl as _fcntl  # noqa: F401  to say what is missing, before a traceback does
 except ImportError as error:
     raise ImportError(
         "stdevents needs the file locks of POSIX (the fcntl module), which Windows does not have"

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Deque, TypeVar
+from typing import Any, Callable, TypeVar
 
 from . import _codec, _loop, _segment, _settings
 from ._errors import NotConfigured, StdeventsError
@@ -88,7 +88,7 @@ class Bus:
     def _start_anew(self) -> None:
         self._opening = threading.RLock()
         self._turn = Turn()
-        self._local: Deque[tuple[str, str, Any]] = deque()
+        self._local: deque[tuple[str, str, Any]] = deque()
 
     def __repr__(self) -> str:
         return f"<Bus {self._loop.name!r}>" if self.configured() else "<Bus, closed>"
@@ -213,7 +213,9 @@ class Bus:
                 try:
                     self.post(events._source, events.stopping)
                 except (StdeventsError, OSError) as error:
-                    logger.warning("bus %r: stopping could not be posted: %s", self._loop.name, error)
+                    logger.warning(
+                        "bus %r: stopping could not be posted: %s", self._loop.name, error
+                    )
                 self._loop.stop(session.settings.wait_max)
             self._leave(session or self._unready)
 
@@ -240,7 +242,9 @@ class Bus:
 
     # -- post --------------------------------------------------------------------------------------
 
-    def post(self, source: str, event: str, data: Any = None, unique: str | int | None = None) -> int:
+    def post(
+        self, source: str, event: str, data: Any = None, unique: str | int | None = None
+    ) -> int:
         """Broadcast an event to all workers, this one included, each at its next poll.
 
         `data` is anything that the json module can write, up to the ring's size; dict keys become
@@ -261,7 +265,9 @@ class Bus:
         except ValueError as error:
             if self._session is session or isinstance(error, StdeventsError):
                 raise
-            raise NotConfigured("the bus was closed, or the process forked, amid this post") from None
+            raise NotConfigured(
+                "the bus was closed, or the process forked, amid this post"
+            ) from None
 
     def post_local(self, source: str, event: str, data: Any = None) -> None:
         """Queue an event for this process only; it is handled at the next poll.
@@ -404,7 +410,9 @@ class Bus:
 
     # -- handlers ----------------------------------------------------------------------------------
 
-    def register(self, callback: AnyCallback, source: str | None = None, *events: str) -> AnyCallback:
+    def register(
+        self, callback: AnyCallback, source: str | None = None, *events: str
+    ) -> AnyCallback:
         """Have `callback(data, event, source, pid)` called for events.
 
         For every event; or those of `source`; or `events` of it. `pid` is the poster's. Called

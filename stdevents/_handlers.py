@@ -131,7 +131,9 @@ class Handlers:
 
 def _check(callback: Any) -> None:
     if not callable(callback):
-        raise TypeError(f"{callback!r} is not callable; a handler is callback(data, event, source, pid)")
+        raise TypeError(
+            f"{callback!r} is not callable; a handler is callback(data, event, source, pid)"
+        )
     if getattr(getattr(callback, "__code__", None), "co_flags", 0) & CO_COROUTINE:
         raise TypeError(
             f"{callback!r} is a coroutine function, which nobody here would await; "

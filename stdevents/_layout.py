@@ -62,7 +62,16 @@ SMALLEST = 4 * BYTES_PER_EVENT
 class Layout:
     """Where the parts of a segment with a ring of `size` bytes start, and how long it is."""
 
-    __slots__ = ("claims", "claims_at", "events", "events_at", "ring_at", "size", "total", "workers")
+    __slots__ = (
+        "claims",
+        "claims_at",
+        "events",
+        "events_at",
+        "ring_at",
+        "size",
+        "total",
+        "workers",
+    )
 
     def __init__(self, size: int) -> None:
         self.size = size

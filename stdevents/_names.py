@@ -46,7 +46,9 @@ def event_list(source: str, *events: str) -> EventList:
     """
     for name in (source, *events):
         if not isinstance(name, str):
-            raise TypeError(f"event_list: {name!r} is not a str; sources and events are named by one")
+            raise TypeError(
+                f"event_list: {name!r} is not a str; sources and events are named by one"
+            )
         if not name:
             raise ValueError("event_list: a source or event has an empty name")
     for event in events:

@@ -393,7 +393,7 @@ def _untracked(name: str) -> Iterator[dict[str, Any]]:
     with _swapping:
         tracked = resource_tracker.register
 
-        def register(path: str, kind: str) -> None:
+        def register(path: Any, kind: str) -> None:
             if path.lstrip("/") != name:
                 tracked(path, kind)
 

@@ -120,23 +120,15 @@ class Table:
 
     # -- post --------------------------------------------------------------------------------------
 
-    def check_size(self, payload: bytes) -> None:
-        """PayloadTooLarge if the ring has no room for it, ever."""
-        if len(payload) > self._size:
-            raise PayloadTooLarge(
-                f"bus {self._name!r}: the event takes {len(payload)} bytes as JSON, and the ring "
-                f"has {self._size}; post less, or configure a larger size",
-                len(payload),
-                self._size,
-            )
-
     def append(self, payload: bytes, flags: int) -> int:
-        """Publish an event, and return its id.
+        """Publish an event, and return its id; PayloadTooLarge if the ring is smaller.
 
         Called by a signal handler or finaliser that interrupted an append of its own thread, it
         leaves the event to that one, which publishes it before it lets go of the lock.
         """
-        entry = [payload, flags, 0]
+        if len(payload) > self._size:
+            raise self._too_large(len(payload))
+        entry: Entry = [payload, flags, 0]
         lock = self._lock
         if lock.mine():
             return self._leave_to_interrupted(entry)
@@ -177,7 +169,7 @@ class Table:
         last = words[LAST]  # P1: the next id and position follow from the last event
         position = self._end_of(last) if last else 0
         end = position + length
-        if words[INTENT] < end:
+        if end > words[INTENT]:
             words[INTENT] = end  # P2: before any byte is overwritten
         entry[2] = number = last + 1
         slot = self._events_at + EVENT_WORDS * (number % self._events)
@@ -208,7 +200,7 @@ class Table:
 
     # -- poll --------------------------------------------------------------------------------------
 
-    def read(self, after: int) -> tuple[int, List[Record]]:
+    def read(self, after: int) -> tuple[int, list[Record]]:
         """Some of the events that follow `after`: `(through, records)`.
 
         The records are in ascending order and not beyond `through`; those ids after `after` and
@@ -235,40 +227,41 @@ class Table:
         """A run of whole events from `first` on; empty if `first` is not to be had as it is."""
         count = min(last + 1 - first, RUN_EVENTS, self._events - first % self._events)
         start = WORD * self._slot_of(first)
-        slots = bytes(self._bytes[start : start + count * SLOT_BYTES])  # R2: what the slots say
-        run, length = self._run(first, slots)
-        if not run:
+        copied = bytes(self._bytes[start : start + count * SLOT_BYTES])  # R2: what the slots say
+        slots = list(_slot.iter_unpack(copied))
+        begin = slots[0][EVENT_POSITION]
+        length = self._length_of_run(slots)
+        if slots[0][EVENT_ID] != first or length > self._size:
             return []
-        payloads = self._copy_ring(run[0][EVENT_POSITION], length)  # R3: the payloads, at once
+        payloads = self._copy_ring(begin, length)  # R3: the payloads, at once
         if self._is_reused(first):  # R4: the oldest of a run is overwritten first
             return []
         records = []
-        begin, at = 0, WORD
-        for number, _, length, pid, flags, checksum, _, _ in run:
-            payload = payloads[begin : begin + length]
-            fields = slots[at : at + _fields.size]
-            if crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum:  # R5
+        expected, at, end = first, 0, begin
+        for number, position, length, pid, flags, checksum, _, _ in slots:
+            payload = payloads[end - begin : end - begin + length]
+            fields = copied[at + WORD : at + CHECKED_BYTES]
+            if (
+                number != expected
+                or position != end
+                or crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum  # R5
+            ):
                 break
             records.append((number, pid, flags, payload))
-            begin += length
-            at += SLOT_BYTES
+            expected, at, end = expected + 1, at + SLOT_BYTES, end + length
         return records
 
-    def _run(self, first: int, slots: bytes) -> tuple[list[tuple[int, ...]], int]:
-        """The fields of those slots that follow each other, and how long their payloads are."""
-        run: list[tuple[int, ...]] = []
-        expected, begin, end, limit = first, 0, 0, self._size
-        for fields in _slot.iter_unpack(slots):
-            number, position, length = fields[:3]
-            if not run:
-                begin = end = position
-            if number != expected or position != end or end + length - begin > limit:
-                break
-            run.append(fields)
-            expected += 1
-            end += length
-            limit = RUN_BYTES
-        return run, end - begin
+    def _length_of_run(self, slots: list[tuple[int, ...]]) -> int:
+        """How many bytes of payloads to take for these slots; drops those that are too many.
+
+        The first one's, however many they are, and then as long as it is little.
+        """
+        begin = slots[0][EVENT_POSITION]
+        while True:
+            length = slots[-1][EVENT_POSITION] + slots[-1][EVENT_LENGTH] - begin
+            if 0 <= length <= RUN_BYTES or len(slots) == 1:
+                return length
+            del slots[(len(slots) + 1) // 2 :]
 
     def _copy_ring(self, position: int, length: int) -> bytes:
         place = position % self._size
@@ -397,6 +390,14 @@ class Table:
             self._publish()
         finally:
             self._lock.release()
+
+    def _too_large(self, length: int) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            f"bus {self._name!r}: the event takes {length} bytes as JSON, and the ring has "
+            f"{self._size}; post less, or configure a larger size",
+            length,
+            self._size,
+        )
 
     def _damaged(self, what: str) -> SegmentError:
         return SegmentError(
