@@ -24,7 +24,8 @@ class EventList:
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"the events of source {self._source!r} are fixed: {', '.join(self)}")
 
-    __delattr__ = __setattr__  # type: ignore[assignment]
+    def __delattr__(self, name: str) -> NoReturn:
+        self.__setattr__(name, None)
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in vars(self) if name != "_source")
