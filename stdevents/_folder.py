@@ -30,7 +30,13 @@ def root() -> str:
 def names() -> list[str]:
     """The names of the buses of this user that have a folder."""
     start = f"{PREFIX}-{os.geteuid()}-"
-    return sorted(entry[len(start) :] for entry in os.listdir(root()) if entry.startswith(start))
+    # Only folders: the segments of a user whose id is one digit begin in the same way.
+    with os.scandir(root()) as entries:
+        return sorted(
+            entry.name[len(start) :]
+            for entry in entries
+            if entry.name.startswith(start) and entry.is_dir(follow_symlinks=False)
+        )
 
 
 class Folder:

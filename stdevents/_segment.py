@@ -207,10 +207,25 @@ def clean(name: str, settings: Settings) -> bool:
     """Remove what is left of the bus `name` unless a live worker holds it; was it removed?"""
     segment = Segment(name, settings)
     try:
-        with _locked(segment, create=False):
+        # Whoever was killed between making the folder and the lock in it left none to open.
+        with _locked(segment, create=True):
             return _remove_if_last(segment)
     finally:
         segment.close()
+
+
+def traces(name: str) -> list[str]:
+    """What there is of the bus `name`, in use or left behind: its folder, its shared memory."""
+    folder = Folder(name)
+    found = [folder.path] if os.path.lexists(folder.path) else []
+    try:
+        os.close(_posixshmem.shm_open(f"/{folder.segment_name}", os.O_RDONLY, 0))
+        found.append(f"/{folder.segment_name}")
+    except FileNotFoundError:
+        pass
+    except PermissionError:
+        found.append(f"/{folder.segment_name}")
+    return found
 
 
 @contextlib.contextmanager

@@ -69,7 +69,11 @@ class Worker:
 
 
 def live_slots(folder: Folder, words: memoryview | None) -> list[int]:
-    """The slots of the workers that live; those of dead ones are cleared. Under the lock."""
+    """The slots of the workers that live. Under the lock.
+
+    Those of dead ones are cleared; without `words` only looked at, since the file is what shows
+    that the slot is to be cleared.
+    """
     alive = []
     for file in folder.files():
         prefix, _, number = file.partition(".")
@@ -81,7 +85,7 @@ def live_slots(folder: Folder, words: memoryview | None) -> list[int]:
             continue
         if words is not None:
             words[_at(slot) + WORKER_PID] = 0
-        folder.remove_file(file)
+            folder.remove_file(file)
     return sorted(alive)
 
 
