@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import threading
 from typing import Any, TypeVar
@@ -92,7 +91,7 @@ def _size(name: str, value: Any) -> int:
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: {value!r} is not a number of seconds")
-    if not math.isfinite(value) or not 0 <= value <= threading.TIMEOUT_MAX:
+    if not 0 <= value <= threading.TIMEOUT_MAX:  # NaN is not, either
         raise ValueError(
             f"{name}: {value!r} seconds is not within 0 to {threading.TIMEOUT_MAX:.0f}"
         )
