@@ -31,7 +31,6 @@ class Handlers:
     """The callbacks of one bus in one process. Every method may be called by any thread."""
 
     def __init__(self) -> None:
-        self.failed = 0
         # Tuples that are replaced, never changed: who dispatches, or is forked, at any instant
         # has a whole one.
         self._weak: dict[Level, tuple[weakref.ref[Any], ...]] = {}
@@ -43,6 +42,7 @@ class Handlers:
         """Start anew in a forked child: what its parent was just dispatching is not its own."""
         self._changing = threading.Lock()
         self._process = object()
+        self.failed = 0
 
     def add(self, callback: Callback, levels: list[Level], weak: bool) -> None:
         """Register at each level, at the end."""
