@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
 from . import _codec, _loop, _segment, _settings
-from ._errors import NotConfigured, StdeventsError
+from ._errors import NoRoom, NotConfigured, StdeventsError
 from ._handlers import EVERY, Callback, Callbacks, Handlers, Level
 from ._layout import FLAG_UNIQUE, LAST
 from ._names import event_list
@@ -124,8 +126,10 @@ class Bus:
         `interval`: seconds that the loop sleeps between two polls; 0: no loop in this process,
         which polls by hand. `wait_interval`, `wait_max`: step and bound, in seconds, of a wait
         for the lock. `shm_retries`: how often a post that finds no room tries again (for
-        `overflow="wait"`). `overflow`: "drop" overwrites the oldest events. `start`: "new"
-        begins with what is posted from now on, "oldest" with what the ring still holds.
+        `overflow="wait"`, each after `wait_interval`). `overflow`: "drop" overwrites the oldest
+        events; "wait" holds a post until every live worker has taken what it would overwrite;
+        the one that creates the bus decides for all. `start`: "new" begins with what is posted
+        from now on, "oldest" with what the ring still holds.
 
         Returns the bus. TypeError or ValueError for a bad option, which is named; StdeventsError
         if this process has another bus open, or the same one by another `Bus`; SegmentError if
@@ -154,8 +158,6 @@ class Bus:
         if shm is None:
             raise ValueError("shm: no bus is open here yet; give the name of the one to open")
         name, settings = check_name(shm), Settings(options)
-        if settings.overflow == "wait":
-            raise ValueError('overflow: "wait" is not there yet; leave it at "drop"')
         if _open_here.setdefault(name, self) is not self:
             raise StdeventsError(
                 f"bus {name!r}: this process has it open already; use that one, or close it first"
@@ -169,16 +171,12 @@ class Bus:
             if settings.start == "oldest":
                 session.take(session.table.before_oldest())
             self._local.clear()
-            self._begin(session)
+            self._handlers.failed = 0
+            self.post(events._source, events.started)
+            self._loop.start()
         except BaseException:
             self._leave(self._session)
             raise
-
-    def _begin(self, session: _Session) -> None:
-        self._handlers.failed = 0
-        self._session = session
-        self.post(events._source, events.started)
-        self._loop.start()
 
     def _change(self, shm: str | None, options: dict[str, Any]) -> None:
         session = self._session or self._ready()
@@ -210,14 +208,16 @@ class Bus:
         with self._opening:
             session = self._session
             if session is not None:
-                try:
-                    self.post(events._source, events.stopping)
-                except (StdeventsError, OSError) as error:
-                    logger.warning(
-                        "bus %r: stopping could not be posted: %s", self._loop.name, error
-                    )
+                self._announce(session, events.stopping)
                 self._loop.stop(session.settings.wait_max)
             self._leave(session or self._unready)
+
+    def _announce(self, session: _Session, event: str) -> None:
+        """Post it if that goes at once: neither an exit nor a fork waits for others."""
+        try:
+            session.table.append(_codec.encode(events._source, event, None, None), 0)
+        except (StdeventsError, OSError) as error:
+            logger.warning("bus %r: %s could not be posted: %s", self._loop.name, event, error)
 
     def _leave(self, session: _Session | None) -> None:
         self._session = self._unready = None
@@ -254,20 +254,38 @@ class Bus:
 
         Returns the event's id: 1, 2, 3, … without gaps. TypeError or ValueError for a bad source,
         event or unique; EncodeError for data that is not JSON; PayloadTooLarge; LockTimeout;
+        NoRoom, with `overflow="wait"`, at once where a handler would wait for its own worker;
         NotConfigured. Nothing was posted then. From a signal handler or finaliser it may be
         called at any time. If a signal handler raises in the middle of it, the event may be
         posted all the same.
         """
         session = self._session or self._ready()
         payload = _codec.encode(source, event, data, unique)
+        flags = 0 if unique is None else FLAG_UNIQUE
         try:
-            return session.table.append(payload, 0 if unique is None else FLAG_UNIQUE)
+            return session.table.append(payload, flags)
+        except NoRoom as full:
+            return self._post_when_there_is_room(session, payload, flags, full)
         except ValueError as error:
             if self._session is session or isinstance(error, StdeventsError):
                 raise
             raise NotConfigured(
                 "the bus was closed, or the process forked, amid this post"
             ) from None
+
+    def _post_when_there_is_room(
+        self, session: _Session, payload: bytes, flags: int, full: NoRoom
+    ) -> int:
+        for _ in range(session.settings.shm_retries):
+            # A handler would wait for its own worker, which goes on when the handler is done.
+            if self._session is not session or (self._turn.mine() and os.getpid() in full.pids):
+                break
+            time.sleep(session.settings.wait_interval)
+            try:
+                return session.table.append(payload, flags)
+            except NoRoom as still_full:
+                full = still_full
+        raise full
 
     def post_local(self, source: str, event: str, data: Any = None) -> None:
         """Queue an event for this process only; it is handled at the next poll.
@@ -504,7 +522,9 @@ class Bus:
     def _enrol(self, session: _Session) -> None:
         worker = _segment.enrol(session.segment, session.position)
         self._unready = None
-        self._begin(_Session(session.segment, worker, session.position))
+        self._session = _Session(session.segment, worker, session.position)
+        self._announce(self._session, events.started)
+        self._loop.start()
 
 
 def _levels(source: str | None, names: tuple[str, ...]) -> list[Level]:

@@ -32,7 +32,19 @@ class LockTimeout(StdeventsError, TimeoutError):
 
 
 class NoRoom(StdeventsError, TimeoutError):
-    """With `overflow="wait"`: a worker has not yet read what the event would overwrite."""
+    """With `overflow="wait"`: a worker has not yet taken what the event would overwrite.
+
+    `pid` and `lag` are those of the slowest worker: its process id, and how many published
+    events it has still to take. `pids` are those of all that are too slow.
+    """
+
+    def __init__(
+        self, message: str, pid: int = 0, lag: int = 0, pids: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.lag = lag
+        self.pids = pids
 
 
 class SegmentError(StdeventsError, OSError):

@@ -135,6 +135,7 @@ def join(name: str, settings: Settings) -> tuple[Segment, _workers.Worker]:
         with _locked(segment, create=True):
             if _workers.live_slots(segment.folder, None):
                 segment.map(*_attach(segment.folder))
+                settings.agree_on_overflow(OVERFLOWS[segment.words[HEADER_OVERFLOW]])
             else:
                 _remove_memory(segment.folder)
                 segment.map(*_create(segment.folder, settings))
@@ -199,6 +200,10 @@ def live_workers(segment: Segment) -> list[_workers.WorkerInfo]:
     try:
         segment.lock.acquire()
         return _workers.live_workers(segment.folder, segment.words, segment.words[LAST])
+    except PermissionError as error:
+        raise SegmentError(
+            error.errno, f"bus {segment.name!r}: cannot look at its folder: {error}"
+        ) from error
     finally:
         segment.lock.release()
 
@@ -406,14 +411,15 @@ def _untracked(name: str) -> Iterator[dict[str, Any]]:
         yield {"track": False}
         return
     with _swapping:
-        tracked = resource_tracker.register
+        tracker: Any = resource_tracker
+        tracked = tracker.register
 
         def register(path: Any, kind: str) -> None:
             if path.lstrip("/") != name:
                 tracked(path, kind)
 
-        resource_tracker.register = register
+        tracker.register = register
         try:
             yield {}
         finally:
-            resource_tracker.register = tracked
+            tracker.register = tracked

@@ -6,6 +6,7 @@ import re
 import threading
 from typing import Any, TypeVar
 
+from ._errors import StdeventsError
 from ._layout import SMALLEST
 
 T = TypeVar("T", str, int, float)
@@ -50,12 +51,27 @@ class Settings:
 
     def __init__(self, options: dict[str, Any]) -> None:
         vars(self).update(checked(options))
-        self.given = {name for name, value in options.items() if not isinstance(value, Default)}
+        self._given = set(_given(options))
 
     def change(self, options: dict[str, Any]) -> None:
         """Take over those of `options` that were given; all are checked before one is changed."""
-        given = {key: value for key, value in options.items() if not isinstance(value, Default)}
-        vars(self).update(checked(given))
+        given = checked(_given(options))
+        if given.get("overflow", self.overflow) != self.overflow:
+            raise StdeventsError(f"overflow: the bus has {self.overflow!r}; it stays as created")
+        vars(self).update(given)
+
+    def agree_on_overflow(self, created_with: str) -> None:
+        """Take over what the bus was created with, unless something else was asked for."""
+        if "overflow" in self._given and self.overflow != created_with:
+            raise StdeventsError(
+                f"overflow: the bus was created with {created_with!r}, not {self.overflow!r}; "
+                "ask for that, or leave it out"
+            )
+        self.overflow = created_with
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if not isinstance(value, Default)}
 
 
 def checked(options: dict[str, Any]) -> dict[str, Any]:

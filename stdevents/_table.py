@@ -39,7 +39,7 @@ from struct import Struct
 from typing import Any, Callable, List, NamedTuple, Tuple, TypeVar
 from zlib import crc32
 
-from ._errors import PayloadTooLarge, SegmentError
+from ._errors import NoRoom, PayloadTooLarge, SegmentError, StdeventsError
 from ._layout import (
     CLAIM_DEADLINE,
     CLAIM_EVENT,
@@ -55,9 +55,12 @@ from ._layout import (
     EVENT_WORDS,
     INTENT,
     LAST,
+    ROOM_ID,
+    ROOM_POSITION,
     WORD,
 )
 from ._segment import Segment
+from ._workers import live_slots, positions
 
 logger = logging.getLogger(__package__)
 
@@ -102,6 +105,8 @@ class Table:
         self._events_at = segment.layout.events_at
         self._claims = segment.layout.claims
         self._claims_at = segment.layout.claims_at
+        self._waits = segment.settings.overflow == "wait"
+        self._folder = segment.folder
         self._pid = os.getpid()
         self.posted = 0
         self._entries: deque[Entry] = deque()
@@ -159,7 +164,11 @@ class Table:
         while entries:
             entry = entries[0]
             if not entry[2] or entry[2] > self._words[LAST]:
-                self._write(entry)
+                try:
+                    self._write(entry)
+                except StdeventsError:  # refused; by any other exception it was interrupted
+                    entries.popleft()
+                    raise
             entries.popleft()
 
     def _write(self, entry: Entry) -> None:
@@ -169,9 +178,12 @@ class Table:
         last = words[LAST]  # P1: the next id and position follow from the last event
         position = self._end_of(last) if last else 0
         end = position + length
+        number = last + 1
+        if self._waits and (number > words[ROOM_ID] or end > words[ROOM_POSITION]):
+            self._make_room(last, position, length)
         if end > words[INTENT]:
             words[INTENT] = end  # P2: before any byte is overwritten
-        entry[2] = number = last + 1
+        entry[2] = number
         slot = self._events_at + EVENT_WORDS * (number % self._events)
         words[slot] = 0  # P3: what the slot has been is gone, before anything else in it changes
         place = position % size
@@ -194,9 +206,50 @@ class Table:
         slot = self._events_at + EVENT_WORDS * (last % self._events)
         end: int = words[slot + EVENT_POSITION] + words[slot + EVENT_LENGTH]
         if words[slot] != last or not end <= words[INTENT] <= end + self._size:
-            self._entries.clear()
             raise self._damaged(f"the slot of event {last}, the last one, is not sound")
         return end
+
+    # -- room, with overflow="wait" ----------------------------------------------------------------
+
+    def _make_room(self, last: int, position: int, length: int) -> None:
+        """NoRoom, unless all live workers have taken what the next event will overwrite."""
+        slow = self._too_slow(last, position, length)
+        if slow:
+            live_slots(self._folder, self._words)  # the dead are cleared away
+            slow = self._too_slow(last, position, length)
+        if slow:
+            taken, pid = min(slow)
+            raise NoRoom(
+                f"bus {self._name!r}: no room for {length} bytes until worker {pid}, which is "
+                f"{last - taken} events behind, has taken more; "
+                "configure a larger size, or have it poll more often",
+                pid,
+                last - taken,
+                tuple(pid for _, pid in slow),
+            )
+        taken = min(positions(self._words), default=(last, 0))[0]
+        self._words[ROOM_ID] = taken + self._events
+        self._words[ROOM_POSITION] = self._start_after(taken, last, position) + self._size
+
+    def _too_slow(self, last: int, position: int, length: int) -> list[tuple[int, int]]:
+        """Position and pid of each worker that has to take more before the event is written."""
+        return [
+            (taken, pid)
+            for taken, pid in positions(self._words)
+            if not self._has_room(taken, last, position, length)
+        ]
+
+    def _has_room(self, taken: int, last: int, position: int, length: int) -> bool:
+        """Can the event after `last` be written when all up to `taken` may be overwritten?"""
+        start = self._start_after(taken, last, position)
+        return last < taken + self._events and position + length <= start + self._size
+
+    def _start_after(self, taken: int, last: int, position: int) -> int:
+        """Where the event after `taken` starts; the one after `last` will at `position`."""
+        if taken >= last:
+            return position
+        start: int = self._words[self._slot_of(taken + 1) + EVENT_POSITION]
+        return start
 
     # -- poll --------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from ._errors import SegmentError
 from ._folder import Folder
 from ._layout import (
     HEADER_WORDS,
+    ROOM_ID,
+    ROOM_POSITION,
     WORKER_PID,
     WORKER_POSITION,
     WORKER_SINCE,
@@ -43,6 +45,8 @@ class Worker:
     """The slot of this process: its file, locked, and its words in the segment."""
 
     def __init__(self, folder: Folder, words: memoryview, pid: int, position: int) -> None:
+        # Posters may reckon with workers that all are further on.
+        words[ROOM_ID] = words[ROOM_POSITION] = 0
         self.slot, self._descriptor = _take_slot(folder)
         self._folder = folder
         self._words = words
@@ -87,6 +91,14 @@ def live_slots(folder: Folder, words: memoryview | None) -> list[int]:
             words[_at(slot) + WORKER_PID] = 0
             folder.remove_file(file)
     return sorted(alive)
+
+
+def positions(words: memoryview) -> list[tuple[int, int]]:
+    """Position and pid of each worker that has a slot, alive or dead. Under the lock."""
+    start, end = _at(0), _at(WORKERS)
+    pids = words[start + WORKER_PID : end : WORKER_WORDS].tolist()
+    taken = words[start + WORKER_POSITION : end : WORKER_WORDS].tolist()
+    return [(position, pid) for position, pid in zip(taken, pids) if pid]
 
 
 def live_workers(folder: Folder, words: memoryview, last: int) -> list[WorkerInfo]:
