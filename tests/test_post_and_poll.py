@@ -1,0 +1,899 @@
+"""Post and poll within one process: what is handled, in which order, and what is told of losses.
+
+Other processes take part only where an event has to be left to them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import random
+import sys
+import threading
+import time
+
+import pytest
+from conftest import run
+
+import stdevents
+
+LONG = 60  # seconds until a wait that should end at once is given up
+
+# A worker that takes what the ring still holds, and prints a line for each event.
+LATE_WORKER = """
+import contextlib, logging, sys
+import stdevents
+
+logging.basicConfig(stream=sys.stdout, level=logging.DEBUG, format="%(message)s")
+logging.getLogger("stdevents").setLevel(logging.DEBUG if "log" in sys.argv else logging.WARNING)
+bus = stdevents.Bus()
+bus.register(lambda data, event, source, pid: print(source, event, data))
+bus.configure(sys.argv[1], start=sys.argv[2], interval=0)
+with contextlib.closing(bus):
+    if "unique" in sys.argv:
+        bus.post("backend", "down", unique="key")
+    bus.poll()
+"""
+
+
+def taking(length):
+    """Data of an event `s`, `e` that takes `length` bytes in the ring."""
+    return "x" * (length - len('["s","e",""]'))
+
+
+def let_pass(seconds):
+    """Wait until at least so many seconds have passed on the clock that counts for `timeout`."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() <= deadline:
+        time.sleep(max(0.0, deadline - time.monotonic()))
+
+
+def loop_threads(name):
+    return [thread for thread in threading.enumerate() if thread.name == f"stdevents {name}"]
+
+
+def wait_until_in(thread, function):
+    """Wait until `thread` has come to a function of that name, or has ended."""
+    deadline = time.monotonic() + LONG
+    while thread.is_alive() and time.monotonic() < deadline:
+        frame = sys._current_frames().get(thread.ident)
+        while frame is not None:
+            if frame.f_code.co_name == function:
+                return
+            frame = frame.f_back
+        time.sleep(0)
+
+
+# -- order -----------------------------------------------------------------------------------------
+
+
+def test_local_events_come_first_and_broadcast_ones_in_order(bus, seen):
+    """G1, as the original."""
+    bus.post("test", "a")
+    bus.post_local("test", "b")
+    bus.post("test", "c")
+    bus.poll()
+    assert [event for _, event, _ in seen] == ["b", "a", "c"]
+
+
+def test_ids_are_dense(name):
+    """G2: 1, 2, 3…, `started` being the first."""
+    with contextlib.closing(stdevents.Bus(name, interval=0)) as bus:
+        assert bus.stats().last_id == 1
+        assert [bus.post("test", "event") for _ in range(5)] == [2, 3, 4, 5, 6]
+
+
+def test_threads_that_post_at_once_get_dense_ids_and_one_order(bus, seen):
+    """G1, G2: what a poll hands over is in the order of the ids that the posters were given."""
+    by_id = {}
+
+    def post_some(thread):
+        for number in range(50):
+            by_id[bus.post("test", "event", [thread, number])] = [thread, number]
+
+    threads = [threading.Thread(target=post_some, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    bus.poll()
+    assert sorted(by_id) == list(range(2, 202))
+    assert [data for _, _, data in seen] == [by_id[number] for number in sorted(by_id)]
+
+
+def test_the_poster_receives_its_own_event_with_its_pid(bus):
+    """G1: the poster is a worker like the others."""
+    calls = []
+    bus.register(lambda *arguments: calls.append(arguments), "test")
+    bus.post("test", "event", {"key": 1})
+    assert bus.poll() == "done"
+    assert calls == [({"key": 1}, "event", "test", os.getpid())]
+
+
+def test_an_event_is_handled_once(bus, seen):
+    bus.post("test", "event")
+    bus.poll()
+    bus.poll()
+    assert len(seen) == 1
+
+
+def test_post_only_queues(bus, seen):
+    bus.post("test", "event")
+    bus.post_local("test", "event")
+    assert seen == []
+
+
+JSON = [
+    None,
+    True,
+    0,
+    -1,
+    1 << 80,
+    1.5,
+    1e300,
+    "",
+    '€ 😀 \0 " \\ \u2028',
+    [],
+    {},
+    [[1], {"a": [None]}],
+]
+
+
+@pytest.mark.parametrize("data", JSON, ids=ascii)
+def test_data_arrives_as_it_was_posted(bus, seen, data):
+    bus.post("test", "event", data)
+    bus.poll()
+    assert seen == [("test", "event", data)]
+
+
+def test_data_goes_through_json(bus, seen):
+    bus.post("test", "event", {1: (2, 3), None: 4})
+    bus.poll()
+    assert seen == [("test", "event", {"1": [2, 3], "null": 4})]
+
+
+def test_what_is_posted_is_the_data_of_that_moment(bus, seen):
+    data = [1]
+    bus.post("test", "event", data)
+    data.append(2)
+    bus.poll()
+    assert seen == [("test", "event", [1])]
+
+
+# -- local events ----------------------------------------------------------------------------------
+
+
+def test_local_data_is_the_object_itself_and_has_no_pid(bus):
+    calls = []
+    bus.register(lambda *arguments: calls.append(arguments))
+    data = object()
+    assert bus.post_local("test", "event", data) is None
+    bus.poll()
+    assert calls == [(data, "event", "test", None)]
+
+
+def test_local_events_take_no_id_and_are_no_broadcast(bus, seen):
+    bus.post_local("test", "event")
+    bus.poll()
+    assert len(seen) == 1
+    assert bus.stats() == stdevents.Stats(
+        posted=1, handled=1, lost=0, ignored=0, handler_errors=0, last_id=1, lag=0
+    )
+
+
+def test_a_local_event_of_a_handler_comes_before_the_next_broadcast_one(bus, seen):
+    bus.register(lambda *_: bus.post_local("test", "local"), "test", "first")
+    bus.post("test", "first")
+    bus.post("test", "second")
+    bus.poll()
+    assert [event for _, event, _ in seen] == ["first", "local", "second"]
+
+
+# -- unique ----------------------------------------------------------------------------------------
+
+
+def test_two_posts_of_one_unique_key_run_once(bus, seen):
+    """G4."""
+    bus.configure(timeout=LONG)
+    bus.post("test", "event", 1, unique="key")
+    bus.post("test", "event", 2, unique="key")
+    bus.poll()
+    assert seen == [("test", "event", 1)]
+    assert bus.stats().ignored == 1
+
+
+def test_after_timeout_the_next_post_of_the_key_runs_again(bus, seen):
+    """G4: ignored for `timeout` seconds after the first was handled, and no longer."""
+    bus.configure(timeout=0.05)
+    bus.post("test", "event", 1, unique="key")
+    bus.poll()
+    let_pass(0.05)
+    bus.post("test", "event", 2, unique="key")
+    bus.poll()
+    assert seen == [("test", "event", 1), ("test", "event", 2)]
+
+
+def test_timeout_counts_from_the_handling_not_from_the_post(bus, seen):
+    """G4: an event that waits longer than `timeout` for its poll still runs once."""
+    bus.configure(timeout=0.05)
+    bus.post("test", "event", 1, unique="key")
+    let_pass(0.05)
+    bus.configure(timeout=LONG)
+    bus.post("test", "event", 2, unique="key")
+    bus.poll()
+    assert seen == [("test", "event", 1)]
+
+
+def test_an_ignored_event_does_not_prolong_the_key(bus, seen):
+    """G4: `timeout` seconds after the handled one, not after the ignored ones."""
+    bus.configure(timeout=0.05)
+    bus.post("test", "event", 1, unique="key")
+    bus.poll()
+    bus.configure(timeout=LONG)
+    bus.post("test", "event", 2, unique="key")
+    bus.poll()
+    let_pass(0.05)
+    bus.post("test", "event", 3, unique="key")
+    bus.poll()
+    assert seen[-1] == ("test", "event", 3)
+
+
+def test_different_keys_do_not_hold_each_other_up(bus, seen):
+    """G4: more keys than claim slots have to be probed for one."""
+    for key in range(200):
+        bus.post("test", "event", key, unique=f"key {key}")
+    bus.poll()
+    assert [data for _, _, data in seen] == list(range(200))
+
+
+@pytest.mark.parametrize(
+    ("number", "digits"), [(7, "7"), (0, "0"), (-1, "-1"), (1 << 70, str(1 << 70))]
+)
+def test_an_int_is_the_same_key_as_its_digits(bus, seen, number, digits):
+    """G4."""
+    bus.configure(timeout=LONG)
+    bus.post("test", "event", "int", unique=number)
+    bus.post("test", "event", "str", unique=digits)
+    bus.poll()
+    assert seen == [("test", "event", "int")]
+
+
+def test_the_key_counts_for_all_events_of_the_bus(bus, seen):
+    """G4, as the original: later events with the same `unique` are ignored, whichever they are."""
+    bus.configure(timeout=LONG)
+    bus.post("one", "a", unique="key")
+    bus.post("two", "b", unique="key")
+    bus.poll()
+    assert [source for source, _, _ in seen] == ["one"]
+
+
+def test_an_event_claimed_here_is_skipped_by_a_late_worker(bus, seen, name):
+    """G4, C1: the mark is on the event, and holds when the key has long expired."""
+    bus.configure(timeout=0.05)
+    number = bus.post("backend", "down", unique="key")
+    bus.poll()
+    let_pass(0.05)
+    printed = run(LATE_WORKER, name, "oldest", "log").splitlines()
+    assert ("backend", "down", None) in seen
+    assert "backend down None" not in printed
+    assert f"skipping event {number} was handled by worker {os.getpid()}" in printed
+
+
+def test_a_key_claimed_here_keeps_the_event_of_another_worker_from_running(bus, seen, name):
+    """G4, C2: with the line that names who has the key; and then nobody else runs it either."""
+    bus.configure(timeout=LONG)
+    first = bus.post("backend", "down", unique="key")
+    bus.poll()
+    seen.clear()
+    printed = run(LATE_WORKER, name, "new", "log", "unique").splitlines()
+    second = first + 2  # its `started` is between the two
+    assert f"skipping event {second} was handled by worker {os.getpid()}" in printed
+    bus.poll()
+    assert [event for _, event, _ in seen] == ["started", "stopping"]
+
+
+def test_a_worker_without_a_handler_leaves_the_event_to_one_that_has(bus, name):
+    """G4: if a worker is alive to handle it, it runs."""
+    bus.post("backend", "down", unique="key")
+    assert bus.poll() == "done"
+    assert "backend down None" in run(LATE_WORKER, name, "oldest").splitlines()
+
+
+# -- size and wrap-around --------------------------------------------------------------------------
+
+
+def test_500_kib_can_be_posted_on_a_full_bus_of_1_mib(bus, seen):
+    """As the original; G3: what it displaces is counted."""
+    for number in range(5000):
+        bus.post("test", "small", [number, "x" * 250])
+    bus.post("test", "large", "x" * (500 << 10))
+    bus.poll()
+    assert seen[-1] == ("test", "large", "x" * (500 << 10))
+    (_, lost, told), *delivered = seen
+    assert lost == "lost"
+    assert told["count"] + len(delivered) == 5001
+
+
+def test_payloads_of_any_size_survive_the_wrap_around(name):
+    """G2, P3, R3: sizes up to that of the ring, at ever other places of it."""
+    chance = random.Random(4096)
+    received = []
+    with contextlib.closing(stdevents.Bus(name, interval=0, size=4096)) as bus:
+        bus.register(lambda data, *_: received.append(data), "s")
+        bus.poll()
+        for _ in range(300):
+            posted = []
+            room = 4096
+            while room > 12 and len(posted) < 16:
+                length = chance.randint(0, room - 12)
+                text = "".join(chance.choices("aé€😀", k=length)).encode()[:length]
+                posted.append(text.decode(errors="ignore"))
+                room -= len(json.dumps(["s", "e", posted[-1]], ensure_ascii=False).encode())
+                bus.post("s", "e", posted[-1])
+            bus.poll()
+            assert received == posted
+            received.clear()
+        assert bus.stats().lost == 0
+
+
+def test_a_payload_as_large_as_the_ring_arrives_wherever_it_begins(name):
+    """P3, R3, R4: the last byte that fits."""
+    received = []
+    with contextlib.closing(stdevents.Bus(name, interval=0, size=4096)) as bus:
+        bus.register(lambda data, *_: received.append(data), "s")
+        for _ in range(3):
+            bus.post("s", "e", taking(4096))
+            bus.poll()
+            bus.post("s", "e", taking(13))
+            bus.poll()
+        assert received == [taking(4096), taking(13)] * 3
+
+
+# -- lost ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny(name):
+    """A bus of 2048 bytes and 8 slots, and what it hands over; `started` is handled."""
+    bus = stdevents.Bus(name, interval=0, size=2048)
+    bus.poll()
+    calls = []
+    bus.register(lambda *arguments: calls.append(arguments))
+    yield bus, calls
+    bus.close()
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2, 7, 8, 9, 100])
+def test_lapped_by_the_number_of_events(tiny, caplog, lost):
+    """G3: `lost` is told exactly, in its place, with a WARNING and in the stats."""
+    bus, calls = tiny
+    ids = [bus.post("test", "event", number) for number in range(8 + lost)]
+    bus.poll()
+    told = {"first": 2, "last": 1 + lost, "count": lost}
+    expected = [(told, "lost", "stdevents", None)] if lost else []
+    expected += [(number, "event", "test", os.getpid()) for number in range(lost, 8 + lost)]
+    assert calls == expected
+    assert ids[-1] == bus.stats().last_id == 9 + lost
+    assert (bus.stats().lost, bus.stats().handled) == (lost, 1 + 8)
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == bool(lost)
+    if lost:
+        assert f"events 2 to {1 + lost} ({lost}) are lost" in warnings[0].getMessage()
+        assert warnings[0].name == "stdevents"
+
+
+@pytest.mark.parametrize(("length", "lost"), [(48, 0), (49, 1), (1048, 1), (1049, 2), (2048, 2)])
+def test_lapped_by_the_size_of_events(tiny, length, lost):
+    """G3, R4: to the byte; the two of 1000 begin where `started` ended, in a ring of 2048."""
+    bus, calls = tiny
+    for size in (1000, 1000, length):
+        bus.post("s", "e", taking(size))
+    bus.poll()
+    sizes = [len(data) for data, event, *_ in calls if event == "e"]
+    assert sizes == [len(taking(size)) for size in (1000, 1000, length)[lost:]]
+    told = [data for data, event, *_ in calls if event == "lost"]
+    assert told == ([{"first": 2, "last": 1 + lost, "count": lost}] if lost else [])
+    assert bus.stats().lost == lost
+
+
+def test_lost_is_told_after_local_events_and_before_the_next_one(tiny):
+    """G3: in its place in the order."""
+    bus, calls = tiny
+    for _ in range(9):
+        bus.post("test", "event")
+    bus.post_local("test", "local")
+    bus.poll()
+    assert [event for _, event, *_ in calls] == ["local", "lost", *["event"] * 8]
+
+
+def test_a_handler_that_outruns_the_ring_is_told_of_each_gap(tiny):
+    """G3: delivered and lost are all that was posted, in ascending order."""
+    bus, calls = tiny
+    chance = random.Random(1)
+
+    def post_more(data, *_):
+        for _ in range(chance.randint(0, 20)):
+            if bus.stats().last_id < 1000:
+                bus.post("test", "event", bus.stats().last_id + 1)
+
+    bus.register(post_more, "test", "event")
+    while bus.stats().last_id < 1000:
+        bus.post("test", "event", bus.stats().last_id + 1)
+        bus.poll()
+    bus.poll()
+    told = [data for data, event, *_ in calls if event == "lost"]
+    ids = []
+    for data, event, *_ in calls:
+        ids += range(data["first"], data["last"] + 1) if event == "lost" else [data]
+    assert ids == list(range(2, 1001))
+    assert bus.stats().lost == sum(gap["count"] for gap in told) > 0
+
+
+def test_after_lost_the_worker_goes_on(tiny):
+    """G3."""
+    bus, calls = tiny
+    for _ in range(20):
+        bus.post("test", "event")
+    bus.poll()
+    calls.clear()
+    bus.post("test", "next")
+    bus.poll()
+    assert [event for _, event, *_ in calls] == ["next"]
+
+
+# -- late joiners ----------------------------------------------------------------------------------
+
+
+def test_a_late_joiner_gets_no_replay(bus, name):
+    bus.post("test", "event", 1)
+    assert run(LATE_WORKER, name, "new") == "stdevents started None\n"
+
+
+def test_a_late_joiner_with_oldest_gets_what_the_ring_still_holds(bus, name):
+    bus.post("test", "event", 1)
+    bus.post("test", "event", 2)
+    assert run(LATE_WORKER, name, "oldest").splitlines() == [
+        "stdevents started None",
+        "test event 1",
+        "test event 2",
+        "stdevents started None",
+    ]
+
+
+def test_a_late_joiner_with_oldest_gets_or_is_told_of_all_that_the_ring_held(tiny, name):
+    """G3: its own `started` may displace the oldest of them; that is told, and nothing else."""
+    bus, _ = tiny
+    for number in range(30):
+        last = bus.post("test", "event", number)
+    printed = run(LATE_WORKER, name, "oldest").splitlines()
+    held = [f"test event {number}" for number in range(22, 30)]
+    told = {"first": last - 7, "last": last - 7, "count": 1}
+    assert printed[-8:] == [*held[1:], "stdevents started None"]
+    assert printed[-9] == f"stdevents lost {told}"
+
+
+# -- started and stopping --------------------------------------------------------------------------
+
+
+def test_configure_posts_started_which_its_own_handlers_get(name):
+    calls = []
+    bus = stdevents.Bus()
+    bus.register(lambda *arguments: calls.append(arguments), "stdevents", "started")
+    bus.configure(name, interval=0)
+    bus.poll()
+    bus.close()
+    assert calls == [(None, "started", "stdevents", os.getpid())]
+
+
+def test_the_others_are_told_when_a_worker_starts_and_stops(bus, seen, name):
+    run(LATE_WORKER, name, "new")
+    bus.poll()
+    events = stdevents.events
+    assert [(source, event) for source, event, _ in seen] == [
+        (events._source, events.started),
+        (events._source, events.stopping),
+    ]
+
+
+# -- the log ---------------------------------------------------------------------------------------
+
+
+def test_one_debug_line_an_event(bus, seen, caplog):
+    caplog.set_level(logging.DEBUG, "stdevents")
+    bus.configure(timeout=LONG)
+    bus.post("test", "a", unique="key")
+    skipped = bus.post("test", "b", unique="key")
+    bus.post_local("test", "c")
+    bus.poll()
+    pid = os.getpid()
+    assert caplog.record_tuples == [
+        ("stdevents", logging.DEBUG, "handling event; source=test, event=c, pid=None"),
+        ("stdevents", logging.DEBUG, f"handling event; source=test, event=a, pid={pid}"),
+        ("stdevents", logging.DEBUG, f"skipping event {skipped} was handled by worker {pid}"),
+    ]
+
+
+def test_no_payload_is_ever_logged(tiny, caplog):
+    """G6: whatever happens to the event."""
+    caplog.set_level(logging.DEBUG, "stdevents")
+    bus, calls = tiny
+    bus.configure(timeout=LONG)
+    secret = "the payload"
+
+    def fail(data, *_):
+        raise LookupError
+
+    bus.register(fail, "test")
+    bus.post_local("test", "local", secret)
+    for _ in range(10):
+        bus.post("test", "event", secret)
+    bus.post("test", "event", secret, unique="key")
+    bus.post("test", "event", secret, unique="key")
+    bus.poll()
+    for bad in ([secret, object()], [secret, "\ud800"], secret * 1000):
+        with pytest.raises(stdevents.EncodeError) as caught:
+            bus.post("test", "event", bad)
+        assert secret not in str(caught.value)
+    assert secret in [data for data, *_ in calls]
+    assert {record.levelname for record in caplog.records} == {"DEBUG", "WARNING", "ERROR"}
+    assert secret not in caplog.text
+
+
+# -- poll ------------------------------------------------------------------------------------------
+
+
+def test_poll_inside_a_handler_does_nothing(bus, seen):
+    results = []
+    bus.register(lambda *_: results.append(bus.poll()), "test", "first")
+    bus.post("test", "first")
+    bus.post("test", "second")
+    assert bus.poll() == "done"
+    assert results == ["recursive"]
+    assert [event for _, event, _ in seen] == ["first", "second"]
+
+
+def test_poll_inside_the_handler_of_the_last_event_is_recursive_too(bus):
+    results = []
+    bus.register(lambda *_: results.append(bus.poll()), "test")
+    bus.post_local("test", "event")
+    bus.poll()
+    assert results == ["recursive"]
+
+
+def test_what_a_handler_posts_is_handled_by_the_same_poll(bus, seen):
+    def post_more(*_):
+        bus.post("test", "broadcast")
+        bus.post_local("test", "local")
+
+    bus.register(post_more, "test", "first")
+    bus.post("test", "first")
+    assert bus.poll() == "done"
+    assert [event for _, event, _ in seen] == ["first", "local", "broadcast"]
+
+
+@pytest.mark.parametrize("post", ["post", "post_local"])
+def test_a_handler_that_posts_itself_does_not_keep_poll_for_ever(bus, post):
+    bus.register(lambda *_: getattr(bus, post)("test", "again"), "test")
+    getattr(bus, post)("test", "again")
+    assert bus.poll() == "done"
+    bus.post("other", "event")
+    handled = []
+    bus.register(lambda *_: handled.append(1), "other")
+    assert bus.poll() == "done"
+    assert handled == [1]
+
+
+@pytest.mark.parametrize("news", [True, False])
+def test_poll_waits_for_the_poll_of_another_thread(bus, news):
+    inside, go_on = threading.Event(), threading.Event()
+    log = []
+
+    def slow(*_):
+        inside.set()
+        go_on.wait(LONG)
+        log.append("handled")
+
+    bus.register(slow, "test", "slow")
+    bus.post("test", "slow")
+    first = threading.Thread(target=bus.poll)
+    second = threading.Thread(target=lambda: log.append(bus.poll()))
+    first.start()
+    assert inside.wait(LONG)
+    if news:
+        bus.post("test", "other")
+    second.start()
+    wait_until_in(second, "wait")
+    go_on.set()
+    first.join()
+    second.join()
+    assert log == ["handled", "done"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_ends_poll_and_the_next_goes_on_with_the_next_event(bus, seen, error):
+    def interrupt(*_):
+        raise error
+
+    bus.register(interrupt, "test", "second")
+    for event in ("first", "second", "third"):
+        bus.post("test", event)
+    with pytest.raises(error):
+        bus.poll()
+    assert [event for _, event, _ in seen] == ["first", "second"]
+    assert bus.poll() == "done"
+    assert [event for _, event, _ in seen] == ["first", "second", "third"]
+
+
+def test_an_interrupt_in_a_local_event_loses_no_other(bus, seen):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    bus.register(interrupt, "test", "first")
+    bus.post_local("test", "first")
+    bus.post_local("test", "second")
+    bus.post("test", "third")
+    with pytest.raises(KeyboardInterrupt):
+        bus.poll()
+    bus.poll()
+    assert [event for _, event, _ in seen] == ["first", "second", "third"]
+
+
+# -- stats -----------------------------------------------------------------------------------------
+
+
+def test_stats_count_what_this_process_did(bus, seen):
+    def fail(*_):
+        raise LookupError
+
+    bus.configure(timeout=LONG)
+    bus.register(fail, "test", "a")
+    bus.post("test", "a")
+    bus.post("test", "b", unique="key")
+    bus.post("test", "b", unique="key")
+    bus.poll()
+    bus.post("test", "c")
+    assert bus.stats() == stdevents.Stats(
+        posted=5, handled=3, lost=0, ignored=1, handler_errors=1, last_id=5, lag=1
+    )
+
+
+def test_stats_are_fixed(bus):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        bus.stats().posted = 7
+
+
+def test_stats_begin_anew_when_the_bus_is_opened_again(bus, name):
+    def fail(*_):
+        raise LookupError
+
+    bus.register(fail, "test")
+    bus.post("test", "event")
+    bus.poll()
+    assert bus.stats().handler_errors == 1
+    bus.close()
+    bus.configure(name, interval=0)
+    assert bus.stats() == stdevents.Stats(
+        posted=1, handled=0, lost=0, ignored=0, handler_errors=0, last_id=1, lag=1
+    )
+
+
+# -- the loop --------------------------------------------------------------------------------------
+
+
+def test_the_loop_delivers(name):
+    arrived = threading.Event()
+    with contextlib.closing(stdevents.Bus(name, interval=0.01)) as bus:
+        bus.register(lambda *_: arrived.set(), "test", "event")
+        bus.post("test", "event")
+        assert arrived.wait(LONG)
+
+
+def test_the_loop_outlives_what_a_handler_raises(name, caplog):
+    """G6."""
+    arrived = threading.Event()
+
+    def fail(*_):
+        raise SystemExit(3)
+
+    with contextlib.closing(stdevents.Bus(name, interval=0.01)) as bus:
+        bus.register(fail, "test", "bad")
+        bus.register(lambda *_: arrived.set(), "test", "good")
+        bus.post("test", "bad")
+        bus.post("test", "good")
+        assert arrived.wait(LONG)
+
+
+def test_a_local_event_wakes_the_loop(name):
+    started, arrived = threading.Event(), threading.Event()
+    bus = stdevents.Bus()
+    bus.register(lambda *_: started.set(), "stdevents", "started")
+    bus.register(lambda *_: arrived.set(), "test", "event")
+    with contextlib.closing(bus.configure(name, interval=100 * LONG)):
+        assert started.wait(LONG)
+        wait_until_in(*loop_threads(name), "wait")
+        bus.post_local("test", "event")
+        assert arrived.wait(LONG)
+
+
+def test_interval_0_starts_no_thread(name):
+    before = threading.enumerate()
+    with contextlib.closing(stdevents.Bus(name, interval=0)):
+        assert threading.enumerate() == before
+
+
+# -- configure again -------------------------------------------------------------------------------
+
+
+def test_interval_0_stops_the_loop_and_another_one_starts_it(name):
+    with contextlib.closing(stdevents.Bus(name, wait_max=LONG)) as bus:
+        assert len(loop_threads(name)) == 1
+        bus.configure(interval=0)
+        assert loop_threads(name) == []
+        bus.configure(interval=0)
+        bus.configure(interval=1.0)  # the default's value, but given
+        assert len(loop_threads(name)) == 1
+        bus.configure(interval=2.0)
+        assert len(loop_threads(name)) == 1
+    assert loop_threads(name) == []
+
+
+def test_a_shorter_interval_counts_at_once(name):
+    arrived = threading.Event()
+    with contextlib.closing(stdevents.Bus(name, interval=100 * LONG)) as bus:
+        bus.register(lambda *_: arrived.set(), "test", "event")
+        wait_until_in(*loop_threads(name), "wait")
+        bus.configure(interval=0.01)
+        bus.post("test", "event")
+        assert arrived.wait(LONG)
+
+
+def test_settings_that_are_not_given_are_kept(name, seen, bus):
+    bus.configure(timeout=LONG)
+    bus.configure(name, wait_max=0.25)
+    assert loop_threads(name) == []  # interval is 0 still
+    bus.post("test", "event", 1, unique="key")
+    let_pass(0.01)
+    bus.post("test", "event", 2, unique="key")
+    bus.poll()
+    assert seen == [("test", "event", 1)]
+    settings = bus._session.settings
+    assert (settings.interval, settings.timeout, settings.wait_max) == (0, LONG, 0.25)
+
+
+def test_configure_again_returns_the_bus_and_posts_nothing(bus, name):
+    assert bus.configure() is bus
+    assert bus.configure(name) is bus
+    assert bus.configure(timeout=1) is bus
+    assert bus.stats().last_id == 1
+
+
+# -- close -----------------------------------------------------------------------------------------
+
+
+def test_close_twice_is_fine(bus):
+    assert bus.configured()
+    assert bus.close() is None
+    assert bus.close() is None
+    assert not bus.configured()
+
+
+def test_a_bus_that_was_never_opened_can_be_closed():
+    stdevents.Bus().close()
+
+
+def test_after_close_the_bus_can_be_configured_again_and_keeps_its_handlers(bus, seen, name):
+    """G9: the last worker removed it, so that it begins with 1 again."""
+    bus.post("test", "not polled")
+    bus.post_local("test", "not polled")
+    bus.close()
+    bus.configure(name, interval=0)
+    assert bus.stats().last_id == 1
+    bus.post("test", "event")
+    bus.poll()
+    assert [event for _, event, _ in seen] == ["started", "event"]
+
+
+@pytest.mark.parametrize("post", ["post", "post_local"])
+def test_close_inside_a_handler_ends_the_poll(bus, seen, post):
+    bus.register(lambda *_: bus.close(), "test", "first")
+    getattr(bus, post)("test", "first")
+    getattr(bus, post)("test", "second")
+    bus.post("test", "third")
+    assert bus.poll() == "done"
+    assert [event for _, event, _ in seen] == ["first"]
+    with pytest.raises(stdevents.NotConfigured):
+        bus.poll()
+
+
+def test_close_inside_a_handler_of_the_loop_ends_the_loop(name):
+    closed = threading.Event()
+    bus = stdevents.Bus(name, interval=0.01)
+
+    def close(*_):
+        bus.close()
+        closed.set()
+
+    (thread,) = loop_threads(name)
+    bus.register(close, "test")
+    bus.post("test", "event")
+    assert closed.wait(LONG)
+    thread.join(LONG)
+    assert not thread.is_alive()
+
+
+def test_configure_inside_a_handler_opens_the_bus_anew(bus, seen, name):
+    def reopen(*_):
+        bus.close()
+        bus.configure(name, interval=0)
+
+    bus.register(reopen, "test", "reopen")
+    bus.post("test", "reopen")
+    bus.post("test", "of the old bus")
+    bus.poll()
+    bus.poll()
+    assert [event for _, event, _ in seen] == ["reopen", "started"]
+
+
+# -- more than one bus -----------------------------------------------------------------------------
+
+
+def test_two_buses_in_one_process_do_not_meet(bus, seen, name):
+    with contextlib.closing(stdevents.Bus(f"{name}-2", interval=0)) as other:
+        other_seen = []
+        other.register(lambda data, *_: other_seen.append(data), "test")
+        bus.post("test", "event", 1)
+        other.post("test", "event", 2)
+        other.poll()
+        bus.poll()
+        assert (seen, other_seen) == ([("test", "event", 1)], [2])
+
+
+def test_one_bus_may_post_to_another_from_its_handler(bus, name):
+    with contextlib.closing(stdevents.Bus(f"{name}-2", interval=0)) as other:
+        arrived = []
+        bus.register(lambda data, *_: (other.post("test", "event", data), other.poll()), "test")
+        other.register(lambda data, *_: arrived.append(data), "test")
+        bus.post("test", "event", 1)
+        bus.poll()
+        assert arrived == [1]
+
+
+def test_a_bus_is_opened_once_in_a_process(bus, name):
+    with pytest.raises(stdevents.StdeventsError, match=name):
+        stdevents.Bus(name)
+    with pytest.raises(stdevents.StdeventsError, match=name):
+        stdevents.configure(name)
+    assert not stdevents.configured()
+    assert bus.post("test", "event") == 2
+    bus.close()
+    stdevents.Bus(name, interval=0).close()
+
+
+def test_the_functions_of_the_module_are_those_of_one_bus(name):
+    calls = []
+
+    @stdevents.on("test", "event")
+    def handle(*arguments):
+        calls.append(arguments)
+
+    try:
+        assert not stdevents.configured()
+        assert stdevents.configure(name, interval=0).configured()
+        assert stdevents.configured()
+        assert stdevents.post("test", "event", 1) == 2
+        assert stdevents.post_local("test", "event", 2) is None
+        assert stdevents.poll() == "done"
+        assert stdevents.stats().handled == 2
+        assert stdevents.close() is None
+        assert [data for data, *_ in calls] == [2, 1]
+    finally:
+        assert stdevents.unregister(handle, "test", "event")
+
+
+def test_a_bus_says_which_it_is(bus, name):
+    assert repr(bus) == f"<Bus '{name}'>"
+    bus.close()
+    assert repr(bus) == "<Bus, closed>"
