@@ -97,6 +97,9 @@ class Folder:
         except FileNotFoundError:
             raise
         except OSError as error:
+            if create:
+                with contextlib.suppress(OSError):  # there is something in it
+                    os.rmdir(self.path)
             raise self._error(error.errno, f"cannot open {path}: {error.strerror}") from error
 
     def files(self) -> list[str]:
