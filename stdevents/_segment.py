@@ -132,7 +132,7 @@ def join(name: str, settings: Settings) -> tuple[Segment, _workers.Worker]:
     """Open the bus `name` as a worker; create it if there is none."""
     segment = Segment(name, settings)
     try:
-        with _locked(segment, create=True):
+        with _locked(segment, create=True), _undone_if_it_fails(segment):
             if _workers.live_slots(segment.folder, None):
                 segment.map(*_attach(segment.folder))
                 settings.agree_on_overflow(OVERFLOWS[segment.words[HEADER_OVERFLOW]])
@@ -254,6 +254,18 @@ def _locked(segment: Segment, create: bool) -> Iterator[None]:
         finally:
             segment.lock.release()
         segment.close_lock()
+
+
+@contextlib.contextmanager
+def _undone_if_it_fails(segment: Segment) -> Iterator[None]:
+    """Leave nothing half made: where nobody else is on the bus, all that is there is removed."""
+    try:
+        yield
+    except BaseException:
+        segment.abandon_worker()
+        with contextlib.suppress(OSError):  # the error to be told of is the first one
+            _remove_if_last(segment)
+        raise
 
 
 def _remove_if_last(segment: Segment) -> bool:
