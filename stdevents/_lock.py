@@ -37,11 +37,16 @@ class Lock(Turn):
         self._descriptor = descriptor
         self._settings = settings
         self.held = False
+        self._waiting_here: set[int] = set()  # threads of this process
 
     def acquire(self) -> None:
         """Take the lock, or raise LockTimeout. To be called inside the `try` of a `release`."""
         if not (self.try_take() and self._lock_file()):
-            self._wait()
+            try:
+                self._waiting_here.add(get_ident())
+                self._wait()
+            finally:
+                self._waiting_here.discard(get_ident())
 
     def release(self) -> None:
         """Let go of what the calling thread holds of the lock; nothing if it holds nothing.
@@ -54,6 +59,10 @@ class Lock(Turn):
             self.held = False
             flock(self._descriptor, LOCK_UN)
             del self._owner["thread"]
+            if self._waiting_here:
+                # Else they starve: the interpreter's lock is let go of by `flock`, and so only
+                # ever while this one is taken, by a thread that does nothing but post.
+                time.sleep(0)
 
     def forget(self) -> None:
         """Never touch the file again: it is being closed, and its number will be another file's."""
