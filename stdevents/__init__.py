@@ -64,6 +64,7 @@ __all__ = [
     "configured",
     "event_list",
     "events",
+    "fileno",
     "on",
     "poll",
     "post",
@@ -84,6 +85,7 @@ register = default.register
 register_weak = default.register_weak
 unregister = default.unregister
 on = default.on
+fileno = default.fileno
 stats = default.stats
 workers = default.workers
 close = default.close

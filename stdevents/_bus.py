@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
 from . import _codec, _loop, _segment, _settings
+from ._bell import Listener, Sleeper
 from ._errors import NoRoom, NotConfigured, StdeventsError
 from ._handlers import EVERY, Callback, Callbacks, Handlers, Level
-from ._layout import FLAG_UNIQUE, LAST
+from ._layout import FLAG_UNIQUE, LAST, WAITING
 from ._names import event_list
 from ._settings import Settings, check_name
 from ._table import LOST, Record, Table
@@ -60,6 +61,7 @@ class _Session:
         self.words = segment.words
         self.position = position  # id of the last event that was taken
         self._position_at = worker.position_at
+        self.watch: Listener | None = None  # behind `fileno`
         self.handled = self.lost = self.ignored = 0
 
     def take(self, number: int) -> None:
@@ -77,7 +79,7 @@ class Bus:
 
     def __init__(self, shm: str | None = None, **options: Any) -> None:
         self._handlers = Handlers()
-        self._loop = _loop.Loop(self.poll)
+        self._loop = _loop.Loop(self.poll, self._listen, self._may_sleep)
         self._session: _Session | None = None
         self._unready: _Session | None = None  # a forked child's, which is no worker yet
         self._debug = False
@@ -221,11 +223,14 @@ class Bus:
 
     def _leave(self, session: _Session | None) -> None:
         self._session = self._unready = None
+        self._loop.interval = 0.0
         self._loop.stop(0)
         _loop.withdraw(self)
         if _open_here.get(self._loop.name) is self:
             del _open_here[self._loop.name]
         if session is not None:
+            if session.watch is not None:
+                session.watch.close()
             try:
                 _segment.leave(session.segment)
             except (StdeventsError, OSError) as error:
@@ -294,11 +299,12 @@ class Bus:
         None. A sleeping loop is woken. TypeError or ValueError for a bad source or event;
         NotConfigured. A forked child does not inherit what is queued.
         """
-        if not self.configured():
-            self._ready()
+        session = self._session or self._ready()
         _codec.check_names(source, event)
         self._local.append((source, event, data))
-        self._loop.wake()
+        self._loop.wake_if_asleep()
+        if session.watch is not None:
+            session.watch.wake()
 
     # -- poll --------------------------------------------------------------------------------------
 
@@ -319,6 +325,7 @@ class Bus:
         if (
             session.words[LAST] == session.position  # R1
             and not self._local
+            and session.watch is None
             and not turn.is_taken()
         ):
             return "done"
@@ -340,6 +347,17 @@ class Bus:
 
     def _poll(self, session: _Session) -> None:
         self._debug = logger.isEnabledFor(logging.DEBUG)  # asked once, not for each event
+        if session.watch is None:
+            self._handle_rounds(session)
+            return
+        session.watch.wait(0)
+        try:
+            self._handle_rounds(session)
+        finally:
+            if not self._may_sleep():
+                session.watch.wake()
+
+    def _handle_rounds(self, session: _Session) -> None:
         for _ in range(ROUNDS):
             last = session.words[LAST]
             if last == session.position and not self._local:
@@ -485,6 +503,45 @@ class Bus:
         session = self._session or self._ready()
         return _segment.live_workers(session.segment)
 
+    # -- waiting for news --------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when there is news: for select, epoll, asyncio.
+
+        `loop.add_reader(bus.fileno(), bus.poll)`: `poll` makes it unreadable again, and nobody
+        else may read from it. It stays the same until `close`, or until a fork, after which the
+        child asks anew. With `interval=0` it is all that is needed; a loop polls beside it.
+        NotConfigured; StdeventsError where there is no epoll (macOS): poll at intervals there.
+        """
+        session = self._session or self._ready()
+        with self._opening:
+            if session.watch is None:
+                try:
+                    session.watch = Listener(session.segment.bell)
+                except OSError as error:
+                    raise StdeventsError(
+                        f"bus {self._loop.name!r}: cannot be waited for: {error}; "
+                        "let it poll at an interval"
+                    ) from error
+                if not self._may_sleep():
+                    session.watch.wake()
+        return session.watch.fileno()
+
+    def _listen(self) -> Listener | Sleeper:
+        session = self._session or self._ready()
+        try:
+            return Listener(session.segment.bell)
+        except OSError:
+            return Sleeper()
+
+    def _may_sleep(self) -> bool:
+        """Ask to be woken by the next post; or is there something new already?"""
+        session = self._session
+        if session is None:
+            return True
+        session.words[WAITING] = 1  # W1
+        return session.words[LAST] == session.position and not self._local  # W2
+
     # -- fork --------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
@@ -513,6 +570,8 @@ class Bus:
         if session is None:  # another thread was just opening it
             self._leave(None)
             return
+        if session.watch is not None:
+            session.watch.abandon()
         session.segment.forked()
         self._unready = session
         # Else the next call tries again, and raises what is in the way.

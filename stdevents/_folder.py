@@ -20,6 +20,7 @@ from ._errors import SegmentError
 
 PREFIX = "stdevents"
 LOCK = "lock"
+BELL = "bell"
 
 
 def root() -> str:
@@ -100,6 +101,17 @@ class Folder:
             if create:
                 with contextlib.suppress(OSError):  # there is something in it
                     os.rmdir(self.path)
+            raise self._error(error.errno, f"cannot open {path}: {error.strerror}") from error
+
+    def open_fifo(self, file: str) -> int:
+        """A new open file of the FIFO `file`, which is made if it is missing; never blocks."""
+        path = os.path.join(self.path, file)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(path, 0o600)
+            flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(path, flags)
+        except OSError as error:
             raise self._error(error.errno, f"cannot open {path}: {error.strerror}") from error
 
     def files(self) -> list[str]:

@@ -40,7 +40,7 @@ class Handlers:
 
     def forked(self) -> None:
         """Start anew in a forked child: what its parent was just dispatching is not its own."""
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()  # a finaliser may unregister amid a register
         self._process = object()
         self.failed = 0
 

@@ -17,6 +17,7 @@ import time
 from multiprocessing import util
 from typing import Callable, Protocol
 
+from ._bell import Listener, Sleeper
 from ._errors import StdeventsError
 
 logger = logging.getLogger(__package__)
@@ -27,25 +28,41 @@ LAST_TO_EXIT = -100  # of the exit handlers of a multiprocessing child
 class Loop:
     """The sleep loop of one bus in this process."""
 
-    def __init__(self, poll: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        poll: Callable[[], object],
+        listen: Callable[[], Listener | Sleeper],
+        may_sleep: Callable[[], bool],
+    ) -> None:
         self._poll = poll
+        self._listen = listen
+        self._may_sleep = may_sleep
         self.name = ""  # of the bus
         self.interval = 0.0  # seconds
+        self._round: _Round | None = None
         self.forked()
 
     def forked(self) -> None:
         """Start anew in a forked child, where the thread does not exist."""
-        self._changing = threading.Lock()
+        # Not a plain lock: a signal handler may fork, or close the bus, amid any of this.
+        self._changing = threading.RLock()
         self._parked = 0
-        self._round: _Round | None = None
+        if self._round is not None:
+            self._round.over = True  # for a child that was forked by its handler
+            self._round.ears.abandon()
+        self._round = None
 
     def start(self) -> None:
         """Start the thread, if there is an interval to sleep and no fork going on."""
         with self._changing:
             if self.interval and not self._parked and self._round is None:
                 # Only kept once it runs: where no thread can be started, this may be tried again.
-                started = _Round(self)
-                started.thread.start()
+                started = _Round(self, self._listen())
+                try:
+                    started.thread.start()
+                except BaseException:
+                    started.ears.close()
+                    raise
                 self._round = started
 
     def stop(self, wait: float) -> None:
@@ -73,35 +90,52 @@ class Loop:
         """Cut the sleep short."""
         current = self._round
         if current is not None:
-            current.news.set()
+            current.ears.wake()
+
+    def wake_if_asleep(self) -> None:
+        """The same, if it sleeps: else it comes to what is new without."""
+        current = self._round
+        if current is not None and current.asleep:
+            current.ears.wake()
 
     def run(self, this: _Round) -> None:
         """Poll and sleep until `this` is over; no failure ends it."""
-        while not this.over:
-            this.news.clear()
-            try:
-                self._poll()
-            except StdeventsError as error:
-                logger.error("bus %r: %s; next try in %s s", self.name, error, self.interval)
-            except (Exception, SystemExit):
-                logger.exception("bus %r: the loop goes on after", self.name)
-            if not this.over:
-                this.news.wait(self.interval)
+        try:
+            while not this.over:
+                if self._has_polled(this) and not this.over:
+                    this.ears.wait(self.interval)
+                this.asleep = False
+        finally:
+            this.ears.close()
+
+    def _has_polled(self, this: _Round) -> bool:
+        """Poll; may it sleep now?"""
+        try:
+            self._poll()
+            this.asleep = True  # before the last look for what would be slept over
+            return self._may_sleep()
+        except StdeventsError as error:
+            logger.error("bus %r: %s; next try in %s s", self.name, error, self.interval)
+        except (Exception, SystemExit):
+            logger.exception("bus %r: the loop goes on after", self.name)
+        return True
 
 
 class _Round:
     """One life of the loop's thread."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, ears: Listener | Sleeper) -> None:
         self.over = False
-        self.news = threading.Event()
+        self.asleep = False
+        self.ears = ears
         self.thread = threading.Thread(
             target=loop.run, args=(self,), name=f"stdevents {loop.name}", daemon=True
         )
 
     def end(self, wait: float) -> None:
+        """End it, and wait for that; at most so many seconds, and not for itself."""
         self.over = True
-        self.news.set()
+        self.ears.wake()
         if self.thread is threading.current_thread():
             return
         self.thread.join(wait)

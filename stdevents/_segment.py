@@ -24,8 +24,9 @@ from multiprocessing.shared_memory import SharedMemory
 from typing import Any, Iterator
 
 from . import _workers
+from ._bell import Bell
 from ._errors import SegmentError
-from ._folder import LOCK, Folder, root
+from ._folder import BELL, LOCK, Folder, root
 from ._layout import (
     HEADER_EPOCH,
     HEADER_MAGIC,
@@ -49,6 +50,7 @@ class Segment:
     """The shared memory of a bus, mapped; its folder's lock, open; a worker's slot, perhaps."""
 
     lock: Lock
+    bell: Bell
     layout: Layout
     words: memoryview  # header and slots, word by word
     bytes: memoryview  # the same, byte by byte
@@ -58,6 +60,7 @@ class Segment:
         self.name = name
         self.settings = settings
         self.folder = Folder(name)
+        self.bell = Bell(-1)
         self.worker: _workers.Worker | None = None
         self._memory: SharedMemory | None = None
         self._lock_file = -1
@@ -79,6 +82,11 @@ class Segment:
             os.close(self._lock_file)
             self._lock_file = -1
 
+    def open_bell(self) -> None:
+        """Open the bell, as an open file of this process alone; under the lock."""
+        self.bell.close()
+        self.bell = Bell(self.folder.open_fifo(BELL))
+
     def map(self, memory: SharedMemory, layout: Layout) -> None:
         """Take the views through which the memory is read and written."""
         self._memory = memory
@@ -96,6 +104,7 @@ class Segment:
         """
         assert self._memory is not None
         self.abandon_worker()
+        self.bell.abandon()
         self.close_lock()
         self._release_views()
         self.map(self._memory, self.layout)
@@ -119,6 +128,7 @@ class Segment:
                 self._memory.close()
             self._memory = None
         self.abandon_worker()
+        self.bell.close()
         self.close_lock()
 
     def _release_views(self) -> None:
@@ -139,6 +149,7 @@ def join(name: str, settings: Settings) -> tuple[Segment, _workers.Worker]:
             else:
                 _remove_memory(segment.folder)
                 segment.map(*_create(segment.folder, settings))
+            segment.open_bell()
             return segment, segment.take_worker(segment.words[LAST])
     except BaseException:
         segment.close()
@@ -156,6 +167,7 @@ def attach(name: str, settings: Settings) -> Segment:
             if not _workers.live_slots(segment.folder, None):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
             segment.map(*_attach(segment.folder))
+            segment.open_bell()
     except BaseException:
         segment.close()
         raise
@@ -190,6 +202,7 @@ def enrol(segment: Segment, position: int) -> _workers.Worker:
         ) from error
     try:
         segment.lock.acquire()
+        segment.open_bell()
         return segment.take_worker(position)
     finally:
         segment.lock.release()

@@ -57,6 +57,7 @@ from ._layout import (
     LAST,
     ROOM_ID,
     ROOM_POSITION,
+    WAITING,
     WORD,
 )
 from ._segment import Segment
@@ -97,6 +98,7 @@ class Table:
     def __init__(self, segment: Segment) -> None:
         self._name = segment.name
         self._lock = segment.lock
+        self._bell = segment.bell
         self._words = segment.words
         self._bytes = segment.bytes
         self._ring = segment.ring
@@ -146,6 +148,9 @@ class Table:
                 self._release()
         finally:
             self._make_sure()
+        if self._words[WAITING]:  # W4, after the unlocking: no store passes a system call
+            self._words[WAITING] = 0
+            self._bell.ring()
         number: int = entry[2]
         return number
 

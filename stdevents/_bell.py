@@ -1,0 +1,128 @@
+"""The bell: how a post cuts the sleep of all workers short.
+
+It is a FIFO that everybody has open and nobody ever drains to empty. Each listener waits for it
+with an edge-triggered epoll of its own, so that one byte wakes them all, and each of them once.
+WAITING says that somebody listens:
+
+    listener                        poster
+    W1 WAITING := 1                 P4 LAST := last + 1
+    W2 LAST is still my position?   W4 WAITING is 1? WAITING := 0, write one byte
+    W3 wait
+
+A wake-up that is lost all the same costs an `interval`, never an event. Where there is no epoll
+(macOS, gevent's monkey patching), a loop sleeps its `interval` and hears its own process alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from typing import Any
+
+FULL = 1 << 16  # bytes; what a FIFO holds, unless somebody has enlarged it
+
+
+class Bell:
+    """One process's open file of the FIFO."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        # Another thread may close it amid the ringing, and its number be another file's.
+        self._closing = threading.RLock()
+
+    def ring(self) -> None:
+        """Wake all that listen, in all processes."""
+        with self._closing, contextlib.suppress(OSError):
+            if self.descriptor >= 0:
+                self._write()
+
+    def _write(self) -> None:
+        try:
+            os.write(self.descriptor, b"!")
+        except BlockingIOError:
+            os.read(self.descriptor, FULL - 1)
+            os.write(self.descriptor, b"!")
+
+    def close(self) -> None:
+        """Close the file of this process."""
+        with self._closing:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """The same in a forked child, where no other thread is; one of the parent's may have
+        been ringing."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+class Listener:
+    """Hears the bell, and calls from its own process; OSError where there is no epoll."""
+
+    def __init__(self, bell: Bell) -> None:
+        # Asked for now, not when imported: monkey patching takes it away.
+        epoll: Any = getattr(select, "epoll", None)
+        if epoll is None:
+            raise OSError("there is no epoll here")
+        self._closing = threading.RLock()
+        self._epoll = epoll()
+        self._called, self._call = os.pipe()
+        for end in (self._called, self._call):
+            os.set_blocking(end, False)
+        self._epoll.register(bell.descriptor, select.EPOLLIN | select.EPOLLET)
+        self._epoll.register(self._called, select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while there is something to hear."""
+        descriptor: int = self._epoll.fileno()
+        return descriptor
+
+    def wake(self) -> None:
+        """Be heard by this listener, now or when it next waits."""
+        with self._closing, contextlib.suppress(BlockingIOError):
+            if self._call >= 0:
+                os.write(self._call, b"!")
+
+    def wait(self, timeout: float) -> None:
+        """Wait until there is something to hear, at most `timeout` seconds; hears all there is."""
+        # epoll takes an int of milliseconds.
+        for descriptor, _ in self._epoll.poll(min(timeout, 1e6)):
+            if descriptor == self._called:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._called, FULL)
+
+    def close(self) -> None:
+        """Close its files; twice is fine."""
+        with self._closing:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """The same in a forked child; one of the parent's threads may have been waking it."""
+        if self._call >= 0:
+            self._epoll.close()
+            os.close(self._called)
+            os.close(self._call)
+            self._called = self._call = -1
+
+
+class Sleeper:
+    """A listener that hears its own process alone."""
+
+    def __init__(self) -> None:
+        self._news = threading.Event()
+
+    def wake(self) -> None:
+        """Be heard by this one, now or when it next waits."""
+        self._news.set()
+
+    def wait(self, timeout: float) -> None:
+        """Wait until it is called, at most `timeout` seconds."""
+        self._news.wait(timeout)
+        self._news.clear()
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    abandon = close
