@@ -1,0 +1,171 @@
+"""The command line: `python -m stdevents`, or wherever the package was put."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+from . import __version__
+from ._errors import StdeventsError
+from ._outside import NoSuchBus
+from ._terminal import complain
+
+PROGRAM = f"python -m {__package__}"
+
+
+def demo(options: argparse.Namespace) -> int:
+    from ._demo import demo
+
+    return demo()
+
+
+def status(options: argparse.Namespace) -> int:
+    from ._status import status
+
+    return status(options.name, options.watch, options.json)
+
+
+def tail(options: argparse.Namespace) -> int:
+    from ._tail import tail
+
+    return tail(options.name, options.source, options.event, options.oldest)
+
+
+def post(options: argparse.Namespace) -> int:
+    from ._post import post
+
+    return post(options.name, options.source, options.event, options.data, options.unique)
+
+
+def check(options: argparse.Namespace) -> int:
+    from ._check import report
+
+    return report(options.name)
+
+
+def clean(options: argparse.Namespace) -> int:
+    from ._clean import clean
+
+    return clean(options.name)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that shows examples as they are written, and errors as all others are shown."""
+
+    def __init__(self, **options: object) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        complain(f"{message}; see {self.prog} --help")
+        sys.exit(2)
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(
+        prog=PROGRAM,
+        description="Events between the worker processes of one host: look at a bus from outside.",
+        epilog=f"see what it does:\n  {PROGRAM} demo\n\n"
+        f"follow a bus on one terminal, and post to it on another:\n"
+        f"  {PROGRAM} tail my-app\n"
+        f"  {PROGRAM} post my-app cache drop '{{\"key\": 7}}'\n\n"
+        "exit status: 0 all is well, 1 something is wrong with a bus, 2 the command line is wrong",
+    )
+    top.add_argument("--version", action="version", version=f"stdevents {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+
+    def add(run: object, name: str, says: str, more: str, example: str) -> Parser:
+        # The title is what --help shows in the list; below it comes what takes more words.
+        added: Parser = commands.add_parser(
+            name,
+            help=says,
+            description=f"{says[0].upper()}{says[1:]}.\n{more}",
+            epilog=f"example:\n  {PROGRAM} {example}",
+        )
+        added.set_defaults(run=run)
+        return added
+
+    add(
+        demo, "demo", "show, live, what a bus does for four worker processes",
+        "They keep rows of a SQLite file in their caches. Takes some seconds; exit status 1 if\n"
+        "anything that is promised did not hold.",
+        "demo",
+    )  # fmt: skip
+    command = add(
+        status, "status", "how full a bus is, and which workers are behind",
+        "BEHIND is the share of the ring that a worker has to read still; at 100 % it loses some.",
+        "status my-app --watch",
+    )  # fmt: skip
+    add_name(command)
+    command.add_argument("--watch", action="store_true", help="look every second, until Ctrl-C")
+    command.add_argument("--json", action="store_true", help="one JSON object a look")
+    command = add(
+        tail, "tail", "the events of a bus as they come, one JSON object a line",
+        'A {"lost": ...} line stands for events that were overwritten before they were read here.\n'
+        "Goes on when the bus is made anew; ends with Ctrl-C.",
+        "tail my-app --source cache",
+    )  # fmt: skip
+    add_name(command)
+    command.add_argument("--source", help="only the events of this source")
+    command.add_argument("--event", help="only the events of this name")
+    command.add_argument("--oldest", action="store_true", help="begin with what is there still")
+    command = add(
+        post, "post", "post an event to all workers of a bus, and print its id",
+        "The bus has to be there already: some worker has it open.",
+        "post my-app cache drop '{\"key\": 7}'",
+    )  # fmt: skip
+    add_name(command)
+    command.add_argument("source", metavar="SOURCE", help="where the event is from")
+    command.add_argument("event", metavar="EVENT", help="what happened")
+    command.add_argument(
+        "data", metavar="JSON", nargs="?", default="null",
+        help="what comes with it (default: null); - reads it from standard input",
+    )  # fmt: skip
+    command.add_argument("--unique", metavar="KEY", help="have only one worker handle it")
+    command = add(
+        check, "check", "walk every slot of a bus, and say what is wrong",
+        "Copies the bus under its lock: posts wait that long. A line for each fault, and exit\n"
+        "status 1 if there is one.",
+        "check my-app",
+    )  # fmt: skip
+    add_name(command)
+    command = add(
+        clean, "clean", "remove what killed workers left behind",
+        "What a live worker has open is left alone. Says of each bus what became of it.",
+        "clean",
+    )  # fmt: skip
+    command.add_argument("name", metavar="NAME", nargs="?", help="the bus (default: all of yours)")
+    return top
+
+
+def add_name(command: Parser) -> None:
+    command.add_argument("name", metavar="NAME", help="the bus, as its workers call it")
+
+
+def main() -> int:
+    """Run the command that was asked for; returns the exit status."""
+    top = parser()
+    options = top.parse_args()
+    if options.command is None:
+        top.print_help()
+        return 0
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Nobody reads it any more; the flush at the exit would complain of that once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (StdeventsError, ValueError, OSError) as error:
+        complain(error)
+        return 2 if isinstance(error, (NoSuchBus, ValueError)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""`check`: walks every slot of a bus, and says what is wrong.
+
+It looks at a copy that was taken under the lock, so that no post is half done in it but one
+whose poster was killed, which is no fault: the rules of `_table` say what such a one leaves.
+What cannot be known is not asked: the payload of an event that INTENT says is overwritten, the
+words of a claim that has expired.
+"""
+
+from __future__ import annotations
+
+import time
+from struct import pack
+from typing import Iterator, NamedTuple
+from zlib import crc32
+
+from . import _codec, _workers
+from ._errors import SegmentError
+from ._layout import (
+    CLAIM_DEADLINE,
+    CLAIM_EVENT,
+    CLAIM_KEY_HIGH,
+    CLAIM_KEY_LOW,
+    CLAIM_PID,
+    CLAIM_WORDS,
+    EVENT_CHECKSUM,
+    EVENT_CLAIMED,
+    EVENT_FLAGS,
+    EVENT_ID,
+    EVENT_LENGTH,
+    EVENT_PID,
+    EVENT_POSITION,
+    EVENT_WORDS,
+    FLAG_UNIQUE,
+    HEADER_EPOCH,
+    HEADER_WORDS,
+    INTENT,
+    LAST,
+    WAITING,
+    WORKER_PID,
+    WORKER_POSITION,
+    WORKER_SINCE,
+    WORKER_WORDS,
+    Layout,
+)
+from ._outside import find
+from ._segment import Segment
+from ._table import PROBES
+
+SHOWN = 50  # faults
+CLOCK_SET_BACK = 86400  # seconds: a worker's start this far in the future is no clock's doing
+
+
+class Copy(NamedTuple):
+    """A bus as it was at one instant."""
+
+    layout: Layout
+    words: memoryview
+    ring: bytes
+    held: frozenset[int]  # the worker slots whose file a live process has locked
+    now: int  # nanoseconds of CLOCK_MONOTONIC
+
+
+def check(name: str) -> list[str]:
+    """What is wrong with the bus, a line a fault; nothing if it is sound.
+
+    LookupError if no live worker has it open; LockTimeout.
+    """
+    return examine(name)[1]
+
+
+def report(name: str) -> int:
+    """Print what is wrong, and return the exit status."""
+    slots, faults = examine(name)
+    for fault in faults[:SHOWN]:
+        print(fault)
+    if len(faults) > SHOWN:
+        print(f"... and {len(faults) - SHOWN} faults more")
+    if not faults:
+        print(f"{slots} slots checked, no fault")
+    return int(bool(faults))
+
+
+def examine(name: str) -> tuple[int, list[str]]:
+    """How many slots were walked, and what is wrong."""
+    try:
+        segment = find(name)
+    except SegmentError as error:  # not even its header is sound
+        return 0, [str(error)]
+    try:
+        copy = _copy(segment)
+    finally:
+        segment.close()
+    layout = copy.layout
+    slots = layout.workers + layout.claims + layout.events
+    return slots, [*_header(copy), *_worker_slots(copy), *_claim_slots(copy), *_event_slots(copy)]
+
+
+def _copy(segment: Segment) -> Copy:
+    try:
+        segment.lock.acquire()
+        return Copy(
+            layout=segment.layout,
+            words=memoryview(bytes(segment.bytes)).cast("Q"),
+            ring=bytes(segment.ring),
+            held=frozenset(_workers.live_slots(segment.folder, None)),
+            now=time.monotonic_ns(),
+        )
+    finally:
+        segment.lock.release()
+
+
+# -- header ----------------------------------------------------------------------------------------
+
+
+def _header(copy: Copy) -> Iterator[str]:
+    # Magic, sizes and overflow were looked at when it was opened.
+    words, size = copy.words, copy.layout.size
+    last, intent = words[LAST], words[INTENT]
+    if not words[HEADER_EPOCH]:
+        yield "header: the epoch is 0"
+    if words[WAITING] > 1:
+        yield f"header: WAITING is {words[WAITING]}, neither 0 nor 1"
+    if last and words[_event(copy, last)] != last:
+        yield f"header: LAST is {last}, and its slot has event {words[_event(copy, last)]}"
+        return
+    end = _end(copy, last) if last else 0
+    if not end <= intent <= end + size:
+        yield f"header: INTENT is {intent}, not within {end}, where the last event ends, and a ring"
+
+
+# -- workers ---------------------------------------------------------------------------------------
+
+
+def _worker_slots(copy: Copy) -> Iterator[str]:
+    """A slot whose file nobody holds is a dead worker's, or free: nothing in it counts."""
+    words, last = copy.words, copy.words[LAST]
+    for slot in range(copy.layout.workers):
+        at = HEADER_WORDS + slot * WORKER_WORDS
+        if slot not in copy.held:
+            continue
+        if not words[at + WORKER_PID]:
+            yield f"worker slot {slot}: its file is held, and the slot says by nobody"
+        if words[at + WORKER_POSITION] > last:
+            yield (
+                f"worker slot {slot}: its position is {words[at + WORKER_POSITION]}, "
+                f"and the last event is {last}"
+            )
+        if not 0 < words[at + WORKER_SINCE] <= time.time() + CLOCK_SET_BACK:
+            yield f"worker slot {slot}: it has been alive since {words[at + WORKER_SINCE]}"
+
+
+# -- claims ----------------------------------------------------------------------------------------
+
+
+def _claim_slots(copy: Copy) -> Iterator[str]:
+    words, claims = copy.words, copy.layout.claims
+    seen: dict[tuple[int, int], int] = {}
+    for slot in range(claims):
+        at = copy.layout.claims_at + slot * CLAIM_WORDS
+        if words[at + CLAIM_DEADLINE] <= copy.now:
+            continue
+        key = words[at + CLAIM_KEY_HIGH], words[at + CLAIM_KEY_LOW]
+        if key in seen:
+            yield f"claim slot {slot}: slot {seen[key]} has the same key"
+        seen[key] = slot
+        if (slot - key[1]) % claims >= PROBES:
+            yield f"claim slot {slot}: its key does not belong there"
+        fault = _fault_of_claim(copy, words[at + CLAIM_EVENT], words[at + CLAIM_PID])
+        if fault:
+            yield f"claim slot {slot}: {fault}"
+
+
+def _fault_of_claim(copy: Copy, number: int, pid: int) -> str:
+    words, last = copy.words, copy.words[LAST]
+    if not pid:
+        return "it is held by nobody"
+    if not 0 < number <= last:
+        return f"it is held for event {number}, and the last event is {last}"
+    event = _event(copy, number)
+    if words[event + EVENT_ID] != number:
+        return ""
+    if not words[event + EVENT_FLAGS] & FLAG_UNIQUE:
+        return f"it is held for event {number}, which anybody may handle"
+    # 0: killed between C3 and C4
+    if words[event + EVENT_CLAIMED] not in (0, pid):
+        return (
+            f"it is held by process {pid} for event {number}, "
+            f"which says process {words[event + EVENT_CLAIMED]}"
+        )
+    return ""
+
+
+# -- events ----------------------------------------------------------------------------------------
+
+
+def _event_slots(copy: Copy) -> Iterator[str]:
+    last, events = copy.words[LAST], copy.layout.events
+    for number in range(last + 2 - events, last + 2):
+        slot = number % events
+        found = copy.words[_event(copy, number) + EVENT_ID]
+        if 0 < number <= last:
+            if found == number:
+                yield from _faults(copy, number)
+            else:
+                yield f"event slot {slot}: it has id {found}, and event {number} belongs there"
+        elif number == last + 1 and found and found == number - events:
+            yield from _faults(copy, found)
+        # Else it is free, or last + 1 was written by a poster that was killed before P4.
+        elif found and not found == number == last + 1:
+            yield f"event slot {slot}: it has id {found}, and no event belongs there yet"
+
+
+def _faults(copy: Copy, number: int) -> Iterator[str]:
+    for fault in _faults_of_event(copy, number):
+        yield f"event {number}: {fault}"
+
+
+def _faults_of_event(copy: Copy, number: int) -> Iterator[str]:
+    words, size = copy.words, copy.layout.size
+    at = _event(copy, number)
+    position, length = words[at + EVENT_POSITION], words[at + EVENT_LENGTH]
+    flags, claimed = words[at + EVENT_FLAGS], words[at + EVENT_CLAIMED]
+    begin = _begin(copy, number)
+    if begin is not None and position != begin:
+        yield f"it begins at {position}, and the one before it ends at {begin}"
+    if not words[at + EVENT_PID]:
+        yield "it was posted by nobody"
+    if flags not in (0, FLAG_UNIQUE):
+        yield f"its flags are {flags:#x}"
+    if claimed and not flags & FLAG_UNIQUE:
+        yield f"it was claimed by process {claimed}, and anybody may handle it"
+    if not 0 < length <= size:
+        yield f"its length is {length}, and the ring has {size}"
+    elif position + size >= words[INTENT]:
+        yield from _faults_of_payload(copy, at, position, length)
+
+
+def _faults_of_payload(copy: Copy, at: int, position: int, length: int) -> Iterator[str]:
+    place, size = position % copy.layout.size, copy.layout.size
+    payload = copy.ring[place : place + length] + copy.ring[: max(0, place + length - size)]
+    fields = pack("=4Q", *copy.words[at + EVENT_POSITION : at + EVENT_CHECKSUM])
+    begun = crc32(payload, copy.words[at + EVENT_ID] & 0xFFFFFFFF)
+    if crc32(fields, begun) != copy.words[at + EVENT_CHECKSUM]:
+        yield "its checksum is wrong"
+        return
+    try:
+        parts = _codec.decode(payload)
+    except (ValueError, RecursionError):
+        yield "it is not JSON of ours"
+        return
+    if (len(parts) == 4) != bool(copy.words[at + EVENT_FLAGS] & FLAG_UNIQUE):
+        yield "its flags and its JSON do not agree on whether it is unique"
+
+
+def _begin(copy: Copy, number: int) -> int | None:
+    """Where the event has to begin, if that can be known."""
+    if number == 1:
+        return 0
+    before = _event(copy, number - 1)
+    return _end(copy, number - 1) if copy.words[before + EVENT_ID] == number - 1 else None
+
+
+def _event(copy: Copy, number: int) -> int:
+    return copy.layout.events_at + EVENT_WORDS * (number % copy.layout.events)
+
+
+def _end(copy: Copy, number: int) -> int:
+    at = _event(copy, number)
+    end: int = copy.words[at + EVENT_POSITION] + copy.words[at + EVENT_LENGTH]
+    return end

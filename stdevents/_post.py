@@ -1,0 +1,33 @@
+"""`post`: an event from outside, by a process that is no worker of the bus."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from . import _codec
+from ._errors import EncodeError
+from ._layout import FLAG_UNIQUE
+from ._outside import find
+from ._table import Table
+
+
+def post(name: str, source: str, event: str, text: str, unique: str | None) -> int:
+    """Post one event, and print its id."""
+    payload = _codec.encode(source, event, _data(text), unique)
+    segment = find(name)
+    try:
+        flags = 0 if unique is None else FLAG_UNIQUE
+        print(Table(segment).append(payload, flags), flush=True)
+    finally:
+        segment.close()
+    return 0
+
+
+def _data(text: str) -> Any:
+    try:
+        return json.loads(sys.stdin.read() if text == "-" else text)
+    except (ValueError, RecursionError) as error:
+        where = "what standard input has" if text == "-" else f"{text[:60]!r}"
+        raise EncodeError(f"{where} is not JSON: {error}; a string needs its quotes") from None

@@ -1,0 +1,103 @@
+"""`tail`: the events of a bus as they come, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+from typing import Any, Iterator
+
+from . import _codec
+from ._layout import LAST
+from ._outside import current, find
+from ._segment import Segment
+from ._table import Table
+from ._terminal import complain
+
+STEP = 0.02  # seconds between two looks for news, each of which reads one word
+RENEW = 0.5  # seconds between two looks whether it is the same bus still
+
+
+def tail(name: str, source: str | None, event: str | None, oldest: bool) -> int:
+    """Write the events until Ctrl-C, or until nobody reads them any more."""
+    segment: Segment | None = find(name)
+    try:
+        assert segment is not None
+        position = Table(segment).before_oldest() if oldest else segment.words[LAST]
+        while True:
+            if segment is not None:
+                position = _write(segment, position, source, event)
+            now = _wait(name, segment, position)
+            if now is segment:
+                continue
+            if segment is not None:
+                _write(segment, position, source, event)  # what came before its end
+                segment.close()
+            if now is None:
+                complain(f"bus {name!r} has no live worker any more; waiting for one")
+            else:
+                complain(f"bus {name!r} was made anew; its ids begin at 1")
+            segment, position = now, 0
+    except (KeyboardInterrupt, _NobodyReads):
+        return 0
+    finally:
+        if segment is not None:
+            segment.close()
+
+
+class _NobodyReads(Exception):
+    """Standard output is a pipe whose other end was closed."""
+
+
+def _write(segment: Segment, position: int, source: str | None, event: str | None) -> int:
+    """Write the events after `position`; returns the id of the last one."""
+    table = Table(segment)
+    while table.last != position:
+        through, records = table.read(position)
+        for line in _lines(position, through, records):
+            if "lost" in line or (
+                source in (None, line["source"]) and event in (None, line["event"])
+            ):
+                print(json.dumps(line), flush=True)
+        position = through
+    return position
+
+
+def _lines(position: int, through: int, records: list[Any]) -> Iterator[dict[str, Any]]:
+    for number, pid, _, payload in records:
+        try:
+            source, event, data, *unique = _codec.decode(payload)
+        except (ValueError, RecursionError):
+            continue  # the next one, or the end, shows the gap
+        if number > position + 1:
+            yield _lost(position + 1, number - 1)
+        position = number
+        line = {"id": number, "source": source, "event": event, "data": data, "pid": pid}
+        yield {**line, "unique": unique[0]} if unique else line
+    if through > position:
+        yield _lost(position + 1, through)
+
+
+def _lost(first: int, last: int) -> dict[str, Any]:
+    return {"lost": {"first": first, "last": last, "count": last + 1 - first}}
+
+
+def _wait(name: str, segment: Segment | None, position: int) -> Segment | None:
+    """Wait for news of the bus; returns it as it is then, the same one or another or none."""
+    until = time.monotonic() + RENEW
+    while time.monotonic() < until:
+        _sleep()
+        if segment is not None and segment.words[LAST] != position:
+            return segment
+    return current(name, segment)
+
+
+def _sleep() -> None:
+    """Sleep one step, but not on when nobody reads any more."""
+    ends = select.poll()
+    ends.register(sys.stdout, 0)
+    for _, happened in ends.poll(STEP * 1000):
+        if happened & (select.POLLERR | select.POLLHUP):
+            raise _NobodyReads
+        time.sleep(STEP)  # POLLNVAL: it cannot be asked of, as a terminal on macOS
