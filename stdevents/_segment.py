@@ -25,7 +25,7 @@ from typing import Any, Iterator
 
 from . import _workers
 from ._bell import Bell
-from ._errors import SegmentError
+from ._errors import SegmentError, StdeventsError
 from ._folder import BELL, LOCK, Folder, root
 from ._layout import (
     HEADER_EPOCH,
@@ -274,18 +274,24 @@ def _undone_if_it_fails(segment: Segment) -> Iterator[None]:
     """Leave nothing half made: where nobody else is on the bus, all that is there is removed."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         segment.abandon_worker()
         with contextlib.suppress(OSError):  # the error to be told of is the first one
             _remove_if_last(segment)
+        if isinstance(error, OSError) and not isinstance(error, StdeventsError):
+            raise SegmentError(
+                error.errno, f"bus {segment.name!r}: cannot be opened: {error}"
+            ) from error
         raise
 
 
 def _remove_if_last(segment: Segment) -> bool:
     if _workers.live_slots(segment.folder, None):
         return False
-    _remove_memory(segment.folder)
-    segment.folder.remove()
+    try:
+        _remove_memory(segment.folder)
+    finally:
+        segment.folder.remove()
     return True
 
 
@@ -406,7 +412,7 @@ def _remove_memory(folder: Folder) -> None:
         _posixshmem.shm_unlink(f"/{folder.segment_name}")
     except FileNotFoundError:
         pass
-    except PermissionError as error:
+    except OSError as error:
         raise SegmentError(
             error.errno,
             f"bus {folder.name!r}: the shared memory /{folder.segment_name} is somebody else's, "
