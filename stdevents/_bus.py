@@ -26,7 +26,7 @@ logger = logging.getLogger(__package__)
 
 events = event_list("stdevents", "started", "stopping", "lost")
 
-ROUNDS = 100
+ROUNDS = 16
 
 AnyCallback = TypeVar("AnyCallback", bound=Callback)
 
@@ -313,7 +313,7 @@ class Bus:
 
         Returns "done"; or "recursive", at once, when a handler calls it. When another thread is
         polling, that is waited for. Handlers that keep posting do not keep it for ever: it
-        handles what was there when it began a round, in at most 100 rounds.
+        handles what was there when it began a round, in at most 16 rounds.
 
         An exception of a handler is logged and counted. One that is no Exception, as
         KeyboardInterrupt, ends the poll; the next one goes on with the event after.
