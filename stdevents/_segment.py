@@ -324,8 +324,8 @@ def _create(folder: Folder, settings: Settings) -> tuple[SharedMemory, Layout]:
 
 def _reserve(memory: SharedMemory, folder: Folder, layout: Layout) -> None:
     """Have all pages now: where there is no room, a later store would kill with SIGBUS."""
-    allocate = getattr(os, "posix_fallocate", None)
-    if allocate is None:
+    allocate = getattr(os, "posix_fallocate", _write_zeros)  # PyPy, as macOS, does not have it
+    if not sys.platform.startswith("linux"):
         return  # macOS: shared memory is backed by swap there, and fills no file system
     try:
         allocate(_descriptor(memory), 0, layout.total)
@@ -335,6 +335,12 @@ def _reserve(memory: SharedMemory, folder: Folder, layout: Layout) -> None:
             f"bus {folder.name!r}: no room in {root()} for {layout.total} bytes: "
             f"{error.strerror}; make it larger, or choose a smaller size",
         ) from error
+
+
+def _write_zeros(descriptor: int, offset: int, end: int) -> None:
+    zeros = bytes(1 << 20)
+    while offset < end:
+        offset += os.pwrite(descriptor, zeros[: end - offset], offset)
 
 
 def _attach(folder: Folder) -> tuple[SharedMemory, Layout]:
@@ -387,6 +393,13 @@ def _checked_layout(folder: Folder, memory: SharedMemory) -> Layout:
 
 class _Memory(SharedMemory):
     """Shared memory that is removed when we say so, and never otherwise."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        try:
+            super().__init__(*arguments, **options)
+        except BaseException:
+            self.close()  # not left to __del__, which on PyPy comes late
+            raise
 
     def unlink(self) -> None:
         """Nothing: the constructor calls this when it fails, even on a segment of others."""
