@@ -324,23 +324,19 @@ def _create(folder: Folder, settings: Settings) -> tuple[SharedMemory, Layout]:
 
 def _reserve(memory: SharedMemory, folder: Folder, layout: Layout) -> None:
     """Have all pages now: where there is no room, a later store would kill with SIGBUS."""
-    allocate = getattr(os, "posix_fallocate", _write_zeros)  # PyPy, as macOS, does not have it
-    if not sys.platform.startswith("linux"):
+    allocate = getattr(os, "posix_fallocate", None)
+    if allocate is None:
         return  # macOS: shared memory is backed by swap there, and fills no file system
     try:
-        allocate(_descriptor(memory), 0, layout.total)
+        number = allocate(_descriptor(memory), 0, layout.total)
+        if number:  # PyPy returns it, as the C function does
+            raise OSError(number, os.strerror(number))
     except OSError as error:
         raise SegmentError(
             error.errno,
             f"bus {folder.name!r}: no room in {root()} for {layout.total} bytes: "
             f"{error.strerror}; make it larger, or choose a smaller size",
         ) from error
-
-
-def _write_zeros(descriptor: int, offset: int, end: int) -> None:
-    zeros = bytes(1 << 20)
-    while offset < end:
-        offset += os.pwrite(descriptor, zeros[: end - offset], offset)
 
 
 def _attach(folder: Folder) -> tuple[SharedMemory, Layout]:
