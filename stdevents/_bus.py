@@ -174,7 +174,7 @@ class Bus:
                 session.take(session.table.before_oldest())
             self._local.clear()
             self._handlers.failed = 0
-            self.post(events._source, events.started)
+            self._announce(session, events.started)
             self._loop.start()
         except BaseException:
             self._leave(self._session)
@@ -215,7 +215,7 @@ class Bus:
             self._leave(session or self._unready)
 
     def _announce(self, session: _Session, event: str) -> None:
-        """Post it if that goes at once: neither an exit nor a fork waits for others."""
+        """Post it if that goes at once: neither an exit nor a fork waits for others to read on."""
         try:
             session.table.append(_codec.encode(events._source, event, None, None), 0)
         except (StdeventsError, OSError) as error:

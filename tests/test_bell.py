@@ -1,0 +1,222 @@
+"""The bell (W1 to W4): a post wakes who sleeps, and `fileno` says that there is news.
+
+The intervals here are so long that a test that misses a wake-up fails as hanging.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import threading
+
+import pytest
+from children import SECONDS
+from conftest import run
+
+import stdevents
+from stdevents import _bell
+from stdevents._layout import LAST, WAITING
+
+pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll here")
+
+FOR_EVER = 10 * SECONDS
+
+
+@pytest.fixture
+def sleeping(name):
+    """A bus whose loop sleeps, and an event that is set when it has handled one."""
+    bus = stdevents.Bus(name, interval=FOR_EVER)
+    handled = threading.Event()
+    bus.register(lambda data, event, source, pid: handled.set(), "test")
+    until_asleep(bus)
+    yield bus, handled
+    bus.close()
+
+
+def until_asleep(bus):
+    """Wait until the loop has had its last look before it sleeps."""
+    waited = threading.Event()
+    while not (bus._session.words[WAITING] and bus._loop._round.asleep):
+        waited.wait(0.001)
+
+
+def is_readable(descriptor, timeout=0):
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(1000 * timeout))
+
+
+def test_a_post_wakes_the_own_loop(sleeping):
+    bus, handled = sleeping
+    bus.post("test", "now")
+    assert handled.wait(SECONDS)
+
+
+def test_a_local_event_wakes_the_own_loop(sleeping):
+    bus, handled = sleeping
+    bus.post_local("test", "now")
+    assert handled.wait(SECONDS)
+
+
+def test_a_post_wakes_all_other_processes(bus, fork):
+    def work(parent):
+        handled = threading.Event()
+        bus.register(lambda data, event, source, pid: handled.set(), "test")
+        bus.configure(interval=FOR_EVER)
+        until_asleep(bus)
+        parent.tell()
+        return handled.wait(SECONDS)
+
+    children = [fork(work) for _ in range(4)]
+    for child in children:
+        child.hear()
+    bus.post("test", "now")
+    assert [child.result() for child in children] == [True] * 4
+
+
+def test_a_burst_rings_once(bus):
+    """W4: who has rung clears WAITING; nobody asleep costs one look at it."""
+    rung = []
+    ring = bus._session.segment.bell.ring
+    bus._session.segment.bell.ring = lambda: (rung.append(1), ring())
+    bus.post("test", "nobody sleeps")
+    assert not rung
+    bus._may_sleep()
+    for _ in range(5):
+        bus.post("test", "one sleeps")
+    assert len(rung) == 1
+
+
+def test_news_before_the_sleep_is_seen(bus):
+    """W2: a post between the poll and W1 finds nobody waiting, and is not slept over."""
+    assert bus._may_sleep()
+    bus.post("test", "just now")
+    assert not bus._may_sleep()
+
+
+def test_a_full_bell_still_rings(bus):
+    """It is read down to one byte, never to empty."""
+    bell = bus._session.segment.bell
+    for _ in range(_bell.FULL):
+        bell.ring()
+    listener = _bell.Listener(bell)
+    listener.wait(0)
+    for _ in range(3):
+        bell.ring()
+        assert is_readable(listener.fileno())
+        listener.wait(0)
+        assert not is_readable(listener.fileno())
+    listener.close()
+
+
+def test_fileno_is_readable_while_there_is_news(bus):
+    descriptor = bus.fileno()
+    assert bus.fileno() == descriptor
+    for _ in range(3):
+        assert not is_readable(descriptor)
+        bus.post("test", "x")
+        assert is_readable(descriptor)
+        bus.poll()
+        assert not is_readable(descriptor)
+        bus.post_local("test", "x")
+        assert is_readable(descriptor)
+        bus.poll()
+
+
+def test_fileno_tells_of_what_was_there_before_it_was_asked_for(bus):
+    bus.post("test", "x")
+    assert is_readable(bus.fileno())
+
+
+def test_fileno_stays_readable_when_a_poll_leaves_something(bus):
+    """G5: a storm of a handler's own making ends the poll, and the rest is still announced."""
+    bus.register(lambda data, event, source, pid: bus.post("test", "again"), "test")
+    descriptor = bus.fileno()
+    bus.post("test", "first")
+    bus.poll()
+    assert is_readable(descriptor)
+
+
+def test_a_forked_child_asks_for_a_fileno_of_its_own(bus, fork):
+    """G7."""
+
+    def work(parent):
+        descriptor = bus.fileno()
+        parent.tell()
+        return is_readable(descriptor, SECONDS)
+
+    bus.fileno()
+    child = fork(work)
+    child.hear()
+    bus.post("test", "x")
+    assert child.result() is True
+
+
+def test_fileno_of_a_closed_bus():
+    with pytest.raises(stdevents.NotConfigured):
+        stdevents.Bus().fileno()
+
+
+def test_asyncio_polls_when_there_is_news(bus, name):
+    seen = []
+    program = "import stdevents, sys; stdevents.configure(sys.argv[1]).post('test', 'from afar')"
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        handled = asyncio.Event()
+        bus.register(lambda data, event, source, pid: (seen.append(pid), handled.set()), "test")
+        loop.add_reader(bus.fileno(), bus.poll)
+        await loop.run_in_executor(None, run, program, name)
+        await asyncio.wait_for(handled.wait(), SECONDS)
+        loop.remove_reader(bus.fileno())
+
+    asyncio.run(main())
+    assert len(seen) == 1 and seen[0] != os.getpid()
+
+
+def test_without_epoll_the_loop_sleeps_its_interval(name):
+    """As on macOS, and under gevent's monkey patching, which takes epoll away."""
+    program = """
+import select, sys, threading
+import stdevents
+del select.epoll
+bus = stdevents.Bus(sys.argv[1], interval=0.01)
+handled = threading.Event()
+bus.register(lambda data, event, source, pid: handled.set(), "test")
+bus.post("test", "x")
+print(handled.wait(60))
+bus.configure(interval=600)
+handled.clear()
+bus.post_local("test", "x")
+print(handled.wait(60))
+try:
+    bus.fileno()
+except stdevents.StdeventsError as error:
+    print("epoll" in str(error))
+bus.close()
+"""
+    assert run(program, name).split() == ["True"] * 3
+
+
+def test_opening_and_closing_leaves_no_descriptor(name):
+    """G9."""
+
+    def descriptors():
+        return set(os.listdir("/proc/self/fd"))
+
+    def once():
+        bus = stdevents.Bus(name, interval=FOR_EVER)
+        bus.fileno()
+        bus.close()
+
+    once()  # what is opened only once in a process is there now
+    before = descriptors()
+    once()
+    assert descriptors() == before
+
+
+def test_the_last_look_is_at_the_shared_word(bus):
+    """G8: a poll that finds nothing reads LAST and touches no file."""
+    assert bus._session.words[LAST] == bus._session.position
+    assert bus.poll() == "done"

@@ -1,0 +1,193 @@
+"""`overflow="wait"`: nothing is overwritten that a live worker has not taken."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from conftest import run
+
+import stdevents
+
+SLOTS = 8
+SIZE = 256 * SLOTS
+
+
+@pytest.fixture
+def bus(name):
+    """A bus with room for eight events, whose posts do not try again."""
+    bus = stdevents.Bus(name, size=SIZE, overflow="wait", interval=0, shm_retries=0)
+    bus.poll()
+    yield bus
+    bus.close()
+
+
+def fill(bus, data=None):
+    """Post until there is no room; the error, and how many were posted."""
+    with pytest.raises(stdevents.NoRoom) as caught:
+        for number in range(10 * SLOTS):
+            bus.post("test", "fill", data)
+    return caught.value, number
+
+
+def stay_behind(parent, bus):
+    """Be a worker that takes nothing until it is told to."""
+    bus.configure(interval=0)
+    parent.tell()
+    parent.hear()
+    bus.poll()
+    return bus.stats().lost
+
+
+def test_no_room_for_another_event_names_the_slowest_worker(bus):
+    error, posted = fill(bus)
+    assert posted == SLOTS
+    assert (error.pid, error.lag, error.pids) == (os.getpid(), SLOTS, (os.getpid(),))
+    assert str(os.getpid()) in str(error)
+    assert isinstance(error, TimeoutError)
+
+
+def test_no_room_for_the_bytes_of_another_event(bus):
+    _, posted = fill(bus, "x" * 600)
+    assert posted == SIZE // len('["test","fill",""]' + "x" * 600)
+
+
+def test_a_refused_event_leaves_nothing(bus, seen):
+    """G2: the next one has the next id, and all that was posted is there."""
+    _, posted = fill(bus)
+    before = bus.stats().last_id
+    bus.poll()
+    assert bus.post("test", "next") == before + 1
+    bus.poll()
+    assert [event for _, event, _ in seen] == ["fill"] * posted + ["next"]
+    assert bus.stats().lost == 0
+
+
+def test_a_payload_as_large_as_the_ring_has_to_wait_for_all_before_it(bus, seen):
+    empty = len('["test","large",""]')
+    bus.post("test", "small")
+    with pytest.raises(stdevents.NoRoom):
+        bus.post("test", "large", "x" * (SIZE - empty))
+    bus.poll()
+    bus.post("test", "large", "x" * (SIZE - empty))
+    bus.poll()
+    assert [event for _, event, _ in seen] == ["small", "large"]
+
+
+def test_payloads_of_all_sizes_wrap_and_nothing_is_lost(bus, seen):
+    """G3."""
+    sizes = random.Random(7)
+    posted = []
+    for number in range(1000):
+        data = [number, "x" * sizes.randrange(SIZE - 40)]
+        try:
+            bus.post("test", "x", data)
+        except stdevents.NoRoom:
+            bus.poll()
+            bus.post("test", "x", data)
+        posted.append(data)
+    bus.poll()
+    assert [data for _, _, data in seen] == posted
+    assert bus.stats().lost == 0
+
+
+def test_a_post_waits_until_the_slowest_worker_has_taken_more(bus, fork):
+    child = fork(stay_behind, bus)
+    child.hear()
+    bus.poll()
+    for _ in range(SLOTS - 1):
+        bus.post("test", "x")
+    bus.poll()
+    with pytest.raises(stdevents.NoRoom) as caught:
+        bus.post("test", "too many")
+    assert caught.value.pid == child.pid
+    bus.configure(shm_retries=10_000)
+    child.say()
+    bus.post("test", "in time")
+    assert child.result() == 0
+
+
+def test_a_dead_worker_holds_up_nobody(bus, fork):
+    """G5: seen by the lock on its file, at the first try."""
+    child = fork(stay_behind, bus)
+    child.hear()
+    child.kill()
+    bus.configure(shm_retries=0)
+    for _ in range(3 * SLOTS):
+        bus.poll()
+        bus.post("test", "x")
+    assert [worker.pid for worker in bus.workers()] == [os.getpid()]
+
+
+def test_a_handler_that_would_wait_for_its_own_worker_is_told_at_once(bus):
+    bus.configure(shm_retries=10**9)
+    errors = []
+
+    @bus.on("test", "start")
+    def flood(data, event, source, pid):
+        with pytest.raises(stdevents.NoRoom) as caught:
+            for _ in range(2 * SLOTS):
+                bus.post("test", "flood")
+        errors.append(caught.value)
+
+    bus.post("test", "start")
+    bus.poll()
+    assert [error.pid for error in errors] == [os.getpid()]
+
+
+def test_who_joins_takes_over_the_mode(bus, name):
+    program = """
+import stdevents, sys
+bus = stdevents.Bus(sys.argv[1], interval=0, shm_retries=0)
+try:
+    for _ in range(99):
+        bus.post("test", "x")
+except stdevents.NoRoom:
+    print("waits")
+"""
+    assert run(program, name) == "waits\n"
+
+
+@pytest.mark.parametrize("created, asked", [("wait", "drop"), ("drop", "wait")])
+def test_who_asks_for_another_mode_is_refused(name, created, asked):
+    program = """
+import stdevents, sys
+try:
+    stdevents.configure(sys.argv[1], overflow=sys.argv[2])
+except stdevents.StdeventsError as error:
+    print(error)
+"""
+    with_mode = stdevents.Bus(name, interval=0, overflow=created)
+    error = run(program, name, asked)
+    assert created in error and asked in error
+    with pytest.raises(stdevents.StdeventsError, match=created):
+        with_mode.configure(overflow=asked)
+    with_mode.configure(overflow=created)
+    with_mode.close()
+
+
+def test_what_was_joined_late_from_the_oldest_is_not_overwritten(bus, name, fork):
+    """A newcomer that is further back than all others counts from its first moment."""
+
+    def work(parent):
+        bus.close()
+        late = stdevents.Bus(name, interval=0, start="oldest")
+        parent.tell()
+        parent.hear()
+        late.poll()
+        return late.stats().lost
+
+    for _ in range(SLOTS - 2):
+        bus.post("test", "x")
+    bus.poll()
+    child = fork(work)
+    child.hear()
+    bus.configure(shm_retries=0)
+    with pytest.raises(stdevents.NoRoom) as caught:
+        for _ in range(2 * SLOTS):
+            bus.poll()
+            bus.post("test", "y")
+    assert caught.value.pid == child.pid
+    child.say()
+    assert child.result() == 0
