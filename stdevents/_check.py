@@ -45,6 +45,7 @@ from ._layout import (
 from ._outside import find
 from ._segment import Segment
 from ._table import PROBES
+from ._terminal import words_of
 
 SHOWN = 50  # faults
 CLOCK_SET_BACK = 86400  # seconds: a worker's start this far in the future is no clock's doing
@@ -85,7 +86,7 @@ def examine(name: str) -> tuple[int, list[str]]:
     try:
         segment = find(name)
     except SegmentError as error:  # not even its header is sound
-        return 0, [str(error)]
+        return 0, [words_of(error)]
     try:
         copy = _copy(segment)
     finally:

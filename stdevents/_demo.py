@@ -116,7 +116,7 @@ class Play:
         for worker in FOUR:
             order = [name for name in self.evidence.seen[worker] if name in burst]
             posters = [stage.posted[name]["by"] for name in order]
-            shown = "".join(self.terminal.paint(str(by), COLOURS[by]) for by in posters[:64])
+            shown = "".join(self.terminal.paint(str(by), COLOURS[by]) for by in posters[:58])
             whole = crc32("".join(order).encode())
             self.say(f"{self.who(worker)}  {shown}...  {len(order)}, checksum {whole:08x}")
 

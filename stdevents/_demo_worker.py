@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Pipe = Connection[Any, Any]
 
 INTERVAL = 0.02  # seconds between two polls
+TIMEOUT = 30.0  # seconds; far more than the four take to post theirs
 READS = 20  # rows at a time
 REST = 0.002  # seconds between two times
 BURST_OVER = 0.15  # seconds
@@ -45,7 +46,7 @@ class Plan(NamedTuple):
 def work(plan: Plan, pipe: Pipe, pipe_of_child: Pipe | None) -> None:
     """The whole life of a worker process."""
     worker = Worker(plan, pipe, pipe_of_child)
-    worker.bus.configure(plan.bus, interval=INTERVAL)
+    worker.bus.configure(plan.bus, interval=INTERVAL, timeout=TIMEOUT)
     worker.serve()
 
 

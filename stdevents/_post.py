@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 from . import _codec
-from ._errors import EncodeError
+from ._errors import EncodeError, NoRoom
 from ._layout import FLAG_UNIQUE
 from ._outside import find
+from ._settings import Settings
 from ._table import Table
 
 
@@ -19,10 +21,20 @@ def post(name: str, source: str, event: str, text: str, unique: str | None) -> i
     segment = find(name)
     try:
         flags = 0 if unique is None else FLAG_UNIQUE
-        print(Table(segment).append(payload, flags), flush=True)
+        print(_append(Table(segment), payload, flags, segment.settings), flush=True)
     finally:
         segment.close()
     return 0
+
+
+def _append(table: Table, payload: bytes, flags: int, settings: Settings) -> int:
+    """As a worker does it: with overflow="wait", until there is room."""
+    for _ in range(settings.shm_retries):
+        try:
+            return table.append(payload, flags)
+        except NoRoom:
+            time.sleep(settings.wait_interval)
+    return table.append(payload, flags)
 
 
 def _data(text: str) -> Any:

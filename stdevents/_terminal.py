@@ -7,6 +7,8 @@ import shutil
 import sys
 from typing import TextIO
 
+from ._errors import SegmentError
+
 COLOURS = {
     "red": "31",
     "green": "32",
@@ -75,7 +77,13 @@ def fit(text: str, width: int) -> str:
 
 def complain(message: object) -> None:
     """Tell of an error, or of something that the output proper has no place for."""
-    print(f"stdevents: {message}", file=sys.stderr, flush=True)
+    print(f"stdevents: {words_of(message)}", file=sys.stderr, flush=True)
+
+
+def words_of(message: object) -> str:
+    """An error in words: those of ours tell all, without the number of the system's error."""
+    ours = isinstance(message, SegmentError) and message.strerror
+    return ours or str(message)
 
 
 def _can_show(stream: TextIO, text: str) -> bool:

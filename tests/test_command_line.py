@@ -1,0 +1,607 @@
+"""`python -m stdevents`, run as its users run it, against programs that have a bus open."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from conftest import PACKAGE_PARENT, start
+
+import stdevents
+from stdevents import _clean, _folder, _layout, _segment
+from stdevents._check import check
+from stdevents._outside import slot_of
+
+SECONDS = 30  # until a program that hangs is killed
+
+# A worker that does what the lines of its standard input say, until there are no more.
+WORKER = """
+import json, sys, stdevents
+name, options = sys.argv[1], json.loads(sys.argv[2])
+bus = stdevents.Bus(name, interval=0, **options)
+bus.poll()
+@bus.on("test")
+def handle(data, event, source, pid):
+    print(json.dumps([event, data]), flush=True)
+print("open", flush=True)
+for line in sys.stdin:
+    command = json.loads(line)
+    if command == "poll":
+        bus.poll()
+    else:
+        bus.post(*command)
+    print("done", flush=True)
+bus.close()
+"""
+
+
+class Program:
+    """A running program, which is killed if it hangs."""
+
+    def __init__(self, process):
+        self.process = process
+        self._ended = None
+        self._killer = threading.Timer(SECONDS, process.kill)
+        self._killer.start()
+
+    def line(self):
+        """The next line that it prints; the test fails if there is none."""
+        line = self.process.stdout.readline()
+        assert line, f"it ended: {self.end()}"
+        return line.rstrip("\n")
+
+    def say(self, line):
+        """Give it a line, and return those that it prints until it has done it."""
+        print(line, file=self.process.stdin, flush=True)
+        return list(iter(self.line, "done"))
+
+    def signal(self, number):
+        self.process.send_signal(number)
+        return self
+
+    def end(self):
+        """Wait for its end: (status, what it printed since, errors)."""
+        if self._ended is None:
+            out, err = self.process.communicate()
+            self._killer.cancel()
+            self._ended = self.process.returncode, out, err
+        return self._ended
+
+    def close(self, stream):
+        """Close our end of one of its standard streams."""
+        getattr(self.process, stream).close()
+        setattr(self.process, stream, None)
+
+
+@pytest.fixture
+def programs():
+    """Keeps what was started, and ends it."""
+    started = []
+    yield started
+    for program in started:
+        program.process.kill()
+        program.end()
+
+
+@pytest.fixture
+def worker(programs, name):
+    """`worker(...)` starts one that has the bus open; all have left it when the test is over."""
+    workers = []
+
+    def worker(**options):
+        program = Program(start(WORKER, name, json.dumps(options)))
+        programs.append(program)
+        workers.append(program)
+        assert program.line() == "open"
+        return program
+
+    yield worker
+    for program in workers:
+        program.end()
+
+
+@pytest.fixture
+def command(programs):
+    """`command(...)` starts a command; `status, out, err = command(...).end()`."""
+
+    def command(*arguments, module="stdevents", path=PACKAGE_PARENT, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-X", "dev", "-W", "error", "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(path), **environment},
+            cwd="/",
+        )
+        programs.append(Program(process))
+        return programs[-1]
+
+    return command
+
+
+def lines_of(out):
+    return [json.loads(line) for line in out.splitlines()]
+
+
+# -- the command line itself -----------------------------------------------------------------------
+
+
+def test_alone_it_prints_its_help(command):
+    status, out, err = command().end()
+
+    assert (status, err) == (0, "")
+    assert out.startswith("usage: python -m stdevents ")
+    for name in ("demo", "status", "tail", "post", "check", "clean"):
+        assert f"\n    {name} " in out
+
+
+@pytest.mark.parametrize("name", ["demo", "status", "tail", "post", "check", "clean"])
+def test_each_command_has_a_help_with_an_example(command, name):
+    status, out, err = command(name, "--help").end()
+
+    assert (status, err) == (0, "")
+    assert f"example:\n  python -m stdevents {name}" in out
+
+
+def test_the_version(command):
+    assert command("--version").end() == (0, f"stdevents {stdevents.__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["bogus"], ["status"], ["post", "bus", "source"]])
+def test_a_wrong_command_line_is_told_in_one_line(command, arguments):
+    status, out, err = command(*arguments).end()
+
+    assert (status, out) == (2, "")
+    assert err.startswith("stdevents: ")
+    assert err.count("\n") == 1
+
+
+def test_it_runs_where_it_is_vendored_and_calls_itself_so(command, tmp_path, name, worker):
+    vendored = tmp_path / "app" / "_vendor"
+    shutil.copytree(PACKAGE_PARENT / "stdevents", vendored / "stdevents")
+    for package in (vendored, vendored.parent):
+        (package / "__init__.py").touch()
+    worker()
+    there = {"module": "app._vendor.stdevents", "path": tmp_path}
+
+    assert command("status", name, "--json", **there).end()[0] == 0
+    assert command(**there).end()[1].startswith("usage: python -m app._vendor.stdevents ")
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["tail"], ["check"], ["clean"], ["post"]])
+def test_a_wrong_name_says_which_buses_there_are(command, name, worker, arguments):
+    worker()
+    more = ["source", "event"] if arguments == ["post"] else []
+    status, out, err = command(*arguments, f"{name}-not", *more).end()
+
+    assert (status, out) == (2, "")
+    assert err.startswith(f"stdevents: there is no bus '{name}-not' of this user; there are: ")
+    assert name in err.rstrip().split(": ")[-1].split(", ")
+    assert err.count("\n") == 1
+
+
+def test_a_wrong_name_says_which_buses_are_stale(command, name, worker):
+    worker().signal(signal.SIGKILL).end()
+
+    assert f"{name} (stale)" in command("status", f"{name}-not").end()[2]
+    assert "no live worker" in command("status", name).end()[2]
+
+    assert command("clean", name).end() == (0, f"{name}: removed\n", "")
+
+
+def test_what_cannot_name_a_bus_is_told_so(command):
+    status, out, err = command("status", "a/b").end()
+
+    assert (status, out) == (2, "")
+    assert "cannot name a bus" in err
+
+
+# -- post ------------------------------------------------------------------------------------------
+
+
+def test_a_post_from_outside_reaches_the_workers_and_tells_its_id(command, name, worker):
+    a_worker = worker()
+
+    assert command("post", name, "test", "told", '{"key": [7]}').end() == (0, "2\n", "")
+    assert command("post", name, "test", "told").end() == (0, "3\n", "")
+    assert lines_of("\n".join(a_worker.say('"poll"'))) == [["told", {"key": [7]}], ["told", None]]
+
+
+def test_a_post_reads_its_data_from_standard_input(command, name, worker):
+    a_worker = worker()
+    posting = command("post", name, "test", "told", "-")
+    posting.process.stdin.write('["from\\nstdin"]')
+
+    assert posting.end() == (0, "2\n", "")
+    assert lines_of("\n".join(a_worker.say('"poll"'))) == [["told", ["from\nstdin"]]]
+
+
+def test_a_unique_post_from_outside_is_handled_by_one(command, name, worker):
+    """G4."""
+    workers = [worker(), worker()]
+    assert command("post", name, "test", "told", "1", "--unique", "key").end()[0] == 0
+    assert command("post", name, "test", "told", "2", "--unique", "key").end()[0] == 0
+
+    assert [a_worker.say('"poll"') for a_worker in workers] == [['["told", 1]'], []]
+
+
+@pytest.mark.parametrize("data", ["{key: 7}", "", "[" * 100000, "NaN", "[1e999]", '"\\ud800"'])
+def test_data_that_is_not_json_is_an_error_and_nothing_is_posted(command, name, worker, data):
+    worker()
+    status, out, err = command("post", name, "test", "told", data).end()
+
+    assert (status, out) == (2, "")
+    assert err.startswith("stdevents: ")
+    assert err.count("\n") == 1
+    assert command("post", name, "test", "told").end()[1] == "2\n"
+
+
+def test_a_post_that_is_larger_than_the_ring_is_an_error(command, name, worker):
+    worker(size=1024)
+    status, out, err = command("post", name, "test", "told", f'"{"x" * 1024}"').end()
+
+    assert (status, out) == (2, "")
+    assert "1024" in err
+
+
+# -- tail ------------------------------------------------------------------------------------------
+
+
+def test_tail_shows_what_comes(command, name, worker):
+    a_worker = worker()
+    tail = command("tail", name, "--oldest")
+    started = json.loads(tail.line())
+    assert (started["id"], started["source"], started["event"]) == (1, "stdevents", "started")
+
+    assert command("post", name, "cache", "drop", '{"é": 1}', "--unique", "k").end()[1] == "2\n"
+    event = json.loads(tail.line())
+    assert event.pop("pid") > 0
+    assert event == {
+        "id": 2, "source": "cache", "event": "drop", "data": {"é": 1}, "unique": "k"
+    }  # fmt: skip
+
+    a_worker.say('["test", "mine", [3]]')
+    assert json.loads(tail.line()) == {
+        "id": 3, "source": "test", "event": "mine", "data": [3], "pid": a_worker.process.pid
+    }  # fmt: skip
+    assert tail.signal(signal.SIGINT).end() == (0, "", "")
+
+
+def test_tail_takes_no_worker_slot(command, name, worker):
+    worker()
+    tail = command("tail", name, "--oldest")
+    tail.line()
+
+    state = json.loads(command("status", name, "--json").end()[1])
+    assert len(state["workers"]) == 1
+
+
+def test_tail_shows_only_what_it_is_asked_for(command, name, worker):
+    a_worker = worker()
+    for source, event in (("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("end", "end")):
+        a_worker.say(json.dumps([source, event]))
+
+    def first_ids(count, *options):
+        tail = command("tail", name, "--oldest", *options)
+        ids = [json.loads(tail.line())["id"] for _ in range(count)]
+        tail.signal(signal.SIGINT).end()
+        return ids
+
+    assert first_ids(2, "--source", "a") == [2, 3]
+    assert first_ids(2, "--event", "x") == [2, 4]
+    assert first_ids(1, "--source", "b", "--event", "y") == [5]
+
+
+def test_tail_shows_a_gap(command, name, worker):
+    """G3, for who looks on."""
+    a_worker = worker(size=1024)
+    tail = command("tail", name, "--oldest")
+    assert json.loads(tail.line())["id"] == 1
+    tail.signal(signal.SIGSTOP)
+    os.waitpid(tail.process.pid, os.WUNTRACED)
+    for number in range(2, 12):
+        a_worker.say(json.dumps(["test", "tick", number]))
+    tail.signal(signal.SIGCONT)
+
+    gap = json.loads(tail.line())
+    assert gap == {"lost": {"first": 2, "last": gap["lost"]["last"], "count": gap["lost"]["count"]}}
+    ids = [json.loads(tail.line())["data"] for _ in range(gap["lost"]["last"] + 1, 12)]
+    assert ids == list(range(gap["lost"]["last"] + 1, 12))
+    assert gap["lost"]["count"] == gap["lost"]["last"] - 1 >= 6
+    tail.signal(signal.SIGINT).end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_tail_goes_on_when_the_bus_is_made_anew(command, name, worker, number):
+    first = worker()
+    tail = command("tail", name, "--oldest")
+    tail.line()
+    if number == signal.SIGKILL:
+        first.signal(number).end()
+    else:
+        first.close("stdin")
+        assert json.loads(tail.line())["event"] == "stopping"
+    assert "no live worker any more; waiting" in tail.process.stderr.readline()
+
+    second = worker()
+    assert "made anew" in tail.process.stderr.readline()
+    started = json.loads(tail.line())
+    assert (started["id"], started["pid"]) == (1, second.process.pid)
+    assert tail.signal(signal.SIGINT).end() == (0, "", "")
+
+
+def test_tail_ends_when_nobody_reads_it(command, name, worker):
+    worker()
+    tail = command("tail", name, "--oldest")
+    tail.line()
+    tail.close("stdout")
+
+    assert tail.end() == (0, None, "")
+
+
+# -- status ----------------------------------------------------------------------------------------
+
+
+def test_status_as_json(command, name, worker):
+    ahead, behind = worker(size="4k"), worker()
+    for _ in range(3):
+        ahead.say('["test", "tick"]')
+    ahead.say('"poll"')
+    status, out, err = command("status", name, "--json").end()
+    state = json.loads(out)
+
+    assert (status, err) == (0, "")
+    assert (state["name"], state["size"], state["last_id"]) == (name, 4096, 5)
+    assert (state["events"], state["event_slots"]) == (5, 16)
+    assert 0 < state["used"] < 4096
+    first, second = state["workers"]
+    assert (first["pid"], first["position"], first["lag"]) == (ahead.process.pid, 5, 0)
+    assert (second["pid"], second["position"], second["lag"]) == (behind.process.pid, 2, 3)
+    assert first["behind"] == 0 < second["behind"] == pytest.approx(3 / 16, abs=0.001)
+
+
+def test_status_tells_who_is_lapped(command, name, worker):
+    ahead, behind = worker(size="4k"), worker()
+    for _ in range(20):
+        ahead.say('["test", "tick"]')
+    ahead.say('"poll"')
+    out = command("status", name).end()[1]
+
+    (line,) = [line for line in out.splitlines() if f" {behind.process.pid} " in line]
+    assert "100%" in line
+    assert "loses events" in line
+    (line,) = [line for line in out.splitlines() if f" {ahead.process.pid} " in line]
+    assert "loses events" not in line
+    assert "\x1b" not in out
+
+
+def test_status_can_be_shown_where_there_is_only_ascii(command, name, worker):
+    worker()
+    status, out, err = command("status", name, PYTHONIOENCODING="ascii").end()
+
+    assert (status, err) == (0, "")
+    assert out.isascii()
+
+
+def test_a_watch_sees_the_bus_go_and_come_back(command, name, worker):
+    first = worker()
+    watch = command("status", name, "--watch", "--json")
+    epochs = [json.loads(watch.line())["epoch"]]
+    first.close("stdin")
+    while json.loads(watch.line())["workers"]:
+        pass
+    second = worker()
+    while True:
+        state = json.loads(watch.line())
+        if state["workers"]:
+            break
+    epochs.append(state["epoch"])
+
+    assert state["workers"][0]["pid"] == second.process.pid
+    assert epochs[0] != epochs[1]
+    status, _, err = watch.signal(signal.SIGINT).end()
+    assert (status, err) == (0, "")
+
+
+# -- check -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def segment(name):
+    """The segment of a bus that has been round its ring and its slots, with claims in it."""
+    bus = stdevents.Bus(name, size="16k", interval=0, timeout=1000)
+    bus.register(lambda *event: None)
+    for number in range(3 * bus._session.segment.layout.events):
+        bus.post("test", "tick", "x" * (number % 500), unique=number if number % 7 == 0 else None)
+        bus.poll()
+    segment = bus._session.segment
+    before = bytes(segment.bytes), bytes(segment.ring)
+    yield segment
+    segment.bytes[:], segment.ring[:] = before
+    bus.close()
+
+
+def test_a_sound_bus_has_no_fault(command, name, segment):
+    layout = segment.layout
+    slots = layout.events + layout.claims + layout.workers
+
+    assert command("check", name).end() == (0, f"{slots} slots checked, no fault\n", "")
+
+
+def test_a_fault_is_told_in_a_line(command, name, segment):
+    number = segment.words[_layout.LAST] - 1
+    segment.words[slot_of(segment, number) + _layout.EVENT_CHECKSUM] ^= 1
+
+    assert command("check", name).end() == (1, f"event {number}: its checksum is wrong\n", "")
+
+
+@pytest.mark.parametrize("byte", range(_layout.WORD * _layout.EVENT_CLAIMED))
+def test_check_finds_a_flipped_byte_of_an_event_slot(name, segment, byte):
+    at = _layout.WORD * slot_of(segment, segment.words[_layout.LAST] - 5) + byte
+    segment.bytes[at] ^= 0x40
+
+    assert check(name)
+
+
+@pytest.mark.parametrize("word", ["MAGIC", "SIZE", "WORKERS", "CLAIMS", "EVENTS", "OVERFLOW"])
+def test_check_finds_a_flipped_byte_of_the_header(name, segment, word):
+    segment.bytes[_layout.WORD * getattr(_layout, f"HEADER_{word}")] ^= 0x40
+
+    (fault,) = check(name)
+    assert fault.startswith(f"bus {name!r}: its shared memory ")
+
+
+@pytest.mark.parametrize("byte", range(_layout.WORD))
+def test_check_finds_a_flipped_byte_of_last(name, segment, byte):
+    segment.bytes[_layout.WORD * _layout.LAST + byte] ^= 0x40
+
+    assert check(name)
+
+
+def test_check_finds_an_intent_that_is_too_low(name, segment):
+    segment.words[_layout.INTENT] -= 1
+
+    assert any("INTENT" in fault for fault in check(name))
+
+
+def test_check_finds_a_flipped_byte_of_the_ring(name, segment):
+    """Each of the events that can still be read."""
+    last = segment.words[_layout.LAST]
+    for number in (last, last - 1, last - 10):
+        slot = slot_of(segment, number)
+        position = segment.words[slot + _layout.EVENT_POSITION]
+        segment.ring[position % segment.layout.size] ^= 0x01
+        assert check(name) == [f"event {number}: its checksum is wrong"]
+        segment.ring[position % segment.layout.size] ^= 0x01
+
+
+def test_check_finds_a_worker_that_is_ahead_of_the_bus(name, segment):
+    at = _layout.HEADER_WORDS + _layout.WORKER_POSITION
+    segment.words[at] += 1
+
+    (fault,) = check(name)
+    assert fault.startswith("worker slot 0: its position is ")
+
+
+def test_check_finds_a_worker_whose_slot_is_empty(name, segment):
+    segment.words[_layout.HEADER_WORDS + _layout.WORKER_PID] = 0
+
+    assert check(name) == ["worker slot 0: its file is held, and the slot says by nobody"]
+
+
+@pytest.mark.parametrize("word", ["KEY_LOW", "PID", "EVENT"])
+def test_check_finds_a_claim_that_cannot_be(name, segment, word):
+    layout, words = segment.layout, segment.words
+    for slot in range(layout.claims):
+        at = layout.claims_at + slot * _layout.CLAIM_WORDS
+        if words[at + _layout.CLAIM_EVENT] > words[_layout.LAST] - layout.events:
+            break
+    words[at + getattr(_layout, f"CLAIM_{word}")] ^= 1 << 40 if word == "EVENT" else 0x7FF
+
+    assert any(fault.startswith(f"claim slot {slot}: ") for fault in check(name))
+
+
+def test_check_takes_no_bus_in_use_for_damaged(name, worker):
+    """While others post, and are killed amid it (G2)."""
+    posting = """
+import sys, stdevents
+bus = stdevents.Bus(sys.argv[1], size="8k", interval=0, timeout=0.001)
+bus.register(lambda *event: None)
+print("open", flush=True)
+n = 0
+while True:
+    n += 1
+    bus.post("test", "tick", "x" * (n % 400), unique=n % 20 if n % 3 == 0 else None)
+    bus.poll()
+"""
+    worker(size="8k")
+    for _ in range(8):
+        program = Program(start(posting, name))
+        assert program.line() == "open"
+        for _ in range(10):
+            assert check(name) == []
+        program.signal(signal.SIGKILL).end()
+        assert check(name) == []
+
+
+# -- clean -----------------------------------------------------------------------------------------
+
+
+def test_clean_leaves_a_live_bus_alone(command, name, worker):
+    a_worker = worker()
+
+    assert command("clean", name).end() == (0, f"{name}: in use, left alone\n", "")
+    assert a_worker.say('["test", "tick"]') == []
+    assert a_worker.say('"poll"') == ['["tick", null]']
+
+
+def test_clean_removes_what_killed_workers_left(command, name, worker):
+    """G9."""
+    workers = [worker(), worker()]
+    for a_worker in workers:
+        a_worker.signal(signal.SIGKILL).end()
+    assert len(_segment.traces(name)) == 2
+
+    assert command("clean", name).end() == (0, f"{name}: removed\n", "")
+    assert _segment.traces(name) == []
+
+
+def test_clean_removes_a_folder_that_was_only_just_made(command, name):
+    _folder.Folder(name).make()
+
+    assert command("clean", name).end() == (0, f"{name}: removed\n", "")
+
+
+def test_clean_without_a_name_takes_all_that_is_there(name, worker, monkeypatch, capsys):
+    worker()
+    stale = f"{name}-stale"
+    program = Program(start(WORKER, stale, "{}"))
+    program.line()
+    program.signal(signal.SIGKILL).end()
+    assert {name, stale} <= set(_folder.names())
+    # The buses of other tests are none of ours.
+    monkeypatch.setattr(_clean, "names", lambda: [name, stale])
+    monkeypatch.setattr(_clean, "remove_lost_segments", list)
+
+    assert _clean.clean(None) == 0
+    assert capsys.readouterr().out == f"{name}: in use, left alone\n{stale}: removed\n"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="segments cannot be listed here")
+def test_clean_removes_a_segment_that_has_lost_its_folder(name, worker, monkeypatch):
+    program = worker()
+    program.signal(signal.SIGKILL).end()
+    folder = _folder.Folder(name)
+    folder.remove()
+    path = os.path.join(_folder.root(), folder.segment_name)
+    all_segments = _clean._segments()
+    assert path in all_segments
+    monkeypatch.setattr(_clean, "_segments", lambda: {path: all_segments[path]})
+
+    assert _clean.remove_lost_segments() == [path]
+    assert _segment.traces(name) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="segments cannot be listed here")
+def test_clean_leaves_a_segment_alone_whose_folder_is_there(name, worker, monkeypatch):
+    worker()
+    path = os.path.join(_folder.root(), _folder.Folder(name).segment_name)
+    all_segments = _clean._segments()
+    monkeypatch.setattr(_clean, "_segments", lambda: {path: all_segments[path]})
+
+    assert _clean.remove_lost_segments() == []
+
+
+def test_the_names_of_buses_are_those_of_folders(name, worker):
+    worker()
+    segment = _folder.Folder(name).segment_name
+
+    assert name in _folder.names()
+    assert not [other for other in _folder.names() if segment.endswith(other)]
