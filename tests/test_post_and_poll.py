@@ -444,6 +444,35 @@ def test_after_lost_the_worker_goes_on(tiny):
     assert [event for _, event, *_ in calls] == ["next"]
 
 
+def test_a_unique_event_that_is_overwritten_before_it_is_claimed_is_lost(tiny):
+    """G3, G4: it was read, but no one could see any more that it was claimed: it must not run."""
+    bus, calls = tiny
+    bus.register(lambda *_: [bus.post("test", "more") for _ in range(8)], "test", "first")
+    bus.post("test", "first")
+    number = bus.post("test", "one", unique="key")
+    bus.post("test", "last")
+    bus.poll()
+    told = [data for data, event, *_ in calls if event == "lost"]
+    assert told == [{"first": number, "last": number, "count": 1}]
+    assert [event for _, event, *_ in calls] == ["first", "lost", "last", *["more"] * 8]
+
+
+def test_more_unique_keys_than_there_is_room_for_are_warned_of(tiny, caplog):
+    """G4: each runs once all the same; 8 slots of events are 8 keys."""
+    bus, calls = tiny
+    bus.configure(timeout=LONG)
+    for key in range(8):
+        bus.post("test", "event", key, unique=key)
+        bus.poll()
+    assert caplog.records == []
+    bus.post("test", "event", 8, unique=8)
+    bus.poll()
+    assert [data for data, *_ in calls] == list(range(9))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "too many unique keys" in record.getMessage()
+
+
 # -- late joiners ----------------------------------------------------------------------------------
 
 
