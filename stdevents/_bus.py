@@ -332,17 +332,14 @@ class Bus:
         if turn.mine():
             return "recursive"
         try:
-            try:
-                turn.take()
-                self._poll(session)
-            finally:
-                turn.give()
-        except ValueError:
-            # Its memory is gone: closed by another thread.
-            if self._session is session:
-                raise
-        finally:
+            turn.take()
+            self._poll(session)
             turn.give()
+        except BaseException as error:
+            turn.give()
+            # Another thread may have closed the bus: its memory is gone then.
+            if not isinstance(error, ValueError) or self._session is session:
+                raise
         return "done"
 
     def _poll(self, session: _Session) -> None:

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from itertools import accumulate
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
 from ._errors import EncodeError
 
@@ -28,25 +28,25 @@ def _not_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def _encoder() -> Callable[[Any], str]:
+def _encoder() -> Callable[[Any, int], Iterable[str]]:
     """The json module's encoder, kept: `JSONEncoder.encode` makes the one in C anew each time.
 
-    It does not look for circles, which would not be safe in a shared encoder; they end as too
-    deep.
+    It gives the pieces of the text. It does not look for circles, which would not be safe in a
+    shared encoder; they end as too deep.
     """
     plain = json.JSONEncoder(
         ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
     )
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
-        return plain.encode
-    in_c = make(
+        return lambda value, _: (plain.encode(value),)
+    in_c: Callable[[Any, int], Iterable[str]] = make(
         None, _not_json, json.encoder.encode_basestring, None, ":", ",", False, False, False
     )
-    return lambda value: "".join(in_c(value, 0))
+    return in_c
 
 
-_to_json = _encoder()
+_pieces = _encoder()
 _from_json = json.JSONDecoder().raw_decode
 
 
@@ -58,7 +58,7 @@ def encode(source: str, event: str, data: Any, unique: str | int | None) -> byte
         prefix = _new_prefix(source, event)
     end = "]" if unique is None else f",{_to_json(key_of(unique))}]"
     try:
-        payload = f"{prefix}{_to_json(data)}{end}".encode()
+        payload = f"{prefix}{''.join(_pieces(data, 0))}{end}".encode()
     except (ValueError, RecursionError, RuntimeError, TypeError) as error:
         raise EncodeError(_explain(source, event, unique, data, error)) from error
     if len(payload) > 2 * DEEPEST and _depth(payload.decode()) > DEEPEST + 1:
@@ -67,6 +67,10 @@ def encode(source: str, event: str, data: Any, unique: str | int | None) -> byte
             "make it flatter"
         )
     return payload
+
+
+def _to_json(name: str) -> str:
+    return "".join(_pieces(name, 0))
 
 
 def _new_prefix(source: str, event: str) -> str:

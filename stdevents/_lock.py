@@ -54,7 +54,7 @@ class Lock(Turn):
         The file goes first: an owner of the same process that came in between would lock the
         same open file, and lose it to the unlocking.
         """
-        # As in `mine` and `give`, without calling them: a post goes this way.
+        # As `mine` and `give`.
         if self._owner.get("thread") == get_ident():
             self.held = False
             flock(self._descriptor, LOCK_UN)

@@ -140,14 +140,15 @@ class Table:
         if lock.mine():
             return self._leave_to_interrupted(entry)
         try:
-            try:
-                lock.acquire()
-                self._entries.append(entry)
-                self._publish()
-            finally:
-                self._release()
-        finally:
-            self._make_sure()
+            lock.acquire()
+            self._entries.append(entry)
+            self._publish()
+            lock.release()
+        except BaseException:
+            self._recover()
+            raise
+        if self._left_late:
+            self._publish_late()
         if self._words[WAITING]:  # W4, after the unlocking: no store passes a system call
             self._words[WAITING] = 0
             self._bell.ring()
@@ -160,8 +161,12 @@ class Table:
         self._lock.acquire()
         self._left_late = True
         self._entries.append(entry)
-        last = self.last
-        return last + sum(not 0 < other[2] <= last for other in self._entries)
+        number = last = self.last
+        for other in list(self._entries):  # a copy: this may be interrupted by yet another one
+            number += not 0 < other[2] <= last
+            if other is entry:
+                break
+        return number
 
     def _publish(self) -> None:
         """Write what is waiting to be; and once more what was interrupted, unless it got to P4."""
@@ -181,7 +186,12 @@ class Table:
         payload, flags, _ = entry
         length = len(payload)
         last = words[LAST]  # P1: the next id and position follow from the last event
-        position = self._end_of(last) if last else 0
+        position = 0
+        if last:
+            before = self._events_at + EVENT_WORDS * (last % self._events)
+            position = words[before + EVENT_POSITION] + words[before + EVENT_LENGTH]
+            if words[before] != last or not position <= words[INTENT] <= position + size:
+                raise self._damaged(f"the slot of event {last}, the last one, is not sound")
         end = position + length
         number = last + 1
         if self._waits and (number > words[ROOM_ID] or end > words[ROOM_POSITION]):
@@ -204,15 +214,6 @@ class Table:
         words[slot] = number
         words[LAST] = number  # P4: published, by this one store
         self.posted += 1
-
-    def _end_of(self, last: int) -> int:
-        """The position after the event `last`."""
-        words = self._words
-        slot = self._events_at + EVENT_WORDS * (last % self._events)
-        end: int = words[slot + EVENT_POSITION] + words[slot + EVENT_LENGTH]
-        if words[slot] != last or not end <= words[INTENT] <= end + self._size:
-            raise self._damaged(f"the slot of event {last}, the last one, is not sound")
-        return end
 
     # -- room, with overflow="wait" ----------------------------------------------------------------
 
@@ -419,26 +420,26 @@ class Table:
         if self._lock.mine():
             return work(*arguments)
         try:
-            try:
-                self._lock.acquire()
-                return work(*arguments)
-            finally:
-                self._release()
-        finally:
-            self._make_sure()
-
-    def _release(self) -> None:
-        """Write anew what an exception from a signal handler interrupted, and release the lock."""
-        if self._entries and self._lock.held:
-            self._publish()
-        self._lock.release()
-
-    def _make_sure(self) -> None:
-        """See to it that the lock was released: such an exception may have come instead."""
-        if self._lock.is_taken():
+            self._lock.acquire()
+            result = work(*arguments)
             self._lock.release()
+        except BaseException:
+            self._recover()
+            raise
         if self._left_late:
             self._publish_late()
+        return result
+
+    def _recover(self) -> None:
+        """Release the lock after a refusal, or an exception from a signal handler at any step.
+
+        What that one interrupted in the middle of being written is written anew.
+        """
+        try:
+            if self._entries and self._lock.mine() and self._lock.held:
+                self._publish()
+        finally:
+            self._lock.release()
 
     def _publish_late(self) -> None:
         """Publish what a signal handler left when the lock was just being released."""
