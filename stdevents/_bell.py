@@ -56,6 +56,7 @@ class Bell:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+        self._closing = threading.RLock()  # of the old one that thread is the owner for ever
 
 
 class Listener:
@@ -105,6 +106,7 @@ class Listener:
             os.close(self._called)
             os.close(self._call)
             self._called = self._call = -1
+        self._closing = threading.RLock()  # of the old one that thread is the owner for ever
 
 
 class Sleeper:
