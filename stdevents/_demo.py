@@ -22,7 +22,7 @@ ROWS = 400
 UPDATES = 6
 BURST = 40
 TINY_EVENTS = 40
-PAUSE = 0.15  # seconds, so that one can follow on a terminal
+PAUSE = 0.25  # seconds, so that one can follow on a terminal
 FOUR = list(range(1, WORKERS + 1))
 COLOURS = ["", "cyan", "yellow", "green", "magenta", "blue"]
 
@@ -75,6 +75,7 @@ class Play:
         return self.act_end(began)
 
     def title(self, number: int, text: str) -> None:
+        self.pause()
         self.terminal.line()
         self.terminal.line(self.terminal.paint(f"{number}  {text}", "bold"))
 

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from contextlib import contextmanager
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WORKERS = 4
 FORKER, CHILD = 3, 5
+HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 15.0  # seconds until a worker that does not answer is given up
 
 
@@ -47,20 +48,20 @@ class Stage:
 
     def start(self) -> None:
         """Start the workers, each a new Python: nothing but the name of the bus joins them."""
-        spawn = multiprocessing.get_context("spawn")
-        child_here, child_there = spawn.Pipe()
-        with _interrupts_ignored():
+        # The tracker of multiprocessing lets signals through when it is started: so it is before.
+        resource_tracker.ensure_running()
+        with _signals_held():
+            spawn = multiprocessing.get_context("spawn")
+            self.pipes[CHILD], child_there = spawn.Pipe()
             for number in range(1, WORKERS + 1):
-                here, there = spawn.Pipe()
+                self.pipes[number], there = spawn.Pipe()
                 plan = self._plan._replace(number=number)
                 pipe_of_child = child_there if number == FORKER else None
                 process = spawn.Process(target=work, args=(plan, there, pipe_of_child))
-                self._processes.append(process)
-                self.pipes[number] = here
                 process.start()
+                self._processes.append(process)
                 there.close()
-        child_there.close()
-        self.pipes[CHILD] = child_here
+            child_there.close()
 
     # -- to and from the workers -----------------------------------------------------------------
 
@@ -143,26 +144,29 @@ class Stage:
 
     def close(self) -> None:
         """Leave nothing, whatever has happened: workers end when their pipe does."""
-        for pipe in [*self.pipes.values(), *self._ended]:
-            pipe.close()
-        for process in self._processes:
-            if process.pid is None:
-                continue  # it was never started
-            process.join(2)
-            if process.exitcode is None:
-                process.kill()
-                process.join()
-            process.close()
-        for name in (self.bus, self.tiny):
-            if _segment.traces(name):
-                _segment.clean(name, Settings(SETTINGS))
+        with _signals_held():
+            for pipe in [*self.pipes.values(), *self._ended]:
+                pipe.close()
+            for process in self._processes:
+                process.join(2)
+                if process.exitcode is None:
+                    process.kill()
+                    process.join()
+                process.close()
+            for name in (self.bus, self.tiny):
+                if _segment.traces(name):
+                    _segment.clean(name, Settings(SETTINGS))
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Processes started meanwhile ignore Ctrl-C: it is for the demo, which then ends them."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _signals_held() -> Iterator[None]:
+    """Have no signal end the demo in the middle of this; they are kept for when it is over.
+
+    Processes that are started meanwhile hold them too, and go on to hold Ctrl-C: that is for the
+    demo, which then ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sqlite3
 import threading
 import time
@@ -45,6 +46,8 @@ class Plan(NamedTuple):
 
 def work(plan: Plan, pipe: Pipe, pipe_of_child: Pipe | None) -> None:
     """The whole life of a worker process."""
+    # Held by the demo while it started us; Ctrl-C stays so.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM, signal.SIGHUP])
     worker = Worker(plan, pipe, pipe_of_child)
     worker.bus.configure(plan.bus, interval=INTERVAL, timeout=TIMEOUT)
     worker.serve()

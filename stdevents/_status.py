@@ -58,6 +58,8 @@ def status(name: str, watch: bool, as_json: bool) -> int:
                 segment.close()
             segment = now
     except KeyboardInterrupt:
+        if terminal.is_live:
+            terminal.line()  # the shell goes on below
         return 0
     finally:
         if segment is not None:

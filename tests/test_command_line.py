@@ -496,14 +496,16 @@ def test_check_finds_a_worker_whose_slot_is_empty(name, segment):
     assert check(name) == ["worker slot 0: its file is held, and the slot says by nobody"]
 
 
-@pytest.mark.parametrize("word", ["KEY_LOW", "PID", "EVENT"])
-def test_check_finds_a_claim_that_cannot_be(name, segment, word):
+@pytest.mark.parametrize(
+    ("word", "bit"), [("KEY_LOW", 1 << 5), ("PID", 1 << 5), ("EVENT", 1 << 40)]
+)
+def test_check_finds_a_claim_that_cannot_be(name, segment, word, bit):
     layout, words = segment.layout, segment.words
     for slot in range(layout.claims):
         at = layout.claims_at + slot * _layout.CLAIM_WORDS
         if words[at + _layout.CLAIM_EVENT] > words[_layout.LAST] - layout.events:
             break
-    words[at + getattr(_layout, f"CLAIM_{word}")] ^= 1 << 40 if word == "EVENT" else 0x7FF
+    words[at + getattr(_layout, f"CLAIM_{word}")] ^= bit
 
     assert any(fault.startswith(f"claim slot {slot}: ") for fault in check(name))
 
