@@ -71,6 +71,10 @@ class Segment:
         self._lock_file = self.folder.open_file(LOCK, create)
         self.lock = Lock(self.name, self._lock_file, self.settings)
 
+    def has_lock(self) -> bool:
+        """Is the lock file open?"""
+        return self._lock_file >= 0
+
     def has_current_lock(self) -> bool:
         """Is the file that this process locks the one that the folder shows?"""
         return self.folder.shows(LOCK, self._lock_file)
@@ -176,6 +180,9 @@ def attach(name: str, settings: Settings) -> Segment:
 
 def leave(segment: Segment) -> None:
     """Leave the bus; the last one out removes everything."""
+    if not segment.has_lock():  # a forked child that never became a worker
+        segment.close()
+        return
     try:
         try:
             segment.lock.acquire()
