@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import NoReturn
+from typing import Callable, NoReturn
 
 from . import __version__
 from ._errors import StdeventsError
@@ -51,6 +51,44 @@ def clean(options: argparse.Namespace) -> int:
     return clean(options.name)
 
 
+# What each does, as the list of them says it; what takes more words; an example.
+COMMANDS: dict[Callable[[argparse.Namespace], int], tuple[str, str, str]] = {
+    demo: (
+        "show, live, what a bus does for four worker processes",
+        "They keep rows of a SQLite file in their caches. Takes some seconds; exit status 1 if\n"
+        "anything that is promised did not hold.",
+        "demo",
+    ),
+    status: (
+        "how full a bus is, and which workers are behind",
+        "BEHIND is the share of the ring that a worker has to read still; at 100 % it loses some.",
+        "status my-app --watch",
+    ),
+    tail: (
+        "the events of a bus as they come, one JSON object a line",
+        'A {"lost": ...} line stands for events that were overwritten before they were read here.\n'
+        "Goes on when the bus is made anew; ends with Ctrl-C.",
+        "tail my-app --source cache",
+    ),
+    post: (
+        "post an event to all workers of a bus, and print its id",
+        "The bus has to be there already: some worker has it open.",
+        "post my-app cache drop '{\"key\": 7}'",
+    ),
+    check: (
+        "walk every slot of a bus, and say what is wrong",
+        "Copies the bus under its lock: posts wait that long. A line for each fault, and exit\n"
+        "status 1 if there is one.",
+        "check my-app",
+    ),
+    clean: (
+        "remove what killed workers left behind",
+        "What a live worker has open is left alone. Says of each bus what became of it.",
+        "clean",
+    ),
+}
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that shows examples as they are written, and errors as all others are shown."""
 
@@ -76,73 +114,38 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"stdevents {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-
-    def add(run: object, name: str, says: str, more: str, example: str) -> Parser:
-        # The title is what --help shows in the list; below it comes what takes more words.
-        added: Parser = commands.add_parser(
-            name,
+    for run, (says, more, example) in COMMANDS.items():
+        command: Parser = commands.add_parser(
+            run.__name__,
             help=says,
             description=f"{says[0].upper()}{says[1:]}.\n{more}",
             epilog=f"example:\n  {PROGRAM} {example}",
         )
-        added.set_defaults(run=run)
-        return added
-
-    add(
-        demo, "demo", "show, live, what a bus does for four worker processes",
-        "They keep rows of a SQLite file in their caches. Takes some seconds; exit status 1 if\n"
-        "anything that is promised did not hold.",
-        "demo",
-    )  # fmt: skip
-    command = add(
-        status, "status", "how full a bus is, and which workers are behind",
-        "BEHIND is the share of the ring that a worker has to read still; at 100 % it loses some.",
-        "status my-app --watch",
-    )  # fmt: skip
-    add_name(command)
-    command.add_argument("--watch", action="store_true", help="look every second, until Ctrl-C")
-    command.add_argument("--json", action="store_true", help="one JSON object a look")
-    command = add(
-        tail, "tail", "the events of a bus as they come, one JSON object a line",
-        'A {"lost": ...} line stands for events that were overwritten before they were read here.\n'
-        "Goes on when the bus is made anew; ends with Ctrl-C.",
-        "tail my-app --source cache",
-    )  # fmt: skip
-    add_name(command)
-    command.add_argument("--source", help="only the events of this source")
-    command.add_argument("--event", help="only the events of this name")
-    command.add_argument("--oldest", action="store_true", help="begin with what is there still")
-    command = add(
-        post, "post", "post an event to all workers of a bus, and print its id",
-        "The bus has to be there already: some worker has it open.",
-        "post my-app cache drop '{\"key\": 7}'",
-    )  # fmt: skip
-    add_name(command)
-    command.add_argument("source", metavar="SOURCE", help="where the event is from")
-    command.add_argument("event", metavar="EVENT", help="what happened")
-    command.add_argument(
-        "data", metavar="JSON", nargs="?", default="null",
-        help="what comes with it (default: null); - reads it from standard input",
-    )  # fmt: skip
-    command.add_argument("--unique", metavar="KEY", help="have only one worker handle it")
-    command = add(
-        check, "check", "walk every slot of a bus, and say what is wrong",
-        "Copies the bus under its lock: posts wait that long. A line for each fault, and exit\n"
-        "status 1 if there is one.",
-        "check my-app",
-    )  # fmt: skip
-    add_name(command)
-    command = add(
-        clean, "clean", "remove what killed workers left behind",
-        "What a live worker has open is left alone. Says of each bus what became of it.",
-        "clean",
-    )  # fmt: skip
-    command.add_argument("name", metavar="NAME", nargs="?", help="the bus (default: all of yours)")
+        command.set_defaults(run=run)
+        add_arguments(command, run.__name__)
     return top
 
 
-def add_name(command: Parser) -> None:
-    command.add_argument("name", metavar="NAME", help="the bus, as its workers call it")
+def add_arguments(command: Parser, name: str) -> None:
+    """What the command `name` takes."""
+    add = command.add_argument
+    if name == "clean":
+        add("name", metavar="NAME", nargs="?", help="the bus (default: all of yours)")
+    elif name != "demo":
+        add("name", metavar="NAME", help="the bus, as its workers call it")
+    if name == "status":
+        add("--watch", action="store_true", help="look every second, until Ctrl-C")
+        add("--json", action="store_true", help="one JSON object a look")
+    elif name == "tail":
+        add("--source", help="only the events of this source")
+        add("--event", help="only the events of this name")
+        add("--oldest", action="store_true", help="begin with what is there still")
+    elif name == "post":
+        add("source", metavar="SOURCE", help="where the event is from")
+        add("event", metavar="EVENT", help="what happened")
+        about = "what comes with it (default: null); - reads it from standard input"
+        add("data", metavar="JSON", nargs="?", default="null", help=about)
+        add("--unique", metavar="KEY", help="have only one worker handle it")
 
 
 def main() -> int:
