@@ -174,7 +174,7 @@ class Bus:
                 session.take(session.table.before_oldest())
             self._local.clear()
             self._handlers.failed = 0
-            self._announce(session, events.started)
+            self._announce(session, events.started, tolerated=(NoRoom,))
             self._loop.start()
         except BaseException:
             self._leave(self._session)
@@ -214,11 +214,16 @@ class Bus:
                 self._loop.stop(session.settings.wait_max)
             self._leave(session or self._unready)
 
-    def _announce(self, session: _Session, event: str) -> None:
+    def _announce(
+        self,
+        session: _Session,
+        event: str,
+        tolerated: tuple[type[Exception], ...] = (StdeventsError, OSError),
+    ) -> None:
         """Post it if that goes at once: neither an exit nor a fork waits for others to read on."""
         try:
             session.table.append(_codec.encode(events._source, event, None, None), 0)
-        except (StdeventsError, OSError) as error:
+        except tolerated as error:
             logger.warning("bus %r: %s could not be posted: %s", self._loop.name, event, error)
 
     def _leave(self, session: _Session | None) -> None:
