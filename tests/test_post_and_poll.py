@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import random
+import select
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ import pytest
 from conftest import run
 
 import stdevents
+from stdevents._layout import CLAIM_DEADLINE, CLAIM_WORDS
 
 LONG = 60  # seconds until a wait that should end at once is given up
 
@@ -49,6 +51,12 @@ def let_pass(seconds):
     deadline = time.monotonic() + seconds
     while time.monotonic() <= deadline:
         time.sleep(max(0.0, deadline - time.monotonic()))
+
+
+def expire_all_keys(segment):
+    """Have all `unique` keys look as if their timeout had passed."""
+    for claim in range(segment.layout.claims):
+        segment.words[segment.layout.claims_at + CLAIM_WORDS * claim + CLAIM_DEADLINE] = 0
 
 
 def loop_threads(name):
@@ -293,6 +301,20 @@ def test_a_key_claimed_here_keeps_the_event_of_another_worker_from_running(bus, 
     assert f"skipping event {second} was handled by worker {os.getpid()}" in printed
     bus.poll()
     assert [event for _, event, _ in seen] == ["started", "stopping"]
+
+
+def test_an_event_ignored_here_is_ignored_by_a_late_worker(bus, name):
+    """G4, C2: for everybody, also when the key that it was ignored for has long expired."""
+    bus.configure(timeout=LONG)
+    handled = []
+    bus.register(lambda data, *_: handled.append(data), "backend")
+    bus.post("backend", "down", 1, unique="key")
+    bus.post("backend", "down", 2, unique="key")
+    bus.poll()
+    expire_all_keys(bus._session.segment)
+    printed = run(LATE_WORKER, name, "oldest").splitlines()
+    assert handled == [1]
+    assert not any(line.startswith("backend down") for line in printed)
 
 
 def test_a_worker_without_a_handler_leaves_the_event_to_one_that_has(bus, name):
@@ -769,7 +791,9 @@ def test_interval_0_stops_the_loop_and_another_one_starts_it(name):
     assert loop_threads(name) == []
 
 
-def test_a_shorter_interval_counts_at_once(name):
+def test_a_shorter_interval_counts_at_once(name, monkeypatch):
+    """Also where no post can cut the sleep short."""
+    monkeypatch.delattr(select, "epoll", raising=False)
     arrived = threading.Event()
     with contextlib.closing(stdevents.Bus(name, interval=100 * LONG)) as bus:
         bus.register(lambda *_: arrived.set(), "test", "event")
