@@ -8,6 +8,7 @@ import time
 from typing import Any, NamedTuple
 
 from . import _workers
+from ._errors import LockTimeout
 from ._layout import HEADER_EPOCH, HEADER_OVERFLOW
 from ._outside import current, end_of, find, position_of
 from ._segment import OVERFLOWS, Segment
@@ -17,6 +18,8 @@ from ._workers import WorkerInfo
 
 EVERY = 1.0  # seconds from one look to the next
 BAR = 20
+NOBODY = "no live worker has it open any more; waiting for one"
+LOCKED = "its lock is held, by a worker that was stopped most likely; trying again"
 
 
 class Status(NamedTuple):
@@ -46,10 +49,15 @@ def status(name: str, watch: bool, as_json: bool) -> int:
     terminal = Terminal(sys.stdout)
     try:
         while True:
-            if segment is None:
-                _show_none(terminal, name, as_json)
-            else:
-                _show(terminal, look(segment), watch, as_json)
+            try:
+                if segment is None:
+                    _show_none(terminal, name, as_json, NOBODY)
+                else:
+                    _show(terminal, look(segment), watch, as_json)
+            except LockTimeout:
+                if not watch:
+                    raise
+                _show_none(terminal, name, as_json, LOCKED)
             if not watch:
                 return 0
             time.sleep(EVERY)
@@ -106,12 +114,11 @@ def _show(terminal: Terminal, state: Status, watch: bool, as_json: bool) -> None
             terminal.line(line)
 
 
-def _show_none(terminal: Terminal, name: str, as_json: bool) -> None:
+def _show_none(terminal: Terminal, name: str, as_json: bool, why: str) -> None:
     if as_json:
-        terminal.line(json.dumps({"name": name, "workers": []}))
-        return
-    gone = terminal.paint("has no live worker any more; waiting for one", "yellow")
-    terminal.draw([f"bus {name} {gone}", "", _footer(terminal)])
+        terminal.line(json.dumps({"name": name, "error": why, "workers": []}))
+    else:
+        terminal.draw([f"bus {name}: {terminal.paint(why, 'yellow')}", "", _footer(terminal)])
 
 
 def _footer(terminal: Terminal) -> str:
@@ -141,7 +148,7 @@ def _worker_line(terminal: Terminal, worker: WorkerInfo, share: float) -> str:
     colour = "red" if share >= 0.8 else "yellow" if share >= 0.4 else "green"
     bar = terminal.paint(terminal.bar(share, BAR), colour)
     note = terminal.paint(" loses events", "red") if share >= 1 else ""
-    return f"{start}{share:6.0%} {bar}{note}"
+    return f"{start}{share:6.0%} {bar}{note}".rstrip()
 
 
 def _bytes(count: int) -> str:

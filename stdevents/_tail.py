@@ -9,6 +9,7 @@ import time
 from typing import Any, Iterator
 
 from . import _codec
+from ._errors import LockTimeout
 from ._layout import LAST
 from ._outside import current, find
 from ._segment import Segment
@@ -54,7 +55,10 @@ def _write(segment: Segment, position: int, source: str | None, event: str | Non
     """Write the events after `position`; returns the id of the last one."""
     table = Table(segment)
     while table.last != position:
-        through, records = table.read(position)
+        try:
+            through, records = table.read(position)
+        except LockTimeout:
+            break  # to be tried again
         for line in _lines(position, through, records):
             if "lost" in line or (
                 source in (None, line["source"]) and event in (None, line["event"])

@@ -53,6 +53,17 @@ def seen(bus):
 
 
 @pytest.fixture
+def interruptible():
+    """Programs that the test starts can be interrupted, also where the tests themselves cannot.
+
+    A shell's background jobs ignore SIGINT, and what they start inherits that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def fork(name):
     """`fork(work, *arguments)` makes children, of which none outlives the test; it may not hang."""
     children = []

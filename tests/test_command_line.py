@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ import stdevents
 from stdevents import _clean, _folder, _layout, _segment
 from stdevents._check import check
 from stdevents._outside import slot_of
+
+pytestmark = pytest.mark.usefixtures("interruptible")
 
 SECONDS = 30  # until a program that hangs is killed
 
@@ -408,6 +411,29 @@ def test_a_watch_sees_the_bus_go_and_come_back(command, name, worker):
     assert epochs[0] != epochs[1]
     status, _, err = watch.signal(signal.SIGINT).end()
     assert (status, err) == (0, "")
+
+
+def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, worker):
+    """G5: as by a worker that was stopped amid a post."""
+    worker()
+    lock = _folder.Folder(name).open_file(_folder.LOCK, create=False)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    for arguments in (["status", name], ["check", name], ["post", name, "test", "told"]):
+        status, out, err = command(*arguments).end()
+        assert (status, out) == (1, "")
+        assert err.startswith(f"stdevents: bus {name!r}: its lock was not to be had ")
+    assert command("clean", name).end() == (0, f"{name}: in use, left alone\n", "")
+    fcntl.flock(lock, fcntl.LOCK_UN)
+
+    watch = command("status", name, "--watch", "--json")
+    assert json.loads(watch.line())["workers"]
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    while "error" not in json.loads(watch.line()):
+        pass
+    os.close(lock)
+    while "error" in json.loads(watch.line()):
+        pass
+    assert watch.signal(signal.SIGINT).end()[::2] == (0, "")
 
 
 # -- check -----------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from conftest import PACKAGE_PARENT
 from stdevents import _segment
 from stdevents._demo_verdict import Evidence, Posted, judge
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 FINDINGS = [
     "events",
     "order equal",
