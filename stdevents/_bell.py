@@ -64,16 +64,16 @@ class Listener:
 
     def __init__(self, bell: Bell) -> None:
         # Asked for now, not when imported: monkey patching takes it away.
-        epoll: Any = getattr(select, "epoll", None)
-        if epoll is None:
+        if not hasattr(select, "epoll"):
             raise OSError("there is no epoll here")
+        epoll: Any = select
         self._closing = threading.RLock()
-        self._epoll = epoll()
+        self._epoll = epoll.epoll()
         self._called, self._call = os.pipe()
         for end in (self._called, self._call):
             os.set_blocking(end, False)
-        self._epoll.register(bell.descriptor, select.EPOLLIN | select.EPOLLET)
-        self._epoll.register(self._called, select.EPOLLIN)
+        self._epoll.register(bell.descriptor, epoll.EPOLLIN | epoll.EPOLLET)
+        self._epoll.register(self._called, epoll.EPOLLIN)
 
     def fileno(self) -> int:
         """A descriptor that is readable while there is something to hear."""
