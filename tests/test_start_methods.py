@@ -1,0 +1,234 @@
+"""G7, G9: every way in which Python starts a process makes workers, and nothing is left of them."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+from conftest import PACKAGE_PARENT, run, start
+
+METHODS = multiprocessing.get_all_start_methods()
+
+POOL = '''
+import json, multiprocessing, os, sys, warnings
+import stdevents
+
+# A pool forks from a thread of its own when it replaces a worker; not on our account.
+warnings.filterwarnings("ignore", ".*multi-threaded.*", DeprecationWarning)
+
+def work(number):
+    stdevents.post("pool", "did", number)
+    return os.getpid()
+
+def main(name, method, tasks_per_child):
+    seen = []
+
+    @stdevents.on()
+    def note(data, event, source, pid):
+        seen.append([source, event, data, pid])
+
+    stdevents.configure(name, interval=0.02)
+    context = multiprocessing.get_context(method)
+    pool = context.Pool(
+        3,
+        initializer=stdevents.configure,
+        initargs=(name,),
+        maxtasksperchild=tasks_per_child or None,
+    )
+    pids = pool.map(work, range(30), chunksize=1)
+    pool.close()
+    pool.join()
+    stdevents.poll()
+    assert stdevents.stats().lost == 0
+    assert [worker.pid for worker in stdevents.workers()] == [os.getpid()]
+    stdevents.close()
+    print(json.dumps({"me": os.getpid(), "pids": pids, "seen": seen}))
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+'''
+
+PROCESSES = '''
+import json, multiprocessing, sys
+import stdevents
+
+def live(name, number, everybody_is_there, everybody_has_posted):
+    seen = []
+    stdevents.register(lambda data, event, source, pid: seen.append(data), "process")
+    stdevents.configure(name, interval=0)
+    everybody_is_there.wait(30)
+    for count in range(50):
+        stdevents.post("process", "event", [number, count])
+    everybody_has_posted.wait(30)
+    stdevents.poll()
+    stdevents.post("result", "event", seen)
+
+def main(name, method):
+    results, seen, ends = [], [], []
+    stdevents.register(lambda data, event, source, pid: results.append(data), "result")
+    stdevents.register(lambda data, event, source, pid: seen.append(data), "process")
+    stdevents.register(lambda data, event, source, pid: ends.append(pid), "stdevents", "stopping")
+    stdevents.configure(name, interval=0)
+    context = multiprocessing.get_context(method)
+    barriers = context.Barrier(3), context.Barrier(3)
+    processes = [
+        context.Process(target=live, args=(name, number, *barriers)) for number in range(3)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    stdevents.poll()
+    print(json.dumps({
+        "codes": [process.exitcode for process in processes],
+        "pids": [process.pid for process in processes],
+        "results": results, "seen": seen, "ends": ends,
+    }))
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+'''
+
+
+def run_file(tmp_path, program, *arguments):
+    """Run a program that its own children can import; it may print nothing but a line of JSON."""
+    file = tmp_path / "program.py"
+    file.write_text(program)
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", str(file), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)},
+        cwd=tempfile.gettempdir(),
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_workers_of_a_pool(name, tmp_path, method):
+    """G7: `configure` is the initializer. Each worker says when it starts, and when it ends."""
+    told = run_file(tmp_path, POOL, name, method, 0)
+    did = [entry for entry in told["seen"] if entry[:2] == ["pool", "did"]]
+    assert sorted(data for _, _, data, _ in did) == list(range(30))
+    assert {pid for _, _, _, pid in did} == set(told["pids"])
+    started = [pid for _, event, _, pid in told["seen"] if event == "started"]
+    stopping = [pid for _, event, _, pid in told["seen"] if event == "stopping"]
+    assert len(started) == 4
+    assert sorted(started) == sorted([*stopping, told["me"]])
+    assert set(told["pids"]) <= set(stopping)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pool_that_replaces_its_workers(name, tmp_path, method):
+    """G7, G9: `maxtasksperchild`."""
+    told = run_file(tmp_path, POOL, name, method, 6)
+    did = [(data, pid) for _, event, data, pid in told["seen"] if event == "did"]
+    assert sorted(did) == list(enumerate(told["pids"]))
+    started = [pid for _, event, _, pid in told["seen"] if event == "started"]
+    stopping = [pid for _, event, _, pid in told["seen"] if event == "stopping"]
+    assert len(set(told["pids"])) >= 5
+    assert sorted(started) == sorted([*stopping, told["me"]])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_plain_processes(name, tmp_path, method):
+    """G1, G7: those that only know the name see the same in the same order."""
+    told = run_file(tmp_path, PROCESSES, name, method)
+    assert told["codes"] == [0, 0, 0]
+    assert told["results"] == [told["seen"]] * 3
+    assert len(told["seen"]) == 150
+    for number in range(3):
+        counts = [count for poster, count in told["seen"] if poster == number]
+        assert counts == list(range(50))
+    assert sorted(told["ends"]) == sorted(told["pids"])
+
+
+def test_a_program_that_joins_by_name(bus, name):
+    """G7: through exec nothing is handed on but the name."""
+    seen = []
+    bus.register(lambda data, event, source, pid: seen.append((data, pid)), "program")
+    process = start(
+        """
+import sys, stdevents
+stdevents.register(lambda data, event, source, pid: stdevents.post("program", "echo", data), "ask")
+stdevents.configure(sys.argv[1], interval=0)
+print("ready", flush=True)
+sys.stdin.readline()
+stdevents.poll()
+""",
+        name,
+    )
+    assert process.stdout.readline() == "ready\n"
+    bus.post("ask", "event", [1, "é", None])
+    out, err = process.communicate("go\n", timeout=30)
+    assert (out, err, process.returncode) == ("", "", 0)
+    bus.poll()
+    assert seen == [([1, "é", None], process.pid)]
+
+
+def test_a_program_of_its_own_leaves_nothing(name):
+    """G9: not even when it never closes, nor polls."""
+    out = run(
+        """
+import sys, stdevents
+stdevents.configure(sys.argv[1])
+print(stdevents.post("test", "event"))
+""",
+        name,
+    )
+    assert out == "2\n"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_exec_closes_what_a_worker_had_open(name):
+    """G7, G9: what it becomes is no worker, and what it left is recognised as left."""
+    out = run(
+        """
+import os, sys, stdevents
+name = sys.argv[1]
+bus = stdevents.Bus(name)
+if not os.fork():
+    program = "import os; print(sorted(os.listdir('/proc/self/fd'), key=int)[3:-1])"
+    os.execv(sys.executable, [sys.executable, "-c", program])
+os.wait()
+print(len(bus.workers()))
+""",
+        name,
+    )
+    assert out == "[]\n1\n"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_visitor_leaves_the_bus_as_it_was(name, tmp_path, method):
+    """G9: an attached process that exits does not take the segment with it."""
+    program = '''
+import json, multiprocessing, sys, stdevents
+
+def visit(name):
+    stdevents.configure(name)
+    stdevents.post("visitor", "was here")
+
+if __name__ == "__main__":
+    seen = []
+    bus = stdevents.Bus(sys.argv[1], interval=0)
+    bus.register(lambda data, event, source, pid: seen.append(event), "visitor")
+    for _ in range(3):
+        visitor = multiprocessing.get_context(sys.argv[2]).Process(target=visit, args=sys.argv[1:2])
+        visitor.start()
+        visitor.join()
+        bus.post("visitor", "is gone")
+        bus.poll()
+    print(json.dumps([seen, bus.stats().lost]))
+'''
+    if method == "fork":
+        program = program.replace("    bus = stdevents.Bus(sys", "    bus = stdevents.configure(sys")
+    assert run_file(tmp_path, program, name, method) == [["was here", "is gone"] * 3, 0]
