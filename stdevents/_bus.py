@@ -169,12 +169,14 @@ class Bus:
             self._loop.name = name
             self._loop.interval = settings.interval
             segment, worker = _segment.join(name, settings)
-            self._session = session = _Session(segment, worker, segment.words[LAST])
-            if settings.start == "oldest":
-                session.take(session.table.before_oldest())
+            self._session = session = _Session(segment, worker, segment.words[worker.position_at])
             self._local.clear()
             self._handlers.failed = 0
             self._announce(session, events.started, tolerated=(NoRoom,))
+            if (
+                settings.start == "oldest"
+            ):  # that is still there: `started` may have overwritten one
+                session.take(session.table.before_oldest())
             self._loop.start()
         except BaseException:
             self._leave(self._session)

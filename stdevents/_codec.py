@@ -105,7 +105,10 @@ def key_of(unique: Any) -> str:
         raise TypeError(f"unique: {unique!r} is neither a str nor an int")
     if unique == "":
         raise ValueError("unique: it is empty; give it a name, or leave it out")
-    return str(unique)
+    try:
+        return str(unique)
+    except ValueError as error:  # more digits than Python writes
+        raise ValueError(f"unique: {error}") from None
 
 
 def _depth(text: str) -> int:

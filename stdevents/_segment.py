@@ -154,7 +154,10 @@ def join(name: str, settings: Settings) -> tuple[Segment, _workers.Worker]:
                 _remove_memory(segment.folder)
                 segment.map(*_create(segment.folder, settings))
             segment.open_bell()
-            return segment, segment.take_worker(segment.words[LAST])
+            # 0 holds up whoever would overwrite the oldest, until that one has been found.
+            return segment, segment.take_worker(
+                0 if settings.start == "oldest" else segment.words[LAST]
+            )
     except BaseException:
         segment.close()
         raise
