@@ -1,0 +1,662 @@
+"""G1 to G9 with real processes; each seeded, each bounded."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+import time
+
+import pytest
+from conftest import run
+
+import stdevents
+from stdevents._folder import Folder
+from stdevents._layout import HEADER_EPOCH, LAST
+
+SEED = 20_000
+
+
+class Ledger:
+    """A worker's account: what it was given and what it was told to have lost, by id."""
+
+    def __init__(self, bus):
+        self.first = self.next = bus.stats().last_id - bus.stats().lag + 1
+        self.delivered = {}
+        self.lost = []
+        self.misled = []  # what it was told of losses that cannot be
+        bus.register(self.note)
+
+    def note(self, data, event, source, pid):
+        if event == "lost" and source == "stdevents":
+            if data["first"] != self.next or data["count"] != data["last"] - data["first"] + 1:
+                self.misled.append((self.next, data))
+            self.lost += range(data["first"], data["last"] + 1)
+            self.next = data["last"] + 1
+        else:
+            self.delivered[self.next] = (event, data, pid)
+            self.next += 1
+
+
+def post_many(parent, bus, poster, count):
+    """Post, and return the ids."""
+    parent.tell("ready")
+    parent.hear()
+    return [bus.post("test", poster, number) for number in range(count)]
+
+
+def start_together(children):
+    """Let them begin when the last one is ready."""
+    for child in children:
+        child.hear()
+    for child in children:
+        child.say()
+
+
+# -- G1, G3: order, and the account of what is lost ------------------------------------------------
+
+
+def test_four_readers_see_twenty_thousand_events_of_four_posters_in_one_order(name, fork):
+    """G1, G2: the posters' own order is kept, and nothing is lost."""
+    bus = stdevents.Bus(name, size="16m", interval=0)
+
+    def read(parent):
+        seen, complete = [], threading.Event()
+
+        def note(data, event, source, pid):
+            seen.append((event, data))
+            if len(seen) == 20_000:
+                complete.set()
+
+        bus.register(note, "test")
+        bus.configure(interval=0.05)
+        parent.tell("ready")
+        assert complete.wait(50)
+        # 20,000 pairs are compared by what they hash to.
+        return hashlib.sha256(repr(seen).encode()).hexdigest(), bus.stats().lost
+
+    mine = []
+    bus.register(lambda data, event, source, pid: mine.append((event, data)), "test")
+    readers = [fork(read) for _ in range(4)]
+    for reader in readers:
+        reader.hear()
+    posters = [fork(post_many, bus, poster, 5_000) for poster in "abcd"]
+    start_together(posters)
+    for poster in posters:
+        ids = poster.result()
+        assert ids == sorted(set(ids))
+    results = [reader.result() for reader in readers]
+    bus.poll()
+    assert bus.stats().lost == 0
+    assert results == [(hashlib.sha256(repr(mine).encode()).hexdigest(), 0)] * 4
+    for poster in "abcd":
+        assert [data for event, data in mine if event == poster] == list(range(5_000))
+    bus.close()
+
+
+def test_a_slow_reader_learns_exactly_what_it_lost(name, fork):
+    """G3: delivered and lost are together what was posted, in ascending order, on 256 KiB."""
+    bus = stdevents.Bus(name, size="256k", interval=0)
+    total = 20_000
+
+    def read(parent):
+        ledger = Ledger(bus)
+        end = bus.stats().last_id + total + 4  # each poster's `started`
+
+        def dawdle(data, event, source, pid):
+            # Until it is overrun, or there is nothing more to come.
+            if len(ledger.delivered) % 300 == 0:
+                while bus.stats().last_id < min(end, ledger.next + 1_500):
+                    time.sleep(0)
+
+        bus.register(dawdle, "test")
+        parent.tell("ready")
+        while ledger.next <= end:
+            bus.poll()
+        return ledger, end, bus.stats()
+
+    reader = fork(read)
+    reader.hear()
+    posters = [fork(post_many, bus, poster, total // 4) for poster in "abcd"]
+    start_together(posters)
+    posted = {}
+    for poster, child in zip("abcd", posters):
+        for number, identifier in enumerate(child.result()):
+            posted[identifier] = (poster, number, child.pid)
+    ledger, end, stats = reader.result()
+    assert ledger.misled == []
+    assert list(ledger.delivered) == sorted(ledger.delivered)
+    assert ledger.lost == sorted(ledger.lost)
+    assert sorted([*ledger.delivered, *ledger.lost]) == list(range(ledger.first, end + 1))
+    assert stats.lost == len(ledger.lost) > 1_000
+    assert stats.handled == len(ledger.delivered) > 1_000
+    assert len(posted) == total
+    for identifier, event in ledger.delivered.items():
+        assert posted.get(identifier, ("started", None, event[2])) == event
+    bus.close()
+
+
+# -- G4: one ---------------------------------------------------------------------------------------
+
+
+def test_three_hundred_unique_events_run_once_each_however_late_the_workers_are(name, fork):
+    """G4: the mark on an event holds when its key has long expired."""
+    bus = stdevents.Bus(name, interval=0, timeout=0.01)
+
+    def work(parent, seed):
+        chance = random.Random(seed)
+        ran, over = [], []
+
+        def handler(data, event, source, pid):
+            ran.append(data)
+            if chance.random() < 0.1:
+                time.sleep(0.03)  # longer than `timeout`
+
+        bus.register(handler, "test", "unique")
+        bus.register(lambda *_: over.append(True), "test", "over")
+        parent.tell("ready")
+        while not over:
+            bus.poll()
+            if chance.random() < 0.1:
+                time.sleep(0.03)
+        return ran
+
+    workers = [fork(work, SEED + number) for number in range(4)]
+    start_together(workers)
+    for number in range(300):
+        bus.post("test", "unique", number, unique=f"key {number}")
+        if number % 10 == 0:
+            time.sleep(0.005)  # else they are late for all, and the first takes all
+    bus.post("test", "over")
+    ran = [worker.result() for worker in workers]
+    assert sorted(number for numbers in ran for number in numbers) == list(range(300))
+    bus.close()
+
+
+def test_a_worker_that_comes_after_the_key_has_expired_skips_the_event(bus, fork, seen):
+    """G4, C1."""
+    bus.configure(timeout=0.001)
+    bus.post("test", "event", unique="key")
+
+    def work(parent):
+        bus.poll()
+        return seen
+
+    assert fork(work).result()[0] == ("test", "event", None)
+    time.sleep(0.01)  # now the key is free
+    bus.poll()
+    assert ("test", "event", None) not in seen
+    assert bus.stats().ignored == 1
+
+
+def test_an_event_whose_key_another_process_holds_is_skipped_and_the_log_says_whose(
+    bus, fork, caplog
+):
+    """G4, C2."""
+    bus.configure(timeout=30)
+    ran = []
+    bus.register(lambda data, event, source, pid: ran.append(data), "test")
+    first = bus.post("test", "event", 1, unique="key")
+
+    def work(parent):
+        bus.poll()
+        return ran
+
+    child = fork(work)
+    assert child.result() == [1]
+    second = bus.post("test", "event", 2, unique="key")
+    with caplog.at_level(logging.DEBUG, "stdevents"):
+        bus.poll()
+    assert ran == []
+    skipped = [text for text in caplog.messages if text.startswith("skipping")]
+    assert skipped == [
+        f"skipping event {number} was handled by worker {child.pid}" for number in (first, second)
+    ]
+
+
+def test_a_worker_without_a_handler_does_not_take_the_event(bus, fork):
+    """G4: it is left to one that has."""
+    ran = []
+    handler = bus.register(lambda data, event, source, pid: ran.append(data), "test")
+    bus.post("test", "event", 1, unique="key")
+
+    def work(parent):
+        bus.unregister(handler, "test")
+        bus.poll()
+        return bus.stats().ignored
+
+    assert fork(work).result() == 0
+    bus.poll()
+    assert ran == [1]
+
+
+def test_an_event_whose_worker_was_killed_in_its_handler_does_not_run_again(bus, fork):
+    """G4: at most one."""
+    ran = []
+    bus.configure(timeout=0.001)
+    handler = bus.register(lambda data, event, source, pid: ran.append(data), "test")
+
+    def work(parent):
+        def die(data, event, source, pid):
+            parent.tell(data)
+            signal.pause()
+
+        bus.unregister(handler, "test")
+        bus.register(die, "test")
+        bus.poll()
+
+    bus.post("test", "event", 1, unique="key")
+    child = fork(work)
+    assert child.hear() == 1
+    child.kill()
+    bus.post("test", "event", 2, unique="another key")
+    bus.poll()
+    assert ran == [2]
+
+
+# -- G2, G5: death and standstill ------------------------------------------------------------------
+
+
+def check_of(poster, number, text):
+    return hashlib.sha256(f"{poster} {number} {text}".encode()).hexdigest()
+
+
+def test_posters_that_are_killed_at_any_instant_leave_whole_events_and_a_free_lock(name, fork):
+    """G2, G5: what a poster was told to be posted is delivered, each event once, and none torn."""
+    bus = stdevents.Bus(name, size="4m", interval=0, wait_max=20)
+    chance = random.Random(SEED)
+    ledger = Ledger(bus)
+
+    def work(parent, poster, seed):
+        chance = random.Random(seed)
+        number = 0
+        while True:
+            text = "x" * chance.choice((0, 10, 1_000, 100_000))
+            data = {"number": number, "text": text, "check": check_of(poster, number, text)}
+            parent.tell((bus.post("test", poster, data), number))
+            number += 1
+
+    acknowledged = {}
+    for kill in range(40):
+        children = {f"{kill}-{number}": None for number in range(2)}
+        for poster in children:
+            children[poster] = fork(work, poster, SEED + kill)
+        told = [(poster, children[poster].hear()) for poster in children]
+        for _ in range(chance.randrange(10)):
+            poster = chance.choice(list(children))
+            told.append((poster, children[poster].hear()))
+        for poster, child in children.items():
+            child.kill()
+            bus.post("test", "after", None)  # the lock is free
+            told += [(poster, what) for what in child.hear_all()]
+        for poster, (identifier, number) in told:
+            acknowledged[identifier] = (poster, number)
+        bus.poll()
+    assert ledger.lost == ledger.misled == []
+    assert bus.stats().handler_errors == 0
+    assert ledger.next == bus.stats().last_id + 1
+    counts = {}
+    for identifier, (poster, data, _) in ledger.delivered.items():
+        if "-" in poster:
+            assert data["check"] == check_of(poster, data["number"], data["text"])
+            assert data["number"] == counts.get(poster, 0)
+            counts[poster] = data["number"] + 1
+            assert acknowledged.get(identifier, (poster, data["number"])) == (
+                poster,
+                data["number"],
+            )
+    assert len(counts) == 80
+    assert acknowledged.keys() <= ledger.delivered.keys()
+    assert sum(counts.values()) - len(acknowledged) <= 80  # at most one a kill, in its last instant
+    bus.close()
+
+
+def hold_the_lock_and_stop(parent, bus):
+    lock = bus._session.segment.lock
+    try:
+        lock.acquire()
+        parent.tell("locked")
+        os.kill(os.getpid(), signal.SIGSTOP)
+    finally:
+        lock.release()
+    return "released"
+
+
+def test_a_stopped_holder_of_the_lock_stops_nobody_else(bus, fork, seen):
+    """G5: posts give up after `wait_max`, polls of plain events go on."""
+    bus.configure(wait_max=0.05)
+    child = fork(hold_the_lock_and_stop, bus)
+    child.hear()
+    child.wait_until_stopped()
+    last = bus.stats().last_id
+    with pytest.raises(stdevents.LockTimeout):
+        bus.post("test", "too early")
+    assert bus.poll() == "done"
+    assert seen == [("stdevents", "started", None)]
+    child.go_on()
+    assert child.result() == "released"
+    assert bus.post("test", "now") == last + 1
+    bus.poll()
+    assert seen[1:] == [("test", "now", None)]
+
+
+def test_a_poll_that_cannot_claim_stops_before_the_event_and_takes_it_up_later(bus, fork, seen):
+    """G4, G5: the plain event before it is handled."""
+    bus.post("test", "plain")
+    bus.post("test", "unique", unique="key")
+    bus.post("test", "plain too")
+    bus.configure(wait_max=0.05)
+    child = fork(hold_the_lock_and_stop, bus)
+    child.hear()
+    child.wait_until_stopped()
+    with pytest.raises(stdevents.LockTimeout):
+        bus.poll()
+    assert seen == [("test", "plain", None)]
+    child.go_on()
+    child.result()
+    bus.poll()
+    assert [event for _, event, _ in seen] == ["plain", "unique", "plain too", "started"]
+
+
+def test_a_thread_that_only_posts_does_not_starve_the_others(bus):
+    """G5: within one process too."""
+    over = threading.Event()
+
+    def post_on():
+        while not over.is_set():
+            bus.post("test", "much")
+
+    threads = [threading.Thread(target=post_on) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(20):
+            bus.post("test", "little", number)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+# -- signals and finalisers amid a post ------------------------------------------------------------
+
+STORM = """
+import gc, os, signal, sys
+import stdevents
+
+bus = stdevents.Bus(sys.argv[1], size="8m", interval=0, wait_max=20)
+posted, seen = {}, []
+
+def post(kind, number):
+    data = [kind, number, "x" * (number % 97)]
+    posted[bus.post("test", kind, data)] = data
+
+class Dying:
+    def __init__(self, number):
+        self.me = self  # for the collector
+        self.number = number
+    def __del__(self):
+        post("finaliser", self.number)
+
+count = 0
+def alarm(signal_number, frame):
+    global count
+    count += 1
+    post("signal", count)
+
+getattr(gc, "set_threshold", int)(50)  # often
+competitor = os.fork()
+if not competitor:
+    signal.alarm(50)
+    while True:
+        bus.post("competitor", "event")
+        bus.poll()
+bus.register(lambda data, event, source, pid: seen.append(data), "test")
+signal.signal(signal.SIGALRM, alarm)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0002)
+for number in range(3000):
+    Dying(number)
+    post("plain", number)
+    if number % 100 == 0:
+        bus.poll()
+signal.setitimer(signal.ITIMER_REAL, 0)
+os.kill(competitor, signal.SIGKILL)
+os.waitpid(competitor, 0)
+gc.collect()
+bus.poll()
+assert bus.stats().lost == 0
+assert [posted[number] for number in sorted(posted)] == seen, "not what was posted, in order"
+assert sum(data[0] == "plain" for data in seen) == 3000
+assert count > 20
+bus.close()
+"""
+
+
+def test_signal_handlers_and_finalisers_may_post_amid_a_post_of_their_own_thread(name):
+    """G2, G5: no deadlock, every id as it was returned, every payload whole."""
+    run(STORM, name)
+
+
+INTERRUPTS = """
+import os, random, signal, sys
+import stdevents
+
+class Interrupt(BaseException):
+    pass
+
+def interrupt(number, frame):
+    if armed:
+        armed.clear()
+        raise Interrupt
+
+def interruptible(work):
+    global interrupts
+    try:
+        armed.append(True)
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, longest))
+        try:
+            work()
+        finally:
+            armed.clear()
+    except Interrupt:
+        interrupts += 1
+
+name, seed = sys.argv[1], int(sys.argv[2])
+chance, armed, interrupts, longest = random.Random(seed), [], 0, 2e-4
+bus = stdevents.Bus(name, size="8m", interval=0)
+bus.poll()
+to_child, to_parent = os.pipe(), os.pipe()
+if not os.fork():
+    signal.alarm(50)
+    os.close(to_child[1])
+    while os.read(to_child[0], 1) == b"?":
+        bus.post("other", "event")  # at once: the lock was not kept
+        os.write(to_parent[1], b"!")
+    os._exit(0)
+
+acknowledged, seen = {}, []
+def handler(data, event, source, pid):
+    seen.append(data)
+bus.register(handler, "test")
+signal.signal(signal.SIGALRM, interrupt)
+
+def post():
+    text = "x" * chance.choice((0, 10, 10_000))
+    acknowledged[bus.post("test", "event", [number, text])] = number
+
+for number in range(1500):
+    interruptible(post)
+    if number % 3 == 0:
+        interruptible(bus.poll)
+    if number % 10 == 0:
+        os.write(to_child[1], b"?")
+        assert os.read(to_parent[0], 1) == b"!", "the lock was kept"
+signal.setitimer(signal.ITIMER_REAL, 0)
+os.close(to_child[1])
+assert os.wait()[1] == 0
+bus.poll()
+numbers = [number for number, text in seen]
+assert numbers == sorted(set(numbers)), "twice, or out of order"
+assert all(text in ("", "x" * 10, "x" * 10_000) for number, text in seen)
+missed = set(acknowledged.values()) - set(numbers)
+assert len(missed) <= interrupts, (len(missed), interrupts)
+assert bus.stats().lost == 0
+assert interrupts > 50, interrupts
+bus.close()
+"""
+
+
+def test_an_exception_at_any_instant_leaves_the_lock_free(name):
+    """G2, G5: as KeyboardInterrupt, in post and in poll; what was posted is whole."""
+    run(INTERRUPTS, name, SEED)
+
+
+# -- G8: cost --------------------------------------------------------------------------------------
+
+
+class CountedReads:
+    """The words of a segment, and which of them were read."""
+
+    def __init__(self, words):
+        self.words = words
+        self.read = []
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return self.words[index]
+
+
+def test_a_poll_that_finds_nothing_reads_one_word(bus):
+    """G8, R1."""
+    session = bus._session
+    words = session.words
+    session.words = counted = CountedReads(words)
+    bus.poll()
+    session.words = words
+    assert counted.read == [LAST]
+
+
+def calls_of_a_post(bus):
+    """How many calls, in Python and in C, one post makes."""
+    calls = []
+    sys.setprofile(lambda frame, what, argument: calls.append(what))
+    try:
+        bus.post("test", "event")
+    finally:
+        sys.setprofile(None)
+    return len(calls)
+
+
+def test_a_post_costs_the_same_however_many_workers_there_are(bus, fork):
+    """G8."""
+    calls_of_a_post(bus)
+    alone = calls_of_a_post(bus)
+    children = [fork(lambda parent: parent.tell("there") or parent.hear()) for _ in range(12)]
+    for child in children:
+        child.hear()
+    assert len(bus.workers()) == 13
+    assert calls_of_a_post(bus) == alone
+    for child in children:
+        child.say()
+        child.result()
+
+
+# -- G9: no trace ----------------------------------------------------------------------------------
+
+
+def open_until_told(parent, name):
+    """Open the bus, tell its epoch and last id, and close it when the parent says so."""
+    bus = stdevents.Bus(name, interval=0)
+    parent.tell((bus._session.words[HEADER_EPOCH], bus.stats().last_id))
+    parent.hear()
+    bus.close()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_the_last_to_leave_removes_everything(name, fork, order):
+    """G9: whoever that is; not one before."""
+    children = [fork(open_until_told, name) for _ in range(3)]
+    assert len({child.hear()[0] for child in children}) == 1
+    for number in order:
+        assert os.path.exists(Folder(name).path)
+        children[number].say()
+        children[number].result()
+    assert not os.path.exists(Folder(name).path)
+
+
+def test_what_a_killed_set_left_behind_is_replaced(name, fork):
+    """G9: by a new bus, of another epoch, that begins at 1."""
+    killed = [fork(open_until_told, name) for _ in range(3)]
+    epochs = {child.hear()[0] for child in killed}
+    for child in killed:
+        child.kill()
+    assert os.path.exists(Folder(name).path)
+    successor = fork(open_until_told, name)
+    epoch, last = successor.hear()
+    assert epoch not in epochs
+    assert last == 1
+    successor.say()
+    successor.result()
+
+
+def test_the_slots_of_the_killed_are_free_again_while_others_live_on(bus, fork):
+    """G9, G5."""
+    for _ in range(3):
+        children = [fork(lambda parent: parent.hear()) for _ in range(3)]
+        for child in children:
+            child.kill()
+        assert [worker.pid for worker in bus.workers()] == [os.getpid()]
+
+
+def test_one_bus_however_many_join_at_once(name, fork):
+    """G9: 16 processes come and go together; between that they are all on the same one."""
+
+    def work(parent):
+        while parent.hear() == "join":
+            bus = stdevents.Bus(name, interval=0, wait_max=20)
+            parent.tell(bus._session.words[HEADER_EPOCH])
+            parent.hear()
+            bus.close()
+            parent.tell("left")
+
+    children = [fork(work) for _ in range(16)]
+    epochs = set()
+    for _ in range(15):
+        for child in children:
+            child.say("join")
+        (epoch,) = {child.hear() for child in children}
+        epochs.add(epoch)
+        for child in children:
+            child.say("leave")
+        assert {child.hear() for child in children} == {"left"}
+        assert not os.path.exists(Folder(name).path)
+    assert len(epochs) == 15
+    for child in children:
+        child.say("end")
+        child.result()
+
+
+def test_nobody_is_left_on_a_bus_that_the_last_one_just_removes(name, fork):
+    """G9: 8 processes come and go as they like; each is heard on the bus that it joined."""
+
+    def work(parent):
+        parent.hear()
+        for number in range(60):
+            bus = stdevents.Bus(name, size="16k", interval=0, wait_max=20)
+            seen = []
+            bus.register(lambda data, event, source, pid: seen.append((pid, data)), "test")  # noqa: B023
+            bus.post("test", "event", number)
+            bus.poll()
+            assert (os.getpid(), number) in seen
+            assert os.getpid() in [worker.pid for worker in bus.workers()]
+            bus.close()
+
+    children = [fork(work) for _ in range(8)]
+    for child in children:
+        child.say()
+    for child in children:
+        child.result()
