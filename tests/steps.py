@@ -1,0 +1,55 @@
+"""Something done at the n-th step of the package's own code: at a line of it, or an opcode."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import stdevents
+
+PACKAGE = os.path.dirname(stdevents.__file__) + os.sep
+
+
+def is_ours(code):
+    return code.co_filename.startswith(PACKAGE)
+
+
+def with_steps(work, at_step, traced=is_ours, opcodes=False):
+    """Do `work()`, and call `at_step()` before each line, or opcode, of the code that is `traced`."""
+
+    def local(frame, event, argument):
+        if event == ("opcode" if opcodes else "line"):
+            at_step()
+        return local
+
+    def trace(frame, event, argument):
+        if not traced(frame.f_code):
+            return None
+        if opcodes:
+            frame.f_trace_opcodes = True
+        return local
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        return work()
+    finally:
+        sys.settrace(before)
+
+
+def at(step, action):
+    """What is to be done at each step, so that `action` is done at the one of that number."""
+    left = [step]
+
+    def at_step():
+        left[0] -= 1
+        if left[0] == 0:
+            action()
+
+    return at_step
+
+
+def die():
+    """As suddenly as can be."""
+    os.kill(os.getpid(), signal.SIGKILL)
