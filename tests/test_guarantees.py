@@ -646,7 +646,7 @@ def test_nobody_is_left_on_a_bus_that_the_last_one_just_removes(name, fork):
     def work(parent):
         parent.hear()
         for number in range(60):
-            bus = stdevents.Bus(name, size="16k", interval=0, wait_max=20)
+            bus = stdevents.Bus(name, size="1m", interval=0, wait_max=20)
             seen = []
             bus.register(lambda data, event, source, pid: seen.append((pid, data)), "test")  # noqa: B023
             bus.post("test", "event", number)
