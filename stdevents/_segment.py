@@ -422,7 +422,9 @@ def _descriptor(memory: SharedMemory) -> int:
 
 def _open_memory(folder: Folder, size: int = 0) -> SharedMemory:
     with _untracked(folder.segment_name) as options:
-        return _Memory(folder.segment_name, create=size > 0, size=size, **options)
+        memory = _Memory(folder.segment_name, create=size > 0, size=size, **options)
+    os.set_inheritable(_descriptor(memory), False)  # PyPy's goes through exec otherwise
+    return memory
 
 
 def _remove_memory(folder: Folder) -> None:
