@@ -16,10 +16,10 @@ def is_ours(code):
 
 
 def with_steps(work, at_step, traced=is_ours, opcodes=False):
-    """Do `work()`, and call `at_step()` before each line, or opcode, of the code that is `traced`."""
+    """Do `work()`, and call `at_step()` before each line (and opcode) of the code that is `traced`."""
 
     def local(frame, event, argument):
-        if event == ("opcode" if opcodes else "line"):
+        if event == "line" or event == "opcode":
             at_step()
         return local
 
@@ -31,6 +31,8 @@ def with_steps(work, at_step, traced=is_ours, opcodes=False):
         return local
 
     before = sys.gettrace()
+    if opcodes:
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for it at settrace only
     sys.settrace(trace)
     try:
         return work()

@@ -411,7 +411,9 @@ def test_a_child_without_file_descriptors_says_so_at_its_next_call(bus, fork):
         bus.poll()
         return seen, [worker.pid for worker in bus.workers()].count(os.getpid())
 
-    assert fork(fork_without_descriptors, work).hear() == ([1], 1)
+    child = fork(fork_without_descriptors, work)
+    assert child.hear() == ([1], 1)
+    child.wait()
 
 
 def test_a_child_that_could_not_become_a_worker_can_close(bus, fork):

@@ -385,7 +385,7 @@ def test_a_thread_that_only_posts_does_not_starve_the_others(bus):
 # -- signals and finalisers amid a post ------------------------------------------------------------
 
 STORM = """
-import gc, os, signal, sys
+import gc, os, random, signal, sys
 import stdevents
 
 bus = stdevents.Bus(sys.argv[1], size="8m", interval=0, wait_max=20)
@@ -417,9 +417,10 @@ if not competitor:
         bus.poll()
 bus.register(lambda data, event, source, pid: seen.append(data), "test")
 signal.signal(signal.SIGALRM, alarm)
-signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0002)
+chance = random.Random(int(sys.argv[2]))
 for number in range(3000):
     Dying(number)
+    signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 2e-4))
     post("plain", number)
     if number % 100 == 0:
         bus.poll()
@@ -438,7 +439,7 @@ bus.close()
 
 def test_signal_handlers_and_finalisers_may_post_amid_a_post_of_their_own_thread(name):
     """G2, G5: no deadlock, every id as it was returned, every payload whole."""
-    run(STORM, name)
+    run(STORM, name, SEED)
 
 
 INTERRUPTS = """
@@ -468,6 +469,7 @@ def interruptible(work):
 name, seed = sys.argv[1], int(sys.argv[2])
 chance, armed, interrupts, longest = random.Random(seed), [], 0, 2e-4
 bus = stdevents.Bus(name, size="8m", interval=0)
+bus.post("test", "warm up")  # what is imported late is
 bus.poll()
 to_child, to_parent = os.pipe(), os.pipe()
 if not os.fork():
