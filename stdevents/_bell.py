@@ -70,10 +70,14 @@ class Listener:
         self._closing = threading.RLock()
         self._epoll = epoll.epoll()
         self._called, self._call = os.pipe()
-        for end in (self._called, self._call):
-            os.set_blocking(end, False)
-        self._epoll.register(bell.descriptor, epoll.EPOLLIN | epoll.EPOLLET)
-        self._epoll.register(self._called, epoll.EPOLLIN)
+        try:
+            for end in (self._called, self._call):
+                os.set_blocking(end, False)
+            self._epoll.register(bell.descriptor, epoll.EPOLLIN | epoll.EPOLLET)
+            self._epoll.register(self._called, epoll.EPOLLIN)
+        except BaseException:
+            self.close()
+            raise
 
     def fileno(self) -> int:
         """A descriptor that is readable while there is something to hear."""
@@ -90,9 +94,9 @@ class Listener:
         """Wait until there is something to hear, at most `timeout` seconds; hears all there is."""
         # epoll takes an int of milliseconds.
         for descriptor, _ in self._epoll.poll(min(timeout, 1e6)):
-            if descriptor == self._called:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._called, FULL)
+            with self._closing, contextlib.suppress(BlockingIOError):
+                if descriptor == self._called:
+                    os.read(descriptor, FULL)
 
     def close(self) -> None:
         """Close its files; twice is fine."""
@@ -113,16 +117,19 @@ class Sleeper:
     """A listener that hears its own process alone."""
 
     def __init__(self) -> None:
-        self._news = threading.Event()
+        # Free while it is called. No threading.Event: a signal handler that calls it while its
+        # own thread does would wait for itself.
+        self._silence = threading.Lock()
+        self._silence.acquire()
 
     def wake(self) -> None:
         """Be heard by this one, now or when it next waits."""
-        self._news.set()
+        with contextlib.suppress(RuntimeError):  # called already
+            self._silence.release()
 
     def wait(self, timeout: float) -> None:
         """Wait until it is called, at most `timeout` seconds."""
-        self._news.wait(timeout)
-        self._news.clear()
+        self._silence.acquire(timeout=timeout)
 
     def close(self) -> None:
         """Nothing to close."""

@@ -84,6 +84,7 @@ class Bus:
         self._unready: _Session | None = None  # a forked child's, which is no worker yet
         self._debug = False
         self._start_anew()
+        _loop.enter(self)
         if shm is not None:
             self.configure(shm, **options)
         elif options:
@@ -164,22 +165,22 @@ class Bus:
             raise StdeventsError(
                 f"bus {name!r}: this process has it open already; use that one, or close it first"
             )
+        session = None
         try:
-            _loop.enter(self)
             self._loop.name = name
             self._loop.interval = settings.interval
+            _loop.watch_exit()
             segment, worker = _segment.join(name, settings)
-            self._session = session = _Session(segment, worker, segment.words[worker.position_at])
+            session = _Session(segment, worker, segment.words[worker.position_at])
             self._local.clear()
             self._handlers.failed = 0
             self._announce(session, events.started, tolerated=(NoRoom,))
-            if (
-                settings.start == "oldest"
-            ):  # that is still there: `started` may have overwritten one
-                session.take(session.table.before_oldest())
+            if settings.start == "oldest":  # of those that `started` has not overwritten
+                session.position = session.table.go_back(worker.position_at)
+            self._session = session
             self._loop.start()
         except BaseException:
-            self._leave(self._session)
+            self._leave(session)
             raise
 
     def _change(self, shm: str | None, options: dict[str, Any]) -> None:
@@ -220,9 +221,12 @@ class Bus:
         self,
         session: _Session,
         event: str,
-        tolerated: tuple[type[Exception], ...] = (StdeventsError, OSError),
+        tolerated: tuple[type[Exception], ...] = (StdeventsError, OSError, ValueError),
     ) -> None:
-        """Post it if that goes at once: neither an exit nor a fork waits for others to read on."""
+        """Post it if that goes at once: neither an exit nor a fork waits for others to read on.
+
+        ValueError: a signal handler has closed the bus meanwhile.
+        """
         try:
             session.table.append(_codec.encode(events._source, event, None, None), 0)
         except tolerated as error:
@@ -232,7 +236,6 @@ class Bus:
         self._session = self._unready = None
         self._loop.interval = 0.0
         self._loop.stop(0)
-        _loop.withdraw(self)
         if _open_here.get(self._loop.name) is self:
             del _open_here[self._loop.name]
         if session is not None:
@@ -275,14 +278,19 @@ class Bus:
         payload = _codec.encode(source, event, data, unique)
         flags = 0 if unique is None else FLAG_UNIQUE
         try:
-            return session.table.append(payload, flags)
-        except NoRoom as full:
-            return self._post_when_there_is_room(session, payload, flags, full)
+            try:
+                return session.table.append(payload, flags)
+            except NoRoom as full:
+                return self._post_when_there_is_room(session, payload, flags, full)
         except ValueError as error:
-            if self._session is session or isinstance(error, StdeventsError):
-                raise
+            self._check_still_open(session, error)
+            raise
+
+    def _check_still_open(self, session: _Session, error: ValueError) -> None:
+        """NotConfigured if that is what `error` comes from: memory and lock are gone then."""
+        if self._session is not session and not isinstance(error, StdeventsError):
             raise NotConfigured(
-                "the bus was closed, or the process forked, amid this post"
+                "the bus was closed, or the process forked, amid this call"
             ) from None
 
     def _post_when_there_is_room(
@@ -329,13 +337,17 @@ class Bus:
         """
         session = self._session or self._ready()
         turn = self._turn
-        if (
-            session.words[LAST] == session.position  # R1
-            and not self._local
-            and session.watch is None
-            and not turn.is_taken()
-        ):
-            return "done"
+        try:
+            if (
+                session.words[LAST] == session.position  # R1
+                and not self._local
+                and session.watch is None
+                and not turn.is_taken()
+            ):
+                return "done"
+        except ValueError as error:
+            self._check_still_open(session, error)
+            raise
         if turn.mine():
             return "recursive"
         try:
@@ -366,6 +378,8 @@ class Bus:
             last = session.words[LAST]
             if last == session.position and not self._local:
                 return
+            if last < session.position:
+                session.table.read(session.position)  # says what is wrong
             self._handle_local(session)
             while session.position < last and self._session is session:
                 self._handle_run(session)
@@ -400,8 +414,10 @@ class Bus:
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             self._drop(session, record, error)
             return
-        if flags & FLAG_UNIQUE and callbacks and not self._claim(session, number, parts[3]):
-            return
+        if flags & FLAG_UNIQUE:
+            callbacks = self._handlers.living(callbacks)  # else it might be claimed for nobody
+            if callbacks and not self._claim(session, number, parts[3]):
+                return
         # Before its handlers run: a child that one of them forks goes on after it, and so does
         # the next poll if one of them is interrupted.
         session.take(number)
@@ -491,7 +507,11 @@ class Bus:
     def stats(self) -> Stats:
         """Counts of this process; NotConfigured if the bus is not open."""
         session = self._session or self._ready()
-        last_id = session.table.last
+        try:
+            last_id = session.table.last
+        except ValueError as error:
+            self._check_still_open(session, error)
+            raise
         return Stats(
             posted=session.table.posted,
             handled=session.handled,
@@ -505,7 +525,11 @@ class Bus:
     def workers(self) -> list[WorkerInfo]:
         """The live workers of the bus, by slot. NotConfigured; LockTimeout."""
         session = self._session or self._ready()
-        return _segment.live_workers(session.segment)
+        try:
+            return session.table.workers()
+        except ValueError as error:
+            self._check_still_open(session, error)
+            raise
 
     # -- waiting for news --------------------------------------------------------------------------
 
@@ -517,8 +541,8 @@ class Bus:
         child asks anew. With `interval=0` it is all that is needed; a loop polls beside it.
         NotConfigured; StdeventsError where there is no epoll (macOS): poll at intervals there.
         """
-        session = self._session or self._ready()
         with self._opening:
+            session = self._session or self._ready()
             if session.watch is None:
                 try:
                     session.watch = Listener(session.segment.bell)
@@ -529,10 +553,12 @@ class Bus:
                     ) from error
                 if not self._may_sleep():
                     session.watch.wake()
-        return session.watch.fileno()
+            return session.watch.fileno()
 
-    def _listen(self) -> Listener | Sleeper:
-        session = self._session or self._ready()
+    def _listen(self) -> Listener | Sleeper | None:
+        session = self._session
+        if session is None:
+            return None
         try:
             return Listener(session.segment.bell)
         except OSError:
@@ -583,9 +609,13 @@ class Bus:
             self._enrol(session)
 
     def _enrol(self, session: _Session) -> None:
-        worker = _segment.enrol(session.segment, session.position)
-        self._unready = None
-        self._session = _Session(session.segment, worker, session.position)
+        self._unready = None  # a signal handler that posts amid this would enrol it, too
+        try:
+            worker = _segment.enrol(session.segment, session.position)
+            self._session = _Session(session.segment, worker, session.position)
+        except BaseException:
+            self._unready = session
+            raise
         self._announce(self._session, events.started)
         self._loop.start()
 

@@ -90,6 +90,12 @@ class Handlers:
             found[source, event] = entries
         return entries
 
+    @staticmethod
+    def living(entries: Callbacks) -> Callbacks:
+        """Those that are not gone, and do not go as long as this is kept."""
+        held = (callback if reference is None else reference() for callback, reference in entries)
+        return tuple((callback, None) for callback in held if callback is not None)
+
     def dispatch(
         self, entries: Callbacks, data: Any, event: str, source: str, pid: int | None
     ) -> None:

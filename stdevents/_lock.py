@@ -58,11 +58,21 @@ class Lock(Turn):
         if self._owner.get("thread") == get_ident():
             self.held = False
             flock(self._descriptor, LOCK_UN)
-            del self._owner["thread"]
+            self._owner.pop("thread", None)  # another thread that closes may have forgotten it
             if self._waiting_here:
                 # Else they starve: the interpreter's lock is let go of by `flock`, and so only
                 # ever while this one is taken, by a thread that does nothing but post.
                 time.sleep(0)
+
+    def release_for_good(self) -> None:
+        """Release it before its file is closed: whoever still wants it gets a ValueError.
+
+        As long as the calling thread owns it, no other one is amid a call with its number.
+        """
+        descriptor, self._descriptor = self._descriptor, -1
+        if self.mine() and descriptor >= 0:
+            flock(descriptor, LOCK_UN)
+        self.forget()
 
     def forget(self) -> None:
         """Never touch the file again: it is being closed, and its number will be another file's."""
@@ -77,6 +87,9 @@ class Lock(Turn):
             return False
         except OSError as error:
             raise SegmentError(error.errno, f"bus {self._name!r}: cannot lock: {error}") from error
+        except ValueError:  # released for good: the next one waiting is to find that out, too
+            self.give()
+            raise
         self.held = True
         return True
 

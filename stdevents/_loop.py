@@ -9,11 +9,11 @@ a process that forks on our account.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
 import threading
 import time
+import weakref
 from multiprocessing import util
 from typing import Callable, Protocol
 
@@ -31,7 +31,7 @@ class Loop:
     def __init__(
         self,
         poll: Callable[[], object],
-        listen: Callable[[], Listener | Sleeper],
+        listen: Callable[[], Listener | Sleeper | None],
         may_sleep: Callable[[], bool],
     ) -> None:
         self._poll = poll
@@ -56,12 +56,16 @@ class Loop:
         """Start the thread, if there is an interval to sleep and no fork going on."""
         with self._changing:
             if self.interval and not self._parked and self._round is None:
+                ears = self._listen()
+                if ears is None:  # the bus is just being closed, or opened
+                    return
                 # Only kept once it runs: where no thread can be started, this may be tried again.
-                started = _Round(self, self._listen())
+                started = _Round(self, ears)
                 try:
                     started.thread.start()
                 except BaseException:
-                    started.ears.close()
+                    started.over = True
+                    ears.close()
                     raise
                 self._round = started
 
@@ -171,23 +175,26 @@ class Participant(Protocol):
     def close(self) -> None: ...
 
 
-_participants: list[Participant] = []
+_participants: list[weakref.ref[Participant]] = []
 _exit_is_watched = False
 
 
 def enter(participant: Participant) -> None:
-    """Tell `participant` of forks and of the exit from now on."""
-    _participants.append(participant)
-    _watch_exit()
+    """Tell `participant` of forks and of the exit as long as it exists.
+
+    Of forks also while it is closed: another thread may be about to open it, or not quite done
+    with closing it, and its locks would be copied as that one holds them.
+    """
+    _participants.append(weakref.ref(participant, _participants.remove))
 
 
-def withdraw(participant: Participant) -> None:
-    """Tell it no more."""
-    with contextlib.suppress(ValueError):
-        _participants.remove(participant)
+def _present() -> list[Participant]:
+    found = (reference() for reference in list(_participants))
+    return [participant for participant in found if participant is not None]
 
 
-def _watch_exit() -> None:
+def watch_exit() -> None:
+    """Close all of them at the exit; from when there is something to close."""
     global _exit_is_watched
     if _exit_is_watched:
         return
@@ -204,7 +211,7 @@ def _finalize(_: object) -> None:
 
 
 def _close_all() -> None:
-    for participant in list(_participants):
+    for participant in _present():
         try:
             participant.close()
         except Exception:
@@ -212,17 +219,17 @@ def _close_all() -> None:
 
 
 def _before_fork() -> None:
-    for participant in list(_participants):
+    for participant in _present():
         participant.before_fork()
 
 
 def _after_fork_in_parent() -> None:
-    for participant in list(_participants):
+    for participant in _present():
         participant.after_fork_in_parent()
 
 
 def _after_fork_in_child() -> None:
-    for participant in list(_participants):
+    for participant in _present():
         participant.after_fork_in_child()
 
 

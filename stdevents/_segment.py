@@ -154,10 +154,7 @@ def join(name: str, settings: Settings) -> tuple[Segment, _workers.Worker]:
                 _remove_memory(segment.folder)
                 segment.map(*_create(segment.folder, settings))
             segment.open_bell()
-            # 0 holds up whoever would overwrite the oldest, until that one has been found.
-            return segment, segment.take_worker(
-                0 if settings.start == "oldest" else segment.words[LAST]
-            )
+            return segment, segment.take_worker(segment.words[LAST])
     except BaseException:
         segment.close()
         raise
@@ -196,7 +193,7 @@ def leave(segment: Segment) -> None:
                 if segment.has_current_lock():
                     _remove_if_last(segment)
         finally:
-            segment.lock.release()
+            segment.lock.release_for_good()
     finally:
         segment.close()
 
@@ -204,29 +201,19 @@ def leave(segment: Segment) -> None:
 def enrol(segment: Segment, position: int) -> _workers.Worker:
     """Make a forked child a worker of its own, after `Segment.forked`; may be tried again."""
     segment.close_lock()
+    removed = SegmentError(
+        errno.ENOENT, f"bus {segment.name!r}: it was removed while this process was forked"
+    )
     try:
         segment.open_lock(create=False)
     except FileNotFoundError as error:
-        raise SegmentError(
-            errno.ENOENT, f"bus {segment.name!r}: it was removed while this process was forked"
-        ) from error
+        raise removed from error
     try:
         segment.lock.acquire()
+        if not _has_current_memory(segment):
+            raise removed
         segment.open_bell()
         return segment.take_worker(position)
-    finally:
-        segment.lock.release()
-
-
-def live_workers(segment: Segment) -> list[_workers.WorkerInfo]:
-    """The live workers, by slot."""
-    try:
-        segment.lock.acquire()
-        return _workers.live_workers(segment.folder, segment.words, segment.words[LAST])
-    except PermissionError as error:
-        raise SegmentError(
-            error.errno, f"bus {segment.name!r}: cannot look at its folder: {error}"
-        ) from error
     finally:
         segment.lock.release()
 
@@ -365,6 +352,20 @@ def _attach(folder: Folder) -> tuple[SharedMemory, Layout]:
         raise
 
 
+def _has_current_memory(segment: Segment) -> bool:
+    """Is the memory that is mapped the one that newcomers join? Under the lock."""
+    try:
+        memory = _open_memory(segment.folder)
+    except FileNotFoundError:
+        return False
+    try:
+        with memory.buf[: HEADER_WORDS * WORD] as header, header.cast("Q") as words:
+            epoch: int = words[HEADER_EPOCH]
+    finally:
+        memory.close()
+    return epoch == segment.words[HEADER_EPOCH]
+
+
 def _checked_layout(folder: Folder, memory: SharedMemory) -> Layout:
     """The layout that the header tells of, if owner, version, sizes and length are sound."""
 
@@ -441,12 +442,12 @@ def _remove_memory(folder: Folder) -> None:
         ) from error
 
 
-_swapping = threading.Lock()
+_swapping = threading.RLock()  # a signal handler may open another bus amid it
 
 
 def _renew_swapping() -> None:
     global _swapping
-    _swapping = threading.Lock()
+    _swapping = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_renew_swapping)

@@ -29,6 +29,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -39,7 +40,7 @@ from struct import Struct
 from typing import Any, Callable, List, NamedTuple, Tuple, TypeVar
 from zlib import crc32
 
-from ._errors import NoRoom, PayloadTooLarge, SegmentError, StdeventsError
+from ._errors import LockTimeout, NoRoom, PayloadTooLarge, SegmentError, StdeventsError
 from ._layout import (
     CLAIM_DEADLINE,
     CLAIM_EVENT,
@@ -61,7 +62,7 @@ from ._layout import (
     WORD,
 )
 from ._segment import Segment
-from ._workers import live_slots, positions
+from ._workers import WorkerInfo, live_slots, live_workers, positions
 
 logger = logging.getLogger(__package__)
 
@@ -142,16 +143,19 @@ class Table:
         try:
             lock.acquire()
             self._entries.append(entry)
-            self._publish()
+            self._publish(entry)
             lock.release()
         except BaseException:
             self._recover()
             raise
-        if self._left_late:
-            self._publish_late()
-        if self._words[WAITING]:  # W4, after the unlocking: no store passes a system call
-            self._words[WAITING] = 0
-            self._bell.ring()
+        try:
+            if self._left_late:
+                self._publish_late()
+            if self._words[WAITING]:  # W4, after the unlocking: no store passes a system call
+                self._words[WAITING] = 0
+                self._bell.ring()
+        except ValueError:  # another thread has closed the bus: the event is out all the same
+            pass
         number: int = entry[2]
         return number
 
@@ -168,17 +172,24 @@ class Table:
                 break
         return number
 
-    def _publish(self) -> None:
-        """Write what is waiting to be; and once more what was interrupted, unless it got to P4."""
+    def _publish(self, own: Entry | None = None) -> None:
+        """Write what is waiting to be; and once more what was interrupted, unless it got to P4.
+
+        Raises what `own` is refused with. Another one's poster is gone, with an id for it.
+        """
         entries = self._entries
         while entries:
             entry = entries[0]
             if not entry[2] or entry[2] > self._words[LAST]:
                 try:
                     self._write(entry)
-                except StdeventsError:  # refused; by any other exception it was interrupted
+                except StdeventsError as error:  # refused; by any other it was interrupted
                     entries.popleft()
-                    raise
+                    if entry is own:
+                        raise
+                    what = "bus %r: an event of a signal handler or finaliser is dropped: %s"
+                    logger.error(what, self._name, error)
+                    continue
             entries.popleft()
 
     def _write(self, entry: Entry) -> None:
@@ -221,7 +232,8 @@ class Table:
         """NoRoom, unless all live workers have taken what the next event will overwrite."""
         slow = self._too_slow(last, position, length)
         if slow:
-            live_slots(self._folder, self._words)  # the dead are cleared away
+            with contextlib.suppress(OSError):  # who cannot look takes them all to be alive
+                live_slots(self._folder, self._words)  # the dead are cleared away
             slow = self._too_slow(last, position, length)
         if slow:
             taken, pid = min(slow)
@@ -233,7 +245,7 @@ class Table:
                 last - taken,
                 tuple(pid for _, pid in slow),
             )
-        taken = min(positions(self._words), default=(last, 0))[0]
+        taken = min([(last, 0), *positions(self._words)])[0]
         self._words[ROOM_ID] = taken + self._events
         self._words[ROOM_POSITION] = self._start_after(taken, last, position) + self._size
 
@@ -410,6 +422,29 @@ class Table:
             )
         return soonest
 
+    # -- workers -----------------------------------------------------------------------------------
+
+    def workers(self) -> list[WorkerInfo]:
+        """The live workers, by slot."""
+        return self._exclusively(self._workers)
+
+    def _workers(self) -> list[WorkerInfo]:
+        try:
+            return live_workers(self._folder, self._words, self._words[LAST])
+        except PermissionError as error:
+            what = f"bus {self._name!r}: cannot look at its folder: {error}"
+            raise SegmentError(error.errno, what) from error
+
+    def go_back(self, position_at: int) -> int:
+        """Have a worker begin with the oldest event there is; its position then."""
+        return self._exclusively(self._go_back, position_at)
+
+    def _go_back(self, position_at: int) -> int:
+        # Posters have reckoned with workers that all were further on.
+        self._words[ROOM_ID] = self._words[ROOM_POSITION] = 0
+        position = self._words[position_at] = self.before_oldest()
+        return position
+
     # -- both --------------------------------------------------------------------------------------
 
     def _slot_of(self, number: int) -> int:
@@ -422,6 +457,7 @@ class Table:
         try:
             self._lock.acquire()
             result = work(*arguments)
+            self._publish()
             self._lock.release()
         except BaseException:
             self._recover()
@@ -443,12 +479,15 @@ class Table:
 
     def _publish_late(self) -> None:
         """Publish what a signal handler left when the lock was just being released."""
-        try:
-            self._lock.acquire()
-            self._left_late = False
-            self._publish()
-        finally:
-            self._lock.release()
+        while self._left_late:  # again, if one came while this was releasing
+            try:
+                self._lock.acquire()
+                self._left_late = False
+                self._publish()
+            except LockTimeout:  # another thread has it, and publishes them
+                return
+            finally:
+                self._lock.release()
 
     def _too_large(self, length: int) -> PayloadTooLarge:
         return PayloadTooLarge(
