@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import sys
 import threading
 
 import pytest
@@ -220,3 +221,30 @@ def test_the_last_look_is_at_the_shared_word(bus):
     """G8: a poll that finds nothing reads LAST and touches no file."""
     assert bus._session.words[LAST] == bus._session.position
     assert bus.poll() == "done"
+
+
+def test_a_sleeper_may_be_called_amid_being_called():
+    """By a signal handler or finaliser, in the same thread."""
+    sleeper = _bell.Sleeper()
+
+    def trace(frame, event, argument):
+        sys.settrace(None)
+        sleeper.wake()
+        sys.settrace(trace)
+        return trace
+
+    sys.settrace(trace)
+    sleeper.wake()
+    sys.settrace(None)
+    sleeper.wait(FOR_EVER)
+    sleeper.wait(0)
+
+
+def test_a_listener_that_cannot_be_made_leaves_no_descriptor():
+    def count():
+        return len(os.listdir("/proc/self/fd"))
+
+    before = count()
+    with pytest.raises((OSError, ValueError)):
+        _bell.Listener(_bell.Bell(-1))
+    assert count() == before

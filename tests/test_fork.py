@@ -12,6 +12,7 @@ import pytest
 from children import SECONDS
 
 import stdevents
+from stdevents import _segment
 
 threads_are_ours = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
@@ -53,6 +54,8 @@ def test_a_child_has_a_lock_of_its_own(bus, fork):
     bus.configure(wait_max=0.05)
 
     def work(parent):
+        parent.tell()
+        parent.hear()
         with pytest.raises(stdevents.LockTimeout):
             bus.post("child", "too early")
         parent.tell()
@@ -60,11 +63,11 @@ def test_a_child_has_a_lock_of_its_own(bus, fork):
         return bus.post("child", "now")
 
     child = fork(work)
+    child.hear()
     lock = bus._session.segment.lock
     try:
-        # The child's `started` is on its way.
-        bus.configure(wait_max=10)
         lock.acquire()
+        child.say()
         child.hear()
     finally:
         lock.release()
@@ -508,3 +511,77 @@ def test_a_fork_with_two_buses_open(bus, name, fork):
         assert fork(work).result() == (bus.stats().last_id, other.stats().last_id)
     finally:
         other.close()
+
+
+@threads_are_ours
+@pytest.mark.parametrize("place", ["_announce", "_leave"])
+def test_a_fork_while_another_thread_closes_leaves_no_lock_taken(name, fork, monkeypatch, place):
+    """Neither in the child, which may open a bus, nor in the parent, which may do so again."""
+    bus = stdevents.Bus(name, interval=0)
+    closing = threading.Event()
+    real = getattr(bus, place)
+
+    def slow(*arguments):
+        closing.set()
+        closing_may_end.wait(0.2)
+        real(*arguments)
+
+    def work(parent):
+        monkeypatch.undo()
+        bus.configure(name, interval=0)
+        bus.close()
+
+    closing_may_end = threading.Event()
+    monkeypatch.setattr(bus, place, slow)
+    thread = threading.Thread(target=bus.close)
+    thread.start()
+    closing.wait()
+    child = fork(work)
+    child.result()
+    thread.join()
+    monkeypatch.undo()
+    thread = threading.Thread(target=bus.configure, args=(name,))
+    thread.start()
+    thread.join(SECONDS)
+    assert bus._loop._round is not None
+    bus.close()
+
+
+def test_a_child_does_not_enrol_on_a_bus_that_was_made_anew(name, fork, monkeypatch):
+    """Nobody would read what it posts: it is told so."""
+    bus = stdevents.Bus(name, interval=0)
+
+    def enrol(*arguments):
+        raise OSError("not yet")
+
+    def work(parent):
+        monkeypatch.undo()
+        parent.hear()
+        with pytest.raises(stdevents.SegmentError, match="removed"):
+            bus.post("test", "event")
+
+    monkeypatch.setattr(_segment, "enrol", enrol)
+    child = fork(work)
+    monkeypatch.undo()
+    bus.close()
+    anew = stdevents.Bus(name, interval=0)
+    child.say()
+    child.result()
+    assert [worker.pid for worker in anew.workers()] == [os.getpid()]
+    anew.close()
+
+
+def test_a_signal_handler_that_posts_amid_the_enrolling_takes_no_second_slot(bus, fork):
+    def work(parent):
+        return [worker.pid for worker in bus.workers()].count(os.getpid())
+
+    def open_bell(segment):
+        with pytest.raises(stdevents.NotConfigured):
+            bus.post("test", "signal")
+        real(segment)
+
+    real = _segment.Segment.open_bell
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_segment.Segment, "open_bell", open_bell)
+        child = fork(work)
+    assert child.result() == 1

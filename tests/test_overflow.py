@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 
@@ -9,6 +10,8 @@ import pytest
 from conftest import run
 
 import stdevents
+from stdevents._folder import Folder
+from stdevents._table import Table
 
 SLOTS = 8
 SIZE = 256 * SLOTS
@@ -190,5 +193,77 @@ def test_what_was_joined_late_from_the_oldest_is_not_overwritten(bus, name, fork
             bus.poll()
             bus.post("test", "y")
     assert caught.value.pid == child.pid
+    child.say()
+    assert child.result() == 0
+
+
+def test_a_signal_handlers_event_without_room_does_not_post_the_interrupted_one_twice(
+    bus, seen, monkeypatch, caplog
+):
+    """G2: what cannot be told to its poster any more is said in the log."""
+    table = bus._session.table
+    write = table._write
+
+    def interrupted(entry):
+        write(entry)
+        monkeypatch.undo()
+        bus.post("test", "signal")
+
+    for _ in range(SLOTS - 1):
+        bus.post("test", "fill")
+    monkeypatch.setattr(table, "_write", interrupted)
+    bus.post("test", "main")
+    bus.poll()
+    assert [event for _, event, _ in seen] == ["fill"] * (SLOTS - 1) + ["main"]
+    assert "of a signal handler or finaliser is dropped" in caplog.text
+
+
+def test_who_cannot_look_for_the_dead_is_refused_and_leaves_nothing(bus, seen, monkeypatch):
+    """G2: without privileges, or descriptors, all count as alive."""
+
+    def files(folder):
+        raise PermissionError(errno.EACCES, "no")
+
+    _, posted = fill(bus)
+    monkeypatch.setattr(Folder, "files", files)
+    with pytest.raises(stdevents.NoRoom):
+        bus.post("test", "refused")
+    monkeypatch.undo()
+    bus.poll()
+    bus.post("test", "next")
+    bus.poll()
+    assert [event for _, event, _ in seen] == ["fill"] * posted + ["next"]
+
+
+def test_what_posters_reckon_with_is_forgotten_when_a_joiner_goes_back(bus, name, fork):
+    """A post while it is joining would else count on it being further on."""
+
+    def work(parent):
+        bus.close()
+        go_back = Table.go_back
+
+        def late(*arguments):
+            parent.tell()
+            parent.hear()
+            return go_back(*arguments)
+
+        Table.go_back = late
+        joined = stdevents.Bus(name, interval=0, start="oldest")
+        parent.tell()
+        parent.hear()
+        joined.poll()
+        return joined.stats().lost
+
+    child = fork(work)
+    child.hear()
+    for _ in range(2):
+        bus.poll()
+        bus.post("test", "while it joins")
+    child.say()
+    child.hear()
+    with pytest.raises(stdevents.NoRoom):
+        for _ in range(2 * SLOTS):
+            bus.poll()
+            bus.post("test", "event")
     child.say()
     assert child.result() == 0

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
+import gc
 import json
 import logging
 import os
@@ -20,6 +22,7 @@ import pytest
 from conftest import run
 
 import stdevents
+from stdevents import _lock, _table
 from stdevents._layout import CLAIM_DEADLINE, CLAIM_WORDS
 
 LONG = 60  # seconds until a wait that should end at once is given up
@@ -322,6 +325,133 @@ def test_a_worker_without_a_handler_leaves_the_event_to_one_that_has(bus, name):
     bus.post("backend", "down", unique="key")
     assert bus.poll() == "done"
     assert "backend down None" in run(LATE_WORKER, name, "oldest").splitlines()
+
+
+def test_a_worker_whose_handler_is_gone_leaves_the_event_to_one_that_has_one(bus, name):
+    """G4: it is not claimed for a handler that was held weakly, and is collected."""
+
+    def handler(data, event, source, pid):
+        pass
+
+    bus.register_weak(handler, "backend")
+    del handler
+    gc.collect()
+    bus.post("backend", "down", unique="key")
+    bus.poll()
+    assert "backend down None" in run(LATE_WORKER, name, "oldest").splitlines()
+
+
+# -- amid something else ---------------------------------------------------------------------------
+
+
+def test_what_a_signal_handler_posts_amid_workers_is_published(bus, seen, monkeypatch):
+    ids = []
+
+    def interrupted(*arguments):
+        ids.append(bus.post("test", "signal"))
+        return live_workers(*arguments)
+
+    live_workers = _table.live_workers
+    monkeypatch.setattr(_table, "live_workers", interrupted)
+    assert len(bus.workers()) == 1
+    assert ids == [bus.stats().last_id]
+    bus.poll()
+    assert seen == [("test", "signal", None)]
+
+
+def test_what_a_signal_handler_posts_amid_a_claim_is_there_when_the_lock_is_free(
+    bus, seen, monkeypatch
+):
+    """G2: else another process would get the id that the signal handler was given."""
+    lock, ids, there = bus._session.segment.lock, [], []
+
+    def interrupted(*arguments):
+        ids.append(bus.post("test", "signal"))
+        return claim(*arguments)
+
+    def release():
+        there.append(bus.stats().last_id)
+        type(lock).release(lock)
+
+    claim = bus._session.table._claim
+    bus.post("test", "main", unique="key")
+    monkeypatch.setattr(bus._session.table, "_claim", interrupted)
+    monkeypatch.setattr(lock, "release", release)
+    bus.poll()
+    assert there[:1] == ids  # right before it was let go of for the first time
+    assert [event for _, event, _ in seen] == ["main", "signal"]
+
+
+def test_signals_while_a_lock_is_let_go_of_leave_it_free(bus, monkeypatch):
+    """G5: what each of them posted is published, also what came when that was being done."""
+    ids = []
+
+    def flock(descriptor, operation):
+        fcntl.flock(descriptor, operation)
+        if operation == fcntl.LOCK_UN and len(ids) < 3:
+            ids.append(bus.post("test", "signal"))
+
+    monkeypatch.setattr(_lock, "flock", flock)
+    first = bus.post("test", "main")
+    assert ids == [first + 1, first + 2, first + 3]
+    assert bus.stats().last_id == ids[-1]
+    descriptor = bus._session.segment.folder.open_file("lock", create=False)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(descriptor)
+
+
+def test_close_amid_what_other_threads_do_raises_nothing_but_not_configured(name):
+    """Neither is memory used that is gone, nor a file whose number may be another one's."""
+    raised = []
+    for _ in range(30):
+        bus = stdevents.Bus(name, interval=0)
+
+        def work(bus=bus):
+            try:
+                while True:
+                    bus.post("test", "event")
+                    bus.poll()
+                    bus.stats()
+                    bus.workers()
+            except stdevents.NotConfigured:
+                pass
+            except Exception as error:
+                raised.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.002)
+        bus.close()
+        for thread in threads:
+            thread.join()
+    assert raised == []
+
+
+def test_a_post_that_was_published_when_the_bus_was_closed_has_its_id(bus, monkeypatch):
+    lock = bus._session.segment.lock
+
+    def release():
+        type(lock).release(lock)
+        monkeypatch.undo()
+        closing = threading.Thread(target=bus.close)
+        closing.start()
+        closing.join()
+
+    last = bus.stats().last_id
+    monkeypatch.setattr(lock, "release", release)
+    assert bus.post("test", "event") == last + 1
+
+
+def test_a_signal_handler_may_close_amid_close(bus, monkeypatch):
+    def announce(*arguments):
+        monkeypatch.undo()
+        bus.close()
+        bus._announce(*arguments)
+
+    monkeypatch.setattr(bus, "_announce", announce)
+    bus.close()
+    assert not bus.configured()
 
 
 # -- size and wrap-around --------------------------------------------------------------------------
