@@ -423,9 +423,7 @@ def _descriptor(memory: SharedMemory) -> int:
 
 def _open_memory(folder: Folder, size: int = 0) -> SharedMemory:
     with _untracked(folder.segment_name) as options:
-        memory = _Memory(folder.segment_name, create=size > 0, size=size, **options)
-    os.set_inheritable(_descriptor(memory), False)  # PyPy's goes through exec otherwise
-    return memory
+        return _Memory(folder.segment_name, create=size > 0, size=size, **options)
 
 
 def _remove_memory(folder: Folder) -> None:
