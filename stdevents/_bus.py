@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
-from . import _codec, _loop, _segment, _settings
+from . import _codec, _hooks, _loop, _segment, _settings
 from ._bell import Listener, Sleeper
 from ._errors import NoRoom, NotConfigured, StdeventsError
 from ._handlers import EVERY, Callback, Callbacks, Handlers, Level
@@ -84,7 +84,7 @@ class Bus:
         self._unready: _Session | None = None  # a forked child's, which is no worker yet
         self._debug = False
         self._start_anew()
-        _loop.enter(self)
+        _hooks.enter(self)
         if shm is not None:
             self.configure(shm, **options)
         elif options:
@@ -169,7 +169,7 @@ class Bus:
         try:
             self._loop.name = name
             self._loop.interval = settings.interval
-            _loop.watch_exit()
+            _hooks.watch_exit()
             segment, worker = _segment.join(name, settings)
             session = _Session(segment, worker, segment.words[worker.position_at])
             self._local.clear()

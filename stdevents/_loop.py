@@ -1,4 +1,4 @@
-"""The sleep loop of a process, and what happens to it at a fork and at the exit.
+"""The sleep loop of a bus in a process.
 
 A loop is a thread that polls, sleeps `interval` seconds, and polls again. The process forks
 without it: before a fork its thread is ended, and afterwards parent and child each start one of
@@ -8,21 +8,16 @@ a process that forks on our account.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
 import time
-import weakref
-from multiprocessing import util
-from typing import Callable, Protocol
+from typing import Callable
 
 from ._bell import Listener, Sleeper
 from ._errors import StdeventsError
 
 logger = logging.getLogger(__package__)
-
-LAST_TO_EXIT = -100  # of the exit handlers of a multiprocessing child
 
 
 class Loop:
@@ -158,83 +153,3 @@ def _await_end_of_task(thread: threading.Thread, wait: float) -> None:
     deadline = time.monotonic() + wait
     while os.path.exists(task) and time.monotonic() < deadline:
         time.sleep(0)
-
-
-# -- fork and exit ---------------------------------------------------------------------------------
-
-
-class Participant(Protocol):
-    """What has to know of forks and of the exit."""
-
-    def before_fork(self) -> None: ...
-
-    def after_fork_in_parent(self) -> None: ...
-
-    def after_fork_in_child(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-_participants: list[weakref.ref[Participant]] = []
-_exit_is_watched = False
-
-
-def enter(participant: Participant) -> None:
-    """Tell `participant` of forks and of the exit as long as it exists.
-
-    Of forks also while it is closed: another thread may be about to open it, or not quite done
-    with closing it, and its locks would be copied as that one holds them.
-    """
-    _participants.append(weakref.ref(participant, _participants.remove))
-
-
-def _present() -> list[Participant]:
-    found = (reference() for reference in list(_participants))
-    return [participant for participant in found if participant is not None]
-
-
-def watch_exit() -> None:
-    """Close all of them at the exit; from when there is something to close."""
-    global _exit_is_watched
-    if _exit_is_watched:
-        return
-    _exit_is_watched = True
-    atexit.register(_close_all)
-    # A child of multiprocessing ends without atexit before 3.13, and begins by forgetting the
-    # finalizers that it inherited.
-    util.register_after_fork(_close_all, _finalize)
-    _finalize(_close_all)
-
-
-def _finalize(_: object) -> None:
-    util.Finalize(None, _close_all, exitpriority=LAST_TO_EXIT)
-
-
-def _close_all() -> None:
-    for participant in _present():
-        try:
-            participant.close()
-        except Exception:
-            logger.exception("closing a bus at the exit failed")
-
-
-def _before_fork() -> None:
-    for participant in _present():
-        participant.before_fork()
-
-
-def _after_fork_in_parent() -> None:
-    for participant in _present():
-        participant.after_fork_in_parent()
-
-
-def _after_fork_in_child() -> None:
-    for participant in _present():
-        participant.after_fork_in_child()
-
-
-os.register_at_fork(
-    before=_before_fork,
-    after_in_parent=_after_fork_in_parent,
-    after_in_child=_after_fork_in_child,
-)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 import threading
 import warnings
 
@@ -498,6 +499,31 @@ def test_two_hundred_forks_under_a_running_loop_warn_of_nothing(bus, fork):
     assert all_heard.wait(30)
     assert [str(warning.message) for warning in caught] == []
     assert [pid for pid in heard if pid != os.getpid()] == pids
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 12) or sys.implementation.name != "cpython",
+    reason="no fork warns of threads here",
+)
+def test_a_fork_with_a_thread_of_the_program_still_warns(bus, fork):
+    """Only our own account is settled: between two forks that warn of nothing, one that has to."""
+    bus.configure(interval=0.001)
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+
+    def warnings_of_a_fork():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fork(lambda parent: None).result()
+        return len(caught)
+
+    counts = [warnings_of_a_fork()]
+    thread.start()
+    counts.append(warnings_of_a_fork())
+    over.set()
+    thread.join()
+    counts.append(warnings_of_a_fork())
+    assert counts == [0, 1, 0]
 
 
 def test_a_fork_with_two_buses_open(bus, name, fork):
