@@ -13,7 +13,7 @@ SECONDS = 60  # after which a test, or a child of one, counts as hanging
 
 
 class Child:
-    """A child that does `work(parent, *arguments)`, and ends; its `parent` has `tell` and `hear`."""
+    """A child that does `work(parent, *arguments)`; its `parent` has `tell` and `hear`."""
 
     def __init__(self, work, *arguments):
         ours, theirs = multiprocessing.Pipe()

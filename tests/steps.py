@@ -16,7 +16,7 @@ def is_ours(code):
 
 
 def with_steps(work, at_step, traced=is_ours, opcodes=False):
-    """Do `work()`, and call `at_step()` before each line (and opcode) of the code that is `traced`."""
+    """Do `work()`, and call `at_step()` before each line (and opcode) of the `traced` code."""
 
     def local(frame, event, argument):
         if event == "line" or event == "opcode":

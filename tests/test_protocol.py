@@ -44,7 +44,7 @@ class Seen(list):
 
 
 def killed_at_each_step(fork, work, opcodes=False):
-    """Children that do `work`, the first killed at step 1 of it, and so on; the last one gets through.
+    """Children that do `work`, the first killed at step 1 of it, and so on, until one gets through.
 
     Yields (child, whether it got through), when it is dead.
     """
@@ -135,7 +135,7 @@ def test_a_post_with_an_exception_at_any_line_is_there_or_is_not(name, size):
 
 @pytest.mark.parametrize("unique", [None, "key"])
 def test_a_poll_with_an_exception_at_any_line_goes_on_after_it(name, unique):
-    """R1 to R5, C1 to C4, G5: the lock is not kept; no event twice, at most the interrupted missed."""
+    """R1 to R5, C1 to C4, G5: the lock is free; no event twice, only the interrupted one missed."""
     bus = stdevents.Bus(name, interval=0, timeout=1e-6)
     seen = Seen(bus)
     seen.new()
@@ -303,7 +303,7 @@ def test_an_event_whose_worker_is_killed_at_any_step_of_its_poll_runs_at_most_on
         bus.post("test", "event", posted, unique=f"key {posted}")
 
     post_another()
-    for child, finished in killed_at_each_step(fork, work):
+    for _ in killed_at_each_step(fork, work):
         mine = ("event", posted, os.getpid()) in seen.new()
         try:
             of_child = len(os.read(pipe[0], 10))

@@ -14,7 +14,7 @@ from conftest import PACKAGE_PARENT, run, start
 
 METHODS = multiprocessing.get_all_start_methods()
 
-POOL = '''
+POOL = """
 import json, multiprocessing, os, sys, warnings
 import stdevents
 
@@ -51,9 +51,9 @@ def main(name, method, tasks_per_child):
 
 if __name__ == "__main__":
     main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
-'''
+"""
 
-PROCESSES = '''
+PROCESSES = """
 import json, multiprocessing, sys
 import stdevents
 
@@ -92,7 +92,7 @@ def main(name, method):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
-'''
+"""
 
 
 def run_file(tmp_path, program, *arguments):
@@ -101,9 +101,8 @@ def run_file(tmp_path, program, *arguments):
     file.write_text(program)
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", str(file), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
+        capture_output=True,
+        text=True,
         timeout=60,
         env={**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)},
         cwd=tempfile.gettempdir(),
@@ -215,7 +214,7 @@ print(len(bus.workers()))
 @pytest.mark.parametrize("method", METHODS)
 def test_a_visitor_leaves_the_bus_as_it_was(name, tmp_path, method):
     """G9: an attached process that exits does not take the segment with it."""
-    program = '''
+    program = """
 import json, multiprocessing, sys, stdevents
 
 def visit(name):
@@ -233,7 +232,9 @@ if __name__ == "__main__":
         bus.post("visitor", "is gone")
         bus.poll()
     print(json.dumps([seen, bus.stats().lost]))
-'''
+"""
     if method == "fork":
-        program = program.replace("    bus = stdevents.Bus(sys", "    bus = stdevents.configure(sys")
+        program = program.replace(
+            "    bus = stdevents.Bus(sys", "    bus = stdevents.configure(sys"
+        )
     assert run_file(tmp_path, program, name, method) == [["was here", "is gone"] * 3, 0]
