@@ -1,15 +1,11 @@
-"""What the tests share: a bus name of one's own, programs to run, and a look at what is left."""
+"""What the tests share: a bus name of one's own, children, and a look at what is left."""
 
 from __future__ import annotations
 
 import glob
 import os
 import signal
-import subprocess
-import sys
-import tempfile
 import uuid
-from pathlib import Path
 
 import pytest
 from children import SECONDS, Child
@@ -17,7 +13,10 @@ from children import SECONDS, Child
 import stdevents
 from stdevents._folder import Folder
 
-PACKAGE_PARENT = Path(stdevents.__file__).parent.parent
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="campaigns at their long size")
+    parser.addoption("--seed", type=int, default=4711, help="of the campaigns (%(default)s)")
 
 
 @pytest.fixture
@@ -82,32 +81,3 @@ def fork(name):
     signal.signal(signal.SIGALRM, before)
     for child in children:
         child.kill()
-
-
-def start(program, *arguments, **options):
-    """Start a program of its own, with all warnings shown as errors; `program` is its text."""
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
-    return subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", program, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        cwd=tempfile.gettempdir(),
-        **options,
-    )
-
-
-def run(program, *arguments, timeout=60, **options):
-    """Run a program to its end and return what it printed; it must succeed without a warning."""
-    process = start(program, *arguments, **options)
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        pytest.fail(f"the program hangs; it printed {out!r} and {err!r}")
-    assert process.returncode == 0, err
-    assert err == ""
-    return out

@@ -13,7 +13,7 @@ import threading
 
 import pytest
 from children import SECONDS
-from conftest import run
+from programs import run
 
 import stdevents
 from stdevents import _bell

@@ -12,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from conftest import PACKAGE_PARENT, start
+from programs import PACKAGE_PARENT, start
 
 import stdevents
 from stdevents import _clean, _folder, _layout, _segment

@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 import pytest
-from conftest import PACKAGE_PARENT
+from programs import PACKAGE_PARENT
 
 from stdevents import _segment
 from stdevents._demo_verdict import Evidence, Posted, judge

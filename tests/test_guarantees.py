@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from conftest import run
+from programs import run
 
 import stdevents
 from stdevents._folder import Folder

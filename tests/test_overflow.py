@@ -7,7 +7,7 @@ import os
 import random
 
 import pytest
-from conftest import run
+from programs import run
 
 import stdevents
 from stdevents._folder import Folder

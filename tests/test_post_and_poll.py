@@ -19,7 +19,7 @@ import threading
 import time
 
 import pytest
-from conftest import run
+from programs import run
 
 import stdevents
 from stdevents import _lock, _table

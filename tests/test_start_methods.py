@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 import pytest
-from conftest import PACKAGE_PARENT, run, start
+from programs import PACKAGE_PARENT, run, start
 
 METHODS = multiprocessing.get_all_start_methods()
 

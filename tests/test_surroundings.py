@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PACKAGE_PARENT, run, start
+from programs import PACKAGE_PARENT, run, start
 
 import stdevents
 from stdevents._folder import Folder

@@ -1,0 +1,26 @@
+"""The fixture `campaign`, and the lines at the end of a run."""
+
+from __future__ import annotations
+
+import pytest
+from campaign import Campaign
+
+lines = pytest.StashKey()
+
+
+def pytest_configure(config):
+    config.stash[lines] = []
+
+
+@pytest.fixture
+def campaign(request):
+    """Counts the cases and violations of the campaign that this test is."""
+    options = request.config.option
+    return Campaign(options.seed, options.long, request.config.stash[lines])
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.stash[lines]:
+        terminalreporter.section("campaigns")
+        for line in config.stash[lines]:
+            terminalreporter.write_line(line)

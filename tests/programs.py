@@ -1,0 +1,44 @@
+"""Programs of a test: whole new Pythons, strict, that import the package that is tested."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import stdevents
+
+PACKAGE_PARENT = Path(stdevents.__file__).parent.parent
+
+
+def start(program, *arguments, **options):
+    """Start a program of its own, with all warnings shown as errors; `program` is its text."""
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
+    return subprocess.Popen(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", program, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=tempfile.gettempdir(),
+        **options,
+    )
+
+
+def run(program, *arguments, timeout=60, **options):
+    """Run a program to its end and return what it printed; it must succeed without a warning."""
+    process = start(program, *arguments, **options)
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        pytest.fail(f"the program hangs; it printed {out!r} and {err!r}")
+    assert process.returncode == 0, err
+    assert err == ""
+    return out
