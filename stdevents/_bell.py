@@ -21,29 +21,32 @@ import select
 import threading
 from typing import Any
 
+from ._descriptor import NONE, Descriptor, forsake
+
 FULL = 1 << 16  # bytes; what a FIFO holds, unless somebody has enlarged it
 
 
 class Bell:
     """One process's open file of the FIFO."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, file: Descriptor = NONE) -> None:
+        self.file = file
         # Another thread may close it amid the ringing, and its number be another file's.
         self._closing = threading.RLock()
 
     def ring(self) -> None:
         """Wake all that listen, in all processes."""
         with self._closing, contextlib.suppress(OSError):
-            if self.descriptor >= 0:
-                self._write()
+            if self.file.is_ours():
+                self._write(self.file.number)
 
-    def _write(self) -> None:
+    @staticmethod
+    def _write(number: int) -> None:
         try:
-            os.write(self.descriptor, b"!")
+            os.write(number, b"!")
         except BlockingIOError:
-            os.read(self.descriptor, FULL - 1)
-            os.write(self.descriptor, b"!")
+            os.read(number, FULL - 1)
+            os.write(number, b"!")
 
     def close(self) -> None:
         """Close the file of this process."""
@@ -53,9 +56,7 @@ class Bell:
     def abandon(self) -> None:
         """The same in a forked child, where no other thread is; one of the parent's may have
         been ringing."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        self.file.close()
         self._closing = threading.RLock()  # of the old one that thread is the owner for ever
 
 
@@ -69,15 +70,26 @@ class Listener:
         epoll: Any = select
         self._closing = threading.RLock()
         self._epoll = epoll.epoll()
-        self._called, self._call = os.pipe()
+        self._called = self._call = NONE
         try:
+            self._called, self._call = map(Descriptor, os.pipe())
             for end in (self._called, self._call):
-                os.set_blocking(end, False)
-            self._epoll.register(bell.descriptor, epoll.EPOLLIN | epoll.EPOLLET)
-            self._epoll.register(self._called, epoll.EPOLLIN)
+                os.set_blocking(end.number, False)
+            self._epoll.register(self._called.number, epoll.EPOLLIN)
+            self.attend(bell)
         except BaseException:
             self.close()
             raise
+
+    def attend(self, bell: Bell) -> None:
+        """Hear this bell; one that was heard before is closed by now."""
+        epoll: Any = select
+        self._bell = bell
+        self._epoll.register(bell.file.number, epoll.EPOLLIN | epoll.EPOLLET)
+
+    def is_intact(self) -> bool:
+        """Are its files, and its bell's, open and its own still?"""
+        return self._called.is_ours() and self._call.is_ours() and self._bell.file.is_ours()
 
     def fileno(self) -> int:
         """A descriptor that is readable while there is something to hear."""
@@ -87,15 +99,15 @@ class Listener:
     def wake(self) -> None:
         """Be heard by this listener, now or when it next waits."""
         with self._closing, contextlib.suppress(BlockingIOError):
-            if self._call >= 0:
-                os.write(self._call, b"!")
+            if self._call.is_ours():
+                os.write(self._call.number, b"!")
 
     def wait(self, timeout: float) -> None:
         """Wait until there is something to hear, at most `timeout` seconds; hears all there is."""
         # epoll takes an int of milliseconds.
         for descriptor, _ in self._epoll.poll(min(timeout, 1e6)):
             with self._closing, contextlib.suppress(BlockingIOError):
-                if descriptor == self._called:
+                if descriptor == self._called.number:
                     os.read(descriptor, FULL)
 
     def close(self) -> None:
@@ -105,11 +117,12 @@ class Listener:
 
     def abandon(self) -> None:
         """The same in a forked child; one of the parent's threads may have been waking it."""
-        if self._call >= 0:
+        if self._call.number >= 0 and not self._call.is_ours():
+            forsake(self._epoll)  # of an epoll's own number nobody can tell
+        else:
             self._epoll.close()
-            os.close(self._called)
-            os.close(self._call)
-            self._called = self._call = -1
+        self._called.close()
+        self._call.close()
         self._closing = threading.RLock()  # of the old one that thread is the owner for ever
 
 
@@ -133,5 +146,9 @@ class Sleeper:
 
     def close(self) -> None:
         """Nothing to close."""
+
+    def is_intact(self) -> bool:
+        """Always: there is no file that could be closed."""
+        return True
 
     abandon = close

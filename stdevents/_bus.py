@@ -16,6 +16,7 @@ from ._bell import Listener, Sleeper
 from ._errors import NoRoom, NotConfigured, StdeventsError
 from ._handlers import EVERY, Callback, Callbacks, Handlers, Level
 from ._layout import FLAG_UNIQUE, LAST, WAITING
+from ._lock import Stranded
 from ._names import event_list
 from ._settings import Settings, check_name
 from ._table import LOST, Record, Table
@@ -27,6 +28,7 @@ logger = logging.getLogger(__package__)
 events = event_list("stdevents", "started", "stopping", "lost")
 
 ROUNDS = 16
+LOOK_EVERY = 0.5  # seconds, whether the bus is there still
 
 AnyCallback = TypeVar("AnyCallback", bound=Callback)
 
@@ -63,10 +65,23 @@ class _Session:
         self._position_at = worker.position_at
         self.watch: Listener | None = None  # behind `fileno`
         self.handled = self.lost = self.ignored = 0
+        self.process = os.getpid()
+        self.next_look = time.monotonic() + LOOK_EVERY
+        self.was_removed = False  # the bus before this one, and nobody was told yet
 
     def take(self, number: int) -> None:
         """Go on to the event `number`, and say so for all to see."""
         self.position = self.words[self._position_at] = number
+
+    def go_on_from(self, before: _Session) -> None:
+        """Take over what is not of the segment from a session of this process that is over."""
+        self.handled, self.lost, self.ignored = before.handled, before.lost, before.ignored
+        self.table.posted = before.table.posted
+        self.was_removed |= before.was_removed
+        self.watch = before.watch
+        if self.watch is not None:
+            self.watch.attend(self.segment.bell)
+            self.watch.wake()
 
 
 class Bus:
@@ -79,7 +94,7 @@ class Bus:
 
     def __init__(self, shm: str | None = None, **options: Any) -> None:
         self._handlers = Handlers()
-        self._loop = _loop.Loop(self.poll, self._listen, self._may_sleep)
+        self._loop = _loop.Loop(self._tend, self._listen, self._may_sleep)
         self._session: _Session | None = None
         self._unready: _Session | None = None  # a forked child's, which is no worker yet
         self._debug = False
@@ -212,6 +227,10 @@ class Bus:
         """
         with self._opening:
             session = self._session
+            if session is not None and not session.segment.has_its_files():
+                with contextlib.suppress(StdeventsError, OSError):  # then it is left as it is
+                    self._recover(session)
+                session = self._session
             if session is not None:
                 self._announce(session, events.stopping)
                 self._loop.stop(session.settings.wait_max)
@@ -282,13 +301,20 @@ class Bus:
                 return session.table.append(payload, flags)
             except NoRoom as full:
                 return self._post_when_there_is_room(session, payload, flags, full)
-        except ValueError as error:
-            self._check_still_open(session, error)
-            raise
+        except (ValueError, Stranded) as error:
+            self._recover_from(session, error)
+            return self.post(source, event, data, unique)
 
-    def _check_still_open(self, session: _Session, error: ValueError) -> None:
-        """NotConfigured if that is what `error` comes from: memory and lock are gone then."""
-        if self._session is not session and not isinstance(error, StdeventsError):
+    def _recover_from(self, session: _Session, error: ValueError | Stranded) -> None:
+        """Make the bus usable again, for another try; or raise what is in the way.
+
+        A plain ValueError is how views and lock say that another thread has released them.
+        """
+        if isinstance(error, Stranded):
+            self._recover(session)
+        elif isinstance(error, StdeventsError) or self._session is session:
+            raise error
+        elif self._session is None or not session.segment.lock.stranded:
             raise NotConfigured(
                 "the bus was closed, or the process forked, amid this call"
             ) from None
@@ -343,23 +369,50 @@ class Bus:
                 and not self._local
                 and session.watch is None
                 and not turn.is_taken()
+                and (self._loop.interval or time.monotonic() < session.next_look)
             ):
                 return "done"
         except ValueError as error:
-            self._check_still_open(session, error)
-            raise
+            self._recover_from(session, error)
+            return self.poll()
         if turn.mine():
             return "recursive"
         try:
             turn.take()
             self._poll(session)
             turn.give()
+        except Stranded:
+            turn.give()
+            self._recover(session)
+            return self.poll()
         except BaseException as error:
             turn.give()
             # Another thread may have closed the bus: its memory is gone then.
             if not isinstance(error, ValueError) or self._session is session:
                 raise
+        if not self._loop.interval and not self._stands(session):
+            self._recover(session)
+            return self.poll()
         return "done"
+
+    def _tend(self) -> None:
+        """For the loop: poll, and see to it that the bus is there still."""
+        self.poll()
+        session = self._session
+        if session is not None and not self._stands(session):
+            self._recover(session)
+            self.poll()
+
+    def _stands(self, session: _Session) -> bool:
+        """Is the bus still there, and the files of this process open? Looks now and then."""
+        now = time.monotonic()
+        if now < session.next_look or session.segment.lock.mine():  # the latter: amid a post
+            return True
+        # Half of an interval, since no sleep takes exactly as long as it is told to.
+        session.next_look = now + min(LOOK_EVERY, self._loop.interval / 2 or LOOK_EVERY)
+        with contextlib.suppress(ValueError):  # another thread is just closing it
+            return self._session is not session or session.segment.stands()
+        return True
 
     def _poll(self, session: _Session) -> None:
         self._debug = logger.isEnabledFor(logging.DEBUG)  # asked once, not for each event
@@ -380,6 +433,9 @@ class Bus:
                 return
             if last < session.position:
                 session.table.read(session.position)  # says what is wrong
+            if session.was_removed:
+                session.was_removed = False
+                self._tell_lost(None, None, None)
             self._handle_local(session)
             while session.position < last and self._session is session:
                 self._handle_run(session)
@@ -452,6 +508,9 @@ class Bus:
             "poll more often, or configure a larger size",
             session.segment.name, first, last, count,
         )  # fmt: skip
+        self._tell_lost(first, last, count)
+
+    def _tell_lost(self, first: int | None, last: int | None, count: int | None) -> None:
         source, event = events._source, events.lost
         data = {"first": first, "last": last, "count": count}
         self._dispatch(self._handlers.find(source, event), data, event, source, None)
@@ -510,8 +569,8 @@ class Bus:
         try:
             last_id = session.table.last
         except ValueError as error:
-            self._check_still_open(session, error)
-            raise
+            self._recover_from(session, error)
+            return self.stats()
         return Stats(
             posted=session.table.posted,
             handled=session.handled,
@@ -527,9 +586,9 @@ class Bus:
         session = self._session or self._ready()
         try:
             return session.table.workers()
-        except ValueError as error:
-            self._check_still_open(session, error)
-            raise
+        except (ValueError, Stranded) as error:
+            self._recover_from(session, error)
+            return self.workers()
 
     # -- waiting for news --------------------------------------------------------------------------
 
@@ -602,6 +661,7 @@ class Bus:
             return
         if session.watch is not None:
             session.watch.abandon()
+            session.watch = None
         session.segment.forked()
         self._unready = session
         # Else the next call tries again, and raises what is in the way.
@@ -611,13 +671,43 @@ class Bus:
     def _enrol(self, session: _Session) -> None:
         self._unready = None  # a signal handler that posts amid this would enrol it, too
         try:
-            worker = _segment.enrol(session.segment, session.position)
-            self._session = _Session(session.segment, worker, session.position)
+            try:
+                worker = _segment.enrol(session.segment, session.position)
+                anew = _Session(session.segment, worker, session.position)
+            except _segment.Removed as removed:
+                anew = self._join_anew(session, removed)
+            if session.process == os.getpid():
+                anew.go_on_from(session)
+            self._session = anew
         except BaseException:
             self._unready = session
             raise
-        self._announce(self._session, events.started)
+        self._announce(anew, events.started)
         self._loop.start()
+
+    def _join_anew(self, session: _Session, removed: _segment.Removed) -> _Session:
+        logger.warning(
+            "%s; joining anew, events that were posted meanwhile are lost to this worker", removed
+        )
+        segment, worker = _segment.join_anew(session.segment)
+        try:
+            anew = _Session(segment, worker, 0)
+            # All that is there was posted since this process was a worker.
+            anew.position = anew.table.go_back(worker.position_at)
+        except BaseException:
+            _segment.leave(segment)
+            raise
+        anew.was_removed = True
+        session.segment.close()
+        return anew
+
+    def _recover(self, session: _Session) -> None:
+        """Be a worker again where the bus was removed, or the files of this process closed."""
+        with self._opening:
+            if self._session is session:
+                session.segment.strand()
+                self._session, self._unready = None, session
+            self._ready()
 
 
 def _levels(source: str | None, names: tuple[str, ...]) -> list[Level]:

@@ -10,16 +10,22 @@ What it has to stand, and how:
 - a fork: the child's copy of the descriptor is the same open file, and with it the same lock.
   The child closes it, never unlocks it, and makes a `Lock` of its own.
 - death of its holder: the kernel closes the file, which frees it at once.
+- its file closed under it, and the number given to another file: that one is never locked. The
+  lock is stranded; its bus opens the files anew.
 
 Not: a network file system, a thread that is killed while its process lives on.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from os import SEEK_CUR, lseek
 from threading import get_ident
 
+from ._descriptor import Descriptor
 from ._errors import LockTimeout, SegmentError
 from ._settings import Settings
 from ._turn import Turn
@@ -28,15 +34,21 @@ YIELDS = 8
 EXCLUSIVE_NOW = LOCK_EX | LOCK_NB
 
 
+class Stranded(SegmentError):
+    """The files of this process are not its own any more, or the bus is another one by now."""
+
+
 class Lock(Turn):
     """Exclusive between processes and threads; waits at most `settings.wait_max` seconds."""
 
-    def __init__(self, name: str, descriptor: int, settings: Settings) -> None:
+    def __init__(self, name: str, file: Descriptor, settings: Settings) -> None:
         super().__init__()
         self._name = name
-        self._descriptor = descriptor
+        self._descriptor = file.number
+        self._mark = file.mark
         self._settings = settings
         self.held = False
+        self.stranded = False
         self._waiting_here: set[int] = set()  # threads of this process
 
     def acquire(self) -> None:
@@ -57,7 +69,11 @@ class Lock(Turn):
         # As `mine` and `give`.
         if self._owner.get("thread") == get_ident():
             self.held = False
-            flock(self._descriptor, LOCK_UN)
+            try:
+                flock(self._descriptor, LOCK_UN)
+            except OSError:  # closed under us, which has unlocked it
+                self.strand()
+                return
             self._owner.pop("thread", None)  # another thread that closes may have forgotten it
             if self._waiting_here:
                 # Else they starve: the interpreter's lock is let go of by `flock`, and so only
@@ -71,7 +87,8 @@ class Lock(Turn):
         """
         descriptor, self._descriptor = self._descriptor, -1
         if self.mine() and descriptor >= 0:
-            flock(descriptor, LOCK_UN)
+            with contextlib.suppress(OSError):  # closed under us
+                flock(descriptor, LOCK_UN)
         self.forget()
 
     def forget(self) -> None:
@@ -80,18 +97,40 @@ class Lock(Turn):
         self._owner = {}
         self._descriptor = -1
 
+    def strand(self) -> None:
+        """Have every thread that wants it, now or later, get Stranded; not while one has it."""
+        self.stranded = True
+        self.forget()
+
     def _lock_file(self) -> bool:
         try:
+            if lseek(self._descriptor, 0, SEEK_CUR) != self._mark:
+                raise OSError(errno.EBADF, "its number is another file's")
             flock(self._descriptor, EXCLUSIVE_NOW)
         except BlockingIOError:
             return False
-        except OSError as error:
-            raise SegmentError(error.errno, f"bus {self._name!r}: cannot lock: {error}") from error
-        except ValueError:  # released for good: the next one waiting is to find that out, too
-            self.give()
-            raise
+        except (OSError, ValueError) as error:
+            raise self._failure(error) from error
         self.held = True
         return True
+
+    def _failure(self, error: OSError | ValueError) -> Exception:
+        """What to raise; the next thread that waits is to find it out, too."""
+        if self._descriptor < 0:
+            self.give()
+        elif isinstance(error, OSError) and error.errno in (errno.EBADF, errno.ESPIPE):
+            self.strand()
+        else:
+            return SegmentError(
+                getattr(error, "errno", None), f"bus {self._name!r}: cannot lock: {error}"
+            )
+        if not self.stranded:
+            return ValueError(f"bus {self._name!r}: its lock was released for good")
+        return Stranded(
+            errno.EBADF,
+            f"bus {self._name!r}: its files were closed by another part of this program; "
+            "open it after that, or keep those files open",
+        )
 
     def _wait(self) -> None:
         """Try again, at first at once, then in growing pauses.

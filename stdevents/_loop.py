@@ -101,11 +101,20 @@ class Loop:
         """Poll and sleep until `this` is over; no failure ends it."""
         try:
             while not this.over:
-                if self._has_polled(this) and not this.over:
+                may_sleep = self._has_polled(this)
+                if not this.ears.is_intact():
+                    self._listen_anew(this)
+                if may_sleep and not this.over:
                     this.ears.wait(self.interval)
                 this.asleep = False
         finally:
             this.ears.close()
+
+    def _listen_anew(self, this: _Round) -> None:
+        """The bell is another one now, or somebody has closed our files."""
+        deaf = this.ears
+        this.ears = self._listen() or Sleeper()
+        deaf.close()
 
     def _has_polled(self, this: _Round) -> bool:
         """Poll; may it sleep now?"""

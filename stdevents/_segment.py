@@ -8,6 +8,9 @@ unlinked in between locks nothing, and is opened anew.
     nobody alive, something there stale: what a killed set left behind; replaced
     somebody alive                join, if it is sound
     nobody alive after us         remove segment, files, folder
+
+All of it may be removed under workers that live, by who cleans up too eagerly; and their files
+may be closed under them. They let go of what is left to them, and join anew.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Any, Iterator
 
 from . import _workers
 from ._bell import Bell
+from ._descriptor import NONE, Descriptor, forsake
 from ._errors import SegmentError, StdeventsError
 from ._folder import BELL, LOCK, Folder, root
 from ._layout import (
@@ -40,10 +44,14 @@ from ._layout import (
     WORD,
     Layout,
 )
-from ._lock import Lock
+from ._lock import Lock, Stranded
 from ._settings import Settings
 
 OVERFLOWS = ("drop", "wait")
+
+
+class Removed(SegmentError):
+    """The bus that this process was on is gone from where newcomers look for it."""
 
 
 class Segment:
@@ -56,42 +64,57 @@ class Segment:
     bytes: memoryview  # the same, byte by byte
     ring: memoryview
 
-    def __init__(self, name: str, settings: Settings) -> None:
-        self.name = name
+    def __init__(self, folder: Folder, settings: Settings) -> None:
+        self.name = folder.name
         self.settings = settings
-        self.folder = Folder(name)
-        self.bell = Bell(-1)
+        self.folder = folder
+        self.bell = Bell()
         self.worker: _workers.Worker | None = None
-        self._memory: SharedMemory | None = None
-        self._lock_file = -1
+        self._memory: _Memory | None = None
+        self._lock_file = NONE
         self._views: tuple[memoryview, ...] = ()
 
     def open_lock(self, create: bool) -> None:
         """Open the lock file, as an open file of this process alone."""
-        self._lock_file = self.folder.open_file(LOCK, create)
+        self._lock_file = Descriptor(self.folder.open_file(LOCK, create))
         self.lock = Lock(self.name, self._lock_file, self.settings)
 
     def has_lock(self) -> bool:
         """Is the lock file open?"""
-        return self._lock_file >= 0
+        return self._lock_file.number >= 0
 
     def has_current_lock(self) -> bool:
         """Is the file that this process locks the one that the folder shows?"""
-        return self.folder.shows(LOCK, self._lock_file)
+        return self.folder.shows(LOCK, self._lock_file.number)
+
+    def has_its_files(self) -> bool:
+        """Did nobody close the files of this process under it?"""
+        assert self.worker is not None
+        files = (self._lock_file, self.worker.file, self.bell.file)
+        return all(file.is_ours() for file in files)
+
+    def stands(self) -> bool:
+        """Has this process its files, and would a newcomer join the bus that it is on?"""
+        assert self._memory is not None
+        if not self.has_its_files() or _inode_of(self.folder) != self._memory.inode:
+            return False
+        try:
+            return self.has_current_lock()
+        except PermissionError:  # it gave up the privileges to look into the folder
+            return True
 
     def close_lock(self) -> None:
         """Close the lock file. Never unlocks: in a forked child it is the parent's lock too."""
-        if self._lock_file >= 0:
+        if self.has_lock():
             self.lock.forget()
-            os.close(self._lock_file)
-            self._lock_file = -1
+            self._lock_file.close()
 
     def open_bell(self) -> None:
         """Open the bell, as an open file of this process alone; under the lock."""
         self.bell.close()
-        self.bell = Bell(self.folder.open_fifo(BELL))
+        self.bell = Bell(Descriptor(self.folder.open_fifo(BELL)))
 
-    def map(self, memory: SharedMemory, layout: Layout) -> None:
+    def map(self, memory: _Memory, layout: Layout) -> None:
         """Take the views through which the memory is read and written."""
         self._memory = memory
         self.layout = layout
@@ -113,6 +136,24 @@ class Segment:
         self._release_views()
         self.map(self._memory, self.layout)
 
+    def strand(self) -> None:
+        """Let go of the files of this process, since some are not its own, or of another bus.
+
+        All threads that want the lock then get Stranded. LockTimeout while another one has it.
+        """
+        assert self._memory is not None
+        try:
+            with contextlib.suppress(Stranded):
+                self.lock.acquire()
+            if not self.has_its_files():
+                self._memory.forsake()
+            self.lock.strand()
+        finally:
+            self.lock.release()
+        self._lock_file.close()
+        self.abandon_worker()
+        self.bell.close()
+
     def take_worker(self, position: int) -> _workers.Worker:
         """Take a worker's slot for this process, which has come to `position`; under the lock."""
         self.worker = _workers.Worker(self.folder, self.words, os.getpid(), position)
@@ -128,6 +169,8 @@ class Segment:
         """Unmap the memory and close the files of this process; nothing of others is touched."""
         self._release_views()
         if self._memory is not None:
+            if self.has_lock() and not self._lock_file.is_ours():
+                self._memory.forsake()
             with contextlib.suppress(BufferError):  # a thread still has a view
                 self._memory.close()
             self._memory = None
@@ -144,7 +187,24 @@ class Segment:
 
 def join(name: str, settings: Settings) -> tuple[Segment, _workers.Worker]:
     """Open the bus `name` as a worker; create it if there is none."""
-    segment = Segment(name, settings)
+    return _join(Segment(Folder(name), settings))
+
+
+def join_anew(stranded: Segment) -> tuple[Segment, _workers.Worker]:
+    """The same for a worker whose bus was removed; as the user that it was then."""
+    folder = stranded.folder
+    if folder.user != os.geteuid():
+        raise SegmentError(
+            errno.EPERM,
+            f"bus {folder.name!r}: it was removed, and this process, now of user {os.geteuid()}, "
+            f"cannot make it anew for user {folder.user}; start its workers anew",
+        )
+    stranded.settings.take_any_overflow()
+    return _join(Segment(folder, stranded.settings))
+
+
+def _join(segment: Segment) -> tuple[Segment, _workers.Worker]:
+    settings = segment.settings
     try:
         with _locked(segment, create=True), _undone_if_it_fails(segment):
             if _workers.live_slots(segment.folder, None):
@@ -165,7 +225,7 @@ def attach(name: str, settings: Settings) -> Segment:
 
     FileNotFoundError if no live worker has it open.
     """
-    segment = Segment(name, settings)
+    segment = Segment(Folder(name), settings)
     try:
         with _locked(segment, create=False):
             if not _workers.live_slots(segment.folder, None):
@@ -199,28 +259,35 @@ def leave(segment: Segment) -> None:
 
 
 def enrol(segment: Segment, position: int) -> _workers.Worker:
-    """Make a forked child a worker of its own, after `Segment.forked`; may be tried again."""
+    """Make a worker again of a process that let go of its files, a forked child for one.
+
+    May be tried again. Removed if the bus is not there any more, or another one is.
+    """
     segment.close_lock()
-    removed = SegmentError(
-        errno.ENOENT, f"bus {segment.name!r}: it was removed while this process was forked"
-    )
     try:
+        segment.folder.check()
         segment.open_lock(create=False)
     except FileNotFoundError as error:
-        raise removed from error
+        raise _removed(segment) from error
     try:
         segment.lock.acquire()
-        if not _has_current_memory(segment):
-            raise removed
+        if not (segment.has_current_lock() and _has_current_memory(segment)):
+            raise _removed(segment)
         segment.open_bell()
         return segment.take_worker(position)
     finally:
         segment.lock.release()
 
 
+def _removed(segment: Segment) -> Removed:
+    return Removed(
+        errno.ENOENT, f"bus {segment.name!r}: it was removed while this process was on it"
+    )
+
+
 def clean(name: str, settings: Settings) -> bool:
     """Remove what is left of the bus `name` unless a live worker holds it; was it removed?"""
-    segment = Segment(name, settings)
+    segment = Segment(Folder(name), settings)
     try:
         # Whoever was killed between making the folder and the lock in it left none to open.
         with _locked(segment, create=True):
@@ -295,7 +362,7 @@ def _remove_if_last(segment: Segment) -> bool:
 # -- shared memory ---------------------------------------------------------------------------------
 
 
-def _create(folder: Folder, settings: Settings) -> tuple[SharedMemory, Layout]:
+def _create(folder: Folder, settings: Settings) -> tuple[_Memory, Layout]:
     layout = Layout(settings.size)
     try:
         memory = _open_memory(folder, layout.total)
@@ -336,7 +403,7 @@ def _reserve(memory: SharedMemory, folder: Folder, layout: Layout) -> None:
         ) from error
 
 
-def _attach(folder: Folder) -> tuple[SharedMemory, Layout]:
+def _attach(folder: Folder) -> tuple[_Memory, Layout]:
     try:
         memory = _open_memory(folder)
     except (OSError, ValueError) as error:  # ValueError: there is not one byte in it
@@ -350,6 +417,26 @@ def _attach(folder: Folder) -> tuple[SharedMemory, Layout]:
     except BaseException:
         memory.close()
         raise
+
+
+def _inode_of(folder: Folder) -> tuple[int, int] | None:
+    """Device and inode of the memory that newcomers join, if there is any.
+
+    On macOS both are 0, and a bus that was made anew is told by its lock alone.
+    """
+    try:
+        if sys.platform.startswith("linux"):
+            # Not by shm_open: a worker may have given up the privileges for that.
+            status = os.stat(os.path.join(root(), folder.segment_name))
+        else:
+            descriptor = _posixshmem.shm_open(f"/{folder.segment_name}", os.O_RDONLY, 0)
+            try:
+                status = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _has_current_memory(segment: Segment) -> bool:
@@ -401,12 +488,26 @@ def _checked_layout(folder: Folder, memory: SharedMemory) -> Layout:
 class _Memory(SharedMemory):
     """Shared memory that is removed when we say so, and never otherwise."""
 
+    _is_forsaken = False
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         try:
             super().__init__(*arguments, **options)
         except BaseException:
             self.close()  # not left to __del__, which on PyPy comes late
             raise
+        status = os.fstat(_descriptor(self))
+        self.inode = (status.st_dev, status.st_ino)
+
+    def forsake(self) -> None:
+        """Never close it: its numbers were closed already, and may be other files' by now."""
+        self._is_forsaken = True
+        forsake(self)
+
+    def close(self) -> None:
+        """Unmap it, and close its files."""
+        if not self._is_forsaken:
+            super().close()
 
     def unlink(self) -> None:
         """Nothing: the constructor calls this when it fails, even on a segment of others."""
@@ -421,7 +522,7 @@ def _descriptor(memory: SharedMemory) -> int:
     return descriptor
 
 
-def _open_memory(folder: Folder, size: int = 0) -> SharedMemory:
+def _open_memory(folder: Folder, size: int = 0) -> _Memory:
     with _untracked(folder.segment_name) as options:
         return _Memory(folder.segment_name, create=size > 0, size=size, **options)
 

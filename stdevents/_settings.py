@@ -60,6 +60,10 @@ class Settings:
             raise StdeventsError(f"overflow: the bus has {self.overflow!r}; it stays as created")
         vars(self).update(given)
 
+    def take_any_overflow(self) -> None:
+        """Have the next bus that is joined decide, whatever was asked for."""
+        self._given.discard("overflow")
+
     def agree_on_overflow(self, created_with: str) -> None:
         """Take over what the bus was created with, unless something else was asked for."""
         if "overflow" in self._given and self.overflow != created_with:

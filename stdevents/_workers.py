@@ -12,6 +12,7 @@ import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from typing import NamedTuple
 
+from ._descriptor import Descriptor
 from ._errors import SegmentError
 from ._folder import Folder
 from ._layout import (
@@ -47,7 +48,7 @@ class Worker:
     def __init__(self, folder: Folder, words: memoryview, pid: int, position: int) -> None:
         # Posters may reckon with workers that all are further on.
         words[ROOM_ID] = words[ROOM_POSITION] = 0
-        self.slot, self._descriptor = _take_slot(folder)
+        self.slot, self.file = _take_slot(folder)
         self._folder = folder
         self._words = words
         self._at = _at(self.slot)
@@ -67,9 +68,7 @@ class Worker:
 
     def abandon(self) -> None:
         """Close the file only: in a forked child, where it is a copy of the parent's."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self.file.close()
 
 
 def live_slots(folder: Folder, words: memoryview | None) -> list[int]:
@@ -120,12 +119,12 @@ def _file(slot: int) -> str:
     return f"worker.{slot}"
 
 
-def _take_slot(folder: Folder) -> tuple[int, int]:
+def _take_slot(folder: Folder) -> tuple[int, Descriptor]:
     """The first slot whose file is free, and that file, locked."""
     for slot in range(WORKERS):
         descriptor = folder.open_file(_file(slot), create=True)
         if _lock(descriptor):
-            return slot, descriptor
+            return slot, Descriptor(descriptor)
     raise SegmentError(
         f"bus {folder.name!r}: all {WORKERS} worker slots are taken; "
         "spread the workers over several buses, or close the bus in those that do not need it"

@@ -1,0 +1,58 @@
+"""An open file of this process, by its number, which somebody may close under it.
+
+Who makes a daemon closes every number there is, and the files that are opened next get them. So
+before a number is locked, written to or closed, it has to be ours still.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+
+class Descriptor:
+    """The number of an open file, and a mark by which that file is known again."""
+
+    __slots__ = ("mark", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        #: for a plain file its offset, which nobody else moves: to ask for it is one short call
+        self.mark: object = None
+        try:
+            self.mark = os.lseek(number, secrets.randbits(40), os.SEEK_SET)
+        except OSError:  # a FIFO or pipe has none
+            self.mark = _inode(number)
+
+    def is_ours(self) -> bool:
+        """Is it open, and the file that it was?"""
+        if self.number < 0:
+            return False
+        try:
+            if isinstance(self.mark, int):
+                return os.lseek(self.number, 0, os.SEEK_CUR) == self.mark
+            return _inode(self.number) == self.mark
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Close it if it is ours; twice is fine."""
+        if self.is_ours():
+            os.close(self.number)
+        self.number = -1
+
+
+NONE = Descriptor.__new__(Descriptor)
+NONE.number, NONE.mark = -1, None
+
+_forsaken: list[object] = []
+
+
+def forsake(owner: object) -> None:
+    """Keep an object for ever whose end would close a number that may be another file's now."""
+    _forsaken.append(owner)
+
+
+def _inode(number: int) -> tuple[int, int]:
+    status = os.fstat(number)
+    return status.st_dev, status.st_ino

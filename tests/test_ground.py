@@ -1,0 +1,396 @@
+"""The ground is lost: the bus is removed under its workers, or their files are closed under them.
+
+A clean-up that is too eager does the first, or systemd at a logout (RemoveIPC); a library that
+makes a daemon of its process the second.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import shutil
+import threading
+
+import pytest
+
+import stdevents
+from stdevents import _bus
+from stdevents._folder import Folder, root
+
+TOLD = {"first": None, "last": None, "count": None}
+
+
+def remove_memory(name):
+    os.unlink(os.path.join(root(), Folder(name).segment_name))
+
+
+def remove_folder(name):
+    shutil.rmtree(Folder(name).path)
+
+
+def remove_all(name):
+    remove_folder(name)
+    remove_memory(name)
+
+
+each_removal = pytest.mark.parametrize(
+    "remove",
+    [
+        pytest.param(
+            remove_memory,
+            marks=pytest.mark.skipif(root() != "/dev/shm", reason="needs shared memory as files"),
+        ),
+        remove_folder,
+        remove_all,
+    ],
+)
+
+
+class Ear:
+    """What a bus hands to handlers, and when something of it has come."""
+
+    def __init__(self, bus):
+        self.seen = []
+        self._come = threading.Condition()
+        bus.register(self._note)
+
+    def _note(self, data, event, source, pid):
+        if event not in ("started", "stopping"):
+            with self._come:
+                self.seen.append((event, data))
+                self._come.notify_all()
+
+    def wait_for(self, event):
+        with self._come:
+            self._come.wait_for(lambda: event in [event for event, _ in self.seen])
+        return self.seen
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """A bus that is polled by hand looks at each poll whether it is there still."""
+    monkeypatch.setattr(_bus, "LOOK_EVERY", 0)
+
+
+# -- removed ---------------------------------------------------------------------------------------
+
+
+@each_removal
+def test_workers_whose_bus_is_removed_meet_again_and_are_told(name, fork, remove):
+    """G3: each of its own accord, within an interval; what is posted then reaches all."""
+
+    def work(parent):
+        bus = stdevents.Bus(name, interval=0.05)
+        ear = Ear(bus)
+        parent.tell()
+        ear.wait_for("lost")
+        parent.tell()
+        ear.wait_for("after")
+        bus.close()
+        return ear.seen
+
+    children = [fork(work) for _ in range(3)]
+    for child in children:
+        child.hear()
+    remove(name)
+    for child in children:
+        child.hear()
+    bus = stdevents.Bus(name, interval=0)
+    assert len(bus.workers()) == 4
+    bus.post("test", "after", 1)
+    for child in children:
+        assert child.result() == [("lost", TOLD), ("after", 1)]
+    bus.close()
+
+
+@each_removal
+def test_what_the_removed_bus_still_had_is_handled_first(name, eager, remove):
+    """G1, G3: the loss has its place in the order."""
+    bus = stdevents.Bus(name, interval=0)
+    ear = Ear(bus)
+    bus.post("test", "before", 1)
+    remove(name)
+    bus.post("test", "before", 2)
+    bus.poll()
+    bus.post("test", "after", 3)
+    bus.poll()
+    assert ear.seen == [("before", 1), ("before", 2), ("lost", TOLD), ("after", 3)]
+    bus.close()
+
+
+def test_what_was_posted_on_the_new_bus_before_a_worker_came_back_reaches_it(name, fork, eager):
+    """G3: it was a worker all the time."""
+    bus = stdevents.Bus(name, interval=0)
+    ear = Ear(bus)
+    remove_all(name)
+
+    def work(parent):
+        bus.close()
+        new = stdevents.Bus(name, interval=0)
+        new.post("test", "early", 1)
+        parent.tell()
+        parent.hear()
+
+    child = fork(work)
+    child.hear()
+    bus.poll()
+    assert ear.seen == [("lost", TOLD), ("early", 1)]
+    child.say()
+    child.result()
+    bus.close()
+
+
+def test_its_counts_and_its_local_events_outlast_the_removal(name, eager):
+    bus = stdevents.Bus(name, interval=0)
+    ear = Ear(bus)
+    bus.post("test", "before")
+    bus.poll()
+    before = bus.stats()
+    bus.post_local("test", "local", 1)
+    remove_all(name)
+    bus.poll()
+    after = bus.stats()
+    assert (after.posted, after.handled) == (before.posted + 1, before.handled + 1)  # `started`
+    assert ("local", 1) in ear.seen
+    bus.close()
+
+
+def test_who_waits_by_fileno_goes_on_with_the_same_one(name, eager):
+    bus = stdevents.Bus(name, interval=0)
+    number = bus.fileno()
+    remove_all(name)
+    bus.poll()
+    assert bus.fileno() == number
+    bus.poll()
+    assert not select.select([number], [], [], 0)[0]
+    bus.post("test", "event")
+    assert select.select([number], [], [])[0]
+    bus.close()
+
+
+def test_what_is_in_the_way_of_joining_anew_is_told_until_it_is_gone(name, eager, caplog):
+    """The next call tries again; nothing of the loss is forgotten."""
+    bus = stdevents.Bus(name, interval=0)
+    ear = Ear(bus)
+    remove_all(name)
+    with open(Folder(name).path, "w"):
+        for call in (bus.poll, bus.stats, lambda: bus.post("test", "event")):
+            with pytest.raises(stdevents.SegmentError, match="not a folder"):
+                call()
+    os.unlink(Folder(name).path)
+    bus.post("test", "event")
+    bus.poll()
+    assert ear.seen == [("lost", TOLD), ("event", None)]
+    assert "removed while this process was on it" in caplog.text
+    bus.close()
+
+
+def test_a_loop_that_cannot_join_anew_says_so_and_tries_again(name, caplog):
+    bus = stdevents.Bus(name, interval=0.02)
+    ear = Ear(bus)
+    remove_all(name)
+    os.mkdir(Folder(name).path, 0o755)  # open to others
+    while "open to other users" not in caplog.text:
+        threading.Event().wait(0.01)
+    os.chmod(Folder(name).path, 0o700)
+    assert ear.wait_for("lost") == [("lost", TOLD)]
+    bus.close()
+
+
+def test_a_new_bus_that_waits_where_the_old_one_dropped_is_joined_as_it_is(name, fork, eager):
+    bus = stdevents.Bus(name, interval=0, overflow="drop")
+    remove_all(name)
+
+    def work(parent):
+        bus.close()
+        stdevents.Bus(name, interval=0, overflow="wait")
+        parent.tell()
+        parent.hear()
+
+    child = fork(work)
+    child.hear()
+    bus.poll()
+    assert bus._session.settings.overflow == "wait"
+    child.say()
+    child.result()
+    bus.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can drop its privileges")
+def test_who_gave_up_the_privileges_to_make_the_bus_anew_is_told_so(name, fork, eager):
+    bus = stdevents.Bus(name, interval=0)
+
+    def work(parent):
+        os.setgid(65534)
+        os.setuid(65534)
+        bus.poll()  # not yet: it may not even look into the folder
+        parent.tell()
+        parent.hear()
+        with pytest.raises(stdevents.SegmentError, match="for user 0"):
+            bus.poll()
+
+    child = fork(work)
+    child.hear()
+    remove_all(name)
+    child.say()
+    child.result()
+    bus.close()
+
+
+# -- files closed ----------------------------------------------------------------------------------
+
+
+def close_files(keep):
+    """As who makes a daemon does; the numbers are those of other files soon."""
+    os.closerange(3, keep)
+    os.closerange(keep + 1, 256)
+
+
+class Decoys:
+    """Files of the program itself, which have got the numbers that were closed."""
+
+    def __init__(self, path, count=20):
+        self.paths = [os.path.join(path, str(number)) for number in range(count)]
+        self.files = [open(decoy, "w+b", buffering=0) for decoy in self.paths]
+
+    def check(self):
+        """They are open, empty, and locked by nobody."""
+        for path, file in zip(self.paths, self.files):
+            assert os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+            assert os.path.getsize(path) == 0
+            with open(path, "rb") as other:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for file in self.files:
+            file.close()
+
+
+@pytest.mark.parametrize("interval", [0, 0.05])
+def test_a_worker_whose_files_were_closed_opens_them_anew(bus, fork, name, tmp_path, interval):
+    """G5, G7: it posts and receives; nobody else's file is locked, written to or closed."""
+
+    def work(parent):
+        bus.close()
+        mine = stdevents.configure(name, interval=interval)
+        ear = Ear(mine)
+        close_files(parent._pipe.fileno())
+        with Decoys(tmp_path) as decoys:
+            mine.post("test", "from child")
+            decoys.check()
+            parent.tell(len(mine.workers()))
+            if interval:
+                ear.wait_for("to child")
+            else:
+                parent.hear()
+                mine.poll()
+            decoys.check()
+            mine.close()
+            decoys.check()
+        return ear.seen
+
+    ear = Ear(bus)
+    child = fork(work)
+    assert child.hear() == 2
+    bus.poll()
+    assert ear.seen == [("from child", None)]
+    bus.post("test", "to child")
+    if not interval:
+        child.say()
+    assert child.result() == [("from child", None), ("to child", None)]
+    assert [worker.pid for worker in bus.workers()] == [os.getpid()]
+    assert bus.stats().lost == 0
+
+
+def test_a_loop_whose_files_were_closed_notices_by_itself(bus, fork, name, tmp_path):
+    """G8: and a post wakes it again, as before."""
+
+    def work(parent):
+        bus.close()
+        mine = stdevents.configure(name, interval=0.05)
+        ear = Ear(mine)
+        before = mine._session
+        close_files(parent._pipe.fileno())
+        with Decoys(tmp_path) as decoys:
+            while mine._session in (before, None):
+                threading.Event().wait(0.01)
+            mine.configure(interval=50)
+            parent.tell()
+            ear.wait_for("news")
+            decoys.check()
+            mine.close()
+        return ear.seen
+
+    child = fork(work)
+    child.hear()
+    bus.post("test", "news")
+    assert child.result() == [("news", None)]
+
+
+def test_a_worker_whose_files_were_closed_leaves_nothing_behind(name, fork, tmp_path):
+    """G9: though it notices only when it leaves."""
+
+    def work(parent):
+        mine = stdevents.configure(name, interval=0)
+        close_files(parent._pipe.fileno())
+        with Decoys(tmp_path) as decoys:
+            mine.close()
+            decoys.check()
+
+    fork(work).result()
+    assert not os.path.exists(Folder(name).path)
+
+
+def test_a_claim_goes_on_after_the_files_were_closed(bus, fork, name):
+    """G4."""
+
+    def work(parent):
+        bus.close()
+        mine = stdevents.configure(name, interval=0)
+        ear = Ear(mine)
+        mine.post("test", "once", 1, unique="key")
+        close_files(parent._pipe.fileno())
+        mine.poll()
+        mine.close()
+        return ear.seen
+
+    assert fork(work).result() == [("once", 1)]
+
+
+def test_all_threads_that_post_while_the_files_are_closed_go_on(bus, fork, name):
+    """G2: and each of their events is there, once."""
+    threads, events = 4, 200
+
+    def work(parent):
+        bus.close()
+        mine = stdevents.configure(name, interval=0, wait_max=30)
+        begun = threading.Barrier(threads + 1)
+        failed = []
+
+        def post(number):
+            begun.wait()
+            try:
+                for index in range(events):
+                    mine.post("test", "event", [number, index])
+            except BaseException as error:
+                failed.append(error)
+
+        posting = [threading.Thread(target=post, args=(number,)) for number in range(threads)]
+        for thread in posting:
+            thread.start()
+        begun.wait()
+        close_files(parent._pipe.fileno())
+        for thread in posting:
+            thread.join()
+        mine.close()
+        return list(map(repr, failed))
+
+    ear = Ear(bus)
+    assert fork(work).result() == []
+    bus.poll()
+    posted = [tuple(data) for event, data in ear.seen if event == "event"]
+    assert sorted(posted) == [(one, two) for one in range(threads) for two in range(events)]
