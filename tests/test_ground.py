@@ -252,12 +252,13 @@ class Decoys:
 
     def __init__(self, path, count=20):
         self.paths = [os.path.join(path, str(number)) for number in range(count)]
-        self.files = [open(decoy, "w+b", buffering=0) for decoy in self.paths]
+        flags = os.O_RDWR | os.O_CREAT
+        self.numbers = [os.open(decoy, flags) for decoy in self.paths]
 
     def check(self):
         """They are open, empty, and locked by nobody."""
-        for path, file in zip(self.paths, self.files):
-            assert os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+        for path, number in zip(self.paths, self.numbers):
+            assert os.path.samestat(os.fstat(number), os.stat(path))
             assert os.path.getsize(path) == 0
             with open(path, "rb") as other:
                 fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -266,8 +267,8 @@ class Decoys:
         return self
 
     def __exit__(self, *_):
-        for file in self.files:
-            file.close()
+        for number in self.numbers:
+            os.close(number)
 
 
 @pytest.mark.parametrize("interval", [0, 0.05])
@@ -318,7 +319,7 @@ def test_a_loop_whose_files_were_closed_notices_by_itself(bus, fork, name, tmp_p
         with Decoys(tmp_path) as decoys:
             while mine._session in (before, None):
                 threading.Event().wait(0.01)
-            mine.configure(interval=50)
+            mine.configure(interval=1000)
             parent.tell()
             ear.wait_for("news")
             decoys.check()
