@@ -9,7 +9,7 @@ import traceback
 
 import pytest
 
-SECONDS = 60  # after which a test, or a child of one, counts as hanging
+SECONDS = 60  # in which nothing happens: a test, or a child of one, counts as hanging then
 
 
 class Child:
@@ -38,6 +38,13 @@ class Child:
         if kind == "failed":
             pytest.fail(f"the child failed:\n{what}")
         return what
+
+    def hear_new(self):
+        """All that it has told up to now."""
+        told = []
+        while self._pipe.poll():
+            told.append(self.hear())
+        return told
 
     def hear_all(self):
         """All that it has told until it died, when nobody expects it to end well."""
@@ -84,18 +91,21 @@ class Child:
 
 
 class Parent:
-    """The parent, as its child sees it."""
+    """The parent, as its child sees it; a child that tells and hears does not hang."""
 
     def __init__(self, pipe):
         self._pipe = pipe
 
     def tell(self, what=None):
         """Send it something to hear."""
+        signal.alarm(SECONDS)
         self._pipe.send(("told", what))
 
     def hear(self):
         """Wait for the next thing that it says."""
-        return self._pipe.recv()
+        heard = self._pipe.recv()
+        signal.alarm(SECONDS)
+        return heard
 
 
 def _live(pipe, work, arguments):

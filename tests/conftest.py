@@ -63,21 +63,29 @@ def interruptible():
 
 
 @pytest.fixture
-def fork(name):
-    """`fork(work, *arguments)` makes children, of which none outlives the test; it may not hang."""
-    children = []
-
-    def fork(work, *arguments):
-        children.append(Child(work, *arguments))
-        return children[-1]
+def watchdog():
+    """The test may not hang. A long one sets the alarm anew, as often as it gets on."""
 
     def fail(number, frame):
-        pytest.fail(f"the test hangs: not done after {SECONDS} s")
+        pytest.fail(f"the test hangs: it has not got on for {SECONDS} s")
 
     before = signal.signal(signal.SIGALRM, fail)
     signal.alarm(SECONDS)
-    yield fork
+    yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def fork(name, watchdog):
+    """`fork(work, *arguments)` makes children, of which none outlives the test."""
+    children = []
+
+    def fork(work, *arguments):
+        children[:] = [child for child in children if child.status is None]
+        children.append(Child(work, *arguments))
+        return children[-1]
+
+    yield fork
     for child in children:
         child.kill()

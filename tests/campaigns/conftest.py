@@ -13,10 +13,11 @@ def pytest_configure(config):
 
 
 @pytest.fixture
-def campaign(request):
+def campaign(request, watchdog):
     """Counts the cases and violations of the campaign that this test is."""
     options = request.config.option
-    return Campaign(options.seed, options.long, request.config.stash[lines])
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    return Campaign(options.seed, options.long, request.config.stash[lines], reporter.write_line)
 
 
 def pytest_terminal_summary(terminalreporter, config):
