@@ -13,33 +13,13 @@ import time
 
 import pytest
 from programs import run
+from seen import Ledger
 
 import stdevents
 from stdevents._folder import Folder
 from stdevents._layout import HEADER_EPOCH, LAST
 
 SEED = 20_000
-
-
-class Ledger:
-    """A worker's account: what it was given and what it was told to have lost, by id."""
-
-    def __init__(self, bus):
-        self.first = self.next = bus.stats().last_id - bus.stats().lag + 1
-        self.delivered = {}
-        self.lost = []
-        self.misled = []  # what it was told of losses that cannot be
-        bus.register(self.note)
-
-    def note(self, data, event, source, pid):
-        if event == "lost" and source == "stdevents":
-            if data["first"] != self.next or data["count"] != data["last"] - data["first"] + 1:
-                self.misled.append((self.next, data))
-            self.lost += range(data["first"], data["last"] + 1)
-            self.next = data["last"] + 1
-        else:
-            self.delivered[self.next] = (event, data, pid)
-            self.next += 1
 
 
 def post_many(parent, bus, poster, count):

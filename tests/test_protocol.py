@@ -1,91 +1,30 @@
 """P1 to P4, R1 to R5, C1 to C4: each step of the protocols, interrupted where it hurts most.
 
-The labels are those of `_table.py`. Posters and claimers are killed at every single step; readers
-are overtaken, between any two of theirs, by a poster that stands at any of its own.
+The labels are those of `_table.py`. Posters and claimers are interrupted at every line; readers are
+overtaken, between any two of their lines, by a poster that stands at any of its own. (That workers
+are killed at every step is a campaign.)
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import sys
 
 import pytest
-from steps import at, die, with_steps
+from seen import Seen
+from state import is_locked
+from steps import at, with_steps
 
 import stdevents
 from stdevents import _table
-from stdevents._folder import Folder
 from stdevents._layout import EVENT_CLAIMED
 from stdevents._table import Table
 
 SEED = 4_711
-HAS_OPCODES = sys.implementation.name == "cpython"
-
-
-class Seen(list):
-    """What a bus hands to its handlers, since the last look."""
-
-    def __init__(self, bus):
-        super().__init__()
-        self.bus = bus
-        bus.register(self.note)
-
-    def note(self, data, event, source, pid):
-        self.append((event, data, pid))
-
-    def new(self):
-        """Poll, and what came of it."""
-        self.bus.poll()
-        new = self[:]
-        self.clear()
-        return new
-
-
-def killed_at_each_step(fork, work, opcodes=False):
-    """Children that do `work`, the first killed at step 1 of it, and so on, until one gets through.
-
-    Yields (child, whether it got through), when it is dead.
-    """
-
-    def live(parent, step):
-        return with_steps(work, at(step, die), opcodes=opcodes)
-
-    step = finished = 0
-    while not finished:
-        step += 1
-        child = fork(live, step)
-        finished = child.wait() == 0
-        yield child, finished
 
 
 # -- P: post ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size, opcodes", [(1, HAS_OPCODES), (3_000, False)])
-def test_a_post_killed_at_any_step_is_there_or_is_not(name, fork, size, opcodes):
-    """P1 to P4, G2, G5: nothing torn, the lock free, the next id dense. The larger ones wrap."""
-    bus = stdevents.Bus(name, size=4096, interval=0)
-    seen = Seen(bus)
-    seen.new()
-    published = []
-    text = "é" * (size // 2)
-    posts = killed_at_each_step(fork, lambda: bus.post("test", "killed", text), opcodes)
-    for number, (child, _) in enumerate(posts):
-        last = bus.stats().last_id
-        assert bus.post("test", "after", number) == last + 1
-        events = seen.new()
-        assert events[0] == ("started", None, child.pid)
-        assert events[-1] == ("after", number, os.getpid())
-        assert events[1:-1] in ([], [("killed", text, child.pid)])
-        published.append(len(events) == 3)
-    assert bus.stats().lost == bus.stats().handler_errors == 0
-    assert bus.stats().handled == bus.stats().last_id
-    # From one step on, P4, it is there; and nothing is lost after that one.
-    assert published == sorted(published)
-    assert 20 < published.index(True) < len(published) - 1
-    bus.close()
 
 
 class Interrupt(BaseException):
@@ -94,16 +33,6 @@ class Interrupt(BaseException):
 
 def interrupt():
     raise Interrupt
-
-
-def is_locked(name):
-    """Does anybody hold the lock of the bus, this process among them?"""
-    with open(f"{Folder(name).path}/lock", "r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
 
 
 @pytest.mark.parametrize("size", [1, 3_000])
@@ -281,45 +210,6 @@ def test_an_event_of_equal_bytes_under_another_id_is_not_taken_for_it(bus):
 # -- C: claim --------------------------------------------------------------------------------------
 
 
-def test_an_event_whose_worker_is_killed_at_any_step_of_its_poll_runs_at_most_once(name, fork):
-    """C1 to C4, G4, G5: until C4 the next worker runs it; from then on nobody else does."""
-    bus = stdevents.Bus(name, interval=0, timeout=30)
-    seen = Seen(bus)
-    seen.new()
-    posted = 0
-    runs = []
-
-    def work():
-        bus.unregister(seen.note)
-        bus.register(lambda data, event, source, pid: os.write(pipe[1], b"!"), "test")
-        bus.poll()
-
-    pipe = os.pipe()
-    os.set_blocking(pipe[0], False)
-
-    def post_another():
-        nonlocal posted
-        posted += 1
-        bus.post("test", "event", posted, unique=f"key {posted}")
-
-    post_another()
-    for _ in killed_at_each_step(fork, work):
-        mine = ("event", posted, os.getpid()) in seen.new()
-        try:
-            of_child = len(os.read(pipe[0], 10))
-        except BlockingIOError:
-            of_child = 0
-        runs.append((mine, of_child))
-        post_another()
-    os.close(pipe[0])
-    os.close(pipe[1])
-    assert runs[-1] == (False, 1)
-    assert set(runs) == {(True, 0), (False, 0), (False, 1)}
-    # In this order, each for a while: before C4, after it, and after the handler.
-    assert runs == sorted(runs, key=[(True, 0), (False, 0), (False, 1)].index)
-    bus.close()
-
-
 def test_a_key_whose_claimer_was_killed_between_key_and_mark_does_not_block_its_event(name, fork):
     """C3, C4: the key was taken by this very event."""
     bus = stdevents.Bus(name, interval=0, timeout=30)
@@ -336,43 +226,3 @@ def test_a_key_whose_claimer_was_killed_between_key_and_mark_does_not_block_its_
     fork(work).result()
     assert ("event", 1, os.getpid()) in seen.new()
     bus.close()
-
-
-# -- join and leave --------------------------------------------------------------------------------
-
-
-def test_a_worker_killed_at_any_step_of_join_and_leave_leaves_nothing_in_the_way(name, fork):
-    """G9, G5: the next one opens the bus, as its first, and removes it all."""
-
-    def work():
-        stdevents.Bus(name, size=4096, interval=0).close()
-
-    for _ in killed_at_each_step(fork, work):
-        bus = stdevents.Bus(name, size=4096, interval=0)
-        assert bus.stats().last_id == 1
-        assert len(bus.workers()) == 1
-        bus.close()
-        assert not os.path.exists(Folder(name).path)
-
-
-def test_a_worker_killed_at_any_step_of_join_and_leave_disturbs_no_other(bus, fork, name):
-    """G9, G5."""
-
-    def work():
-        stdevents.configure(name, interval=0)
-        stdevents.close()
-
-    def live(parent, step):
-        bus.close()
-        with_steps(work, at(step, die))
-
-    finished, step = False, 0
-    while not finished:
-        step += 5  # the steps between are in the test above
-        child = fork(live, step)
-        finished = child.wait() == 0
-        last = bus.stats().last_id
-        assert bus.post("test", "event") == last + 1
-        assert [worker.pid for worker in bus.workers()] == [os.getpid()]
-        bus.poll()
-    assert bus.stats().lost == bus.stats().handler_errors == 0

@@ -1,0 +1,32 @@
+"""The state of a bus, as its files and bytes show it to anybody."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from stdevents._check import check
+from stdevents._folder import Folder
+from stdevents._segment import traces
+
+
+def is_locked(name):
+    """Does anybody hold the lock of the bus, this process among them?"""
+    with open(f"{Folder(name).path}/lock", "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def assert_sound(bus, name):
+    """After a death: the lock is free at once, no slot is at fault, this is the only worker."""
+    assert not is_locked(name), "the lock was kept"
+    assert check(name) == []
+    assert [worker.pid for worker in bus.workers()] == [os.getpid()]
+
+
+def assert_removed(name):
+    """Nothing is left of the bus."""
+    assert traces(name) == []
