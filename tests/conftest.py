@@ -13,6 +13,8 @@ from children import SECONDS, Child
 import stdevents
 from stdevents._folder import Folder
 
+pytest.register_assert_rewrite("state")
+
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="campaigns at their long size")

@@ -26,7 +26,8 @@ class Ledger:
     """A worker's account: what it was given and what it was told to have lost, by id."""
 
     def __init__(self, bus):
-        self.first = self.next = bus.stats().last_id - bus.stats().lag + 1
+        stats = bus.stats()
+        self.first = self.next = stats.last_id - stats.lag + 1
         self.delivered = {}
         self.lost = []
         self.misled = []  # what it was told of losses that cannot be
