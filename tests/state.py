@@ -20,10 +20,14 @@ def is_locked(name):
         return False
 
 
-def assert_sound(bus, name):
-    """After a death: the lock is free at once, no slot is at fault, this is the only worker."""
+def assert_sound(name):
+    """Nobody has the lock, and no slot is at fault."""
     assert not is_locked(name), "the lock was kept"
     assert check(name) == []
+
+
+def assert_alone(bus):
+    """This is the only worker that lives."""
     assert [worker.pid for worker in bus.workers()] == [os.getpid()]
 
 

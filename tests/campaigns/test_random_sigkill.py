@@ -10,7 +10,7 @@ import threading
 from collections import defaultdict
 from zlib import crc32
 
-from state import assert_sound
+from state import assert_alone, assert_sound
 
 import stdevents
 
@@ -231,7 +231,8 @@ def test_random_sigkill(campaign, name, fork):
             crowd.add_reader()
         campaign.progress(NAME, kill)
     crowd.end()
-    assert_sound(bus, name)
+    assert_sound(name)
+    assert_alone(bus)
     assert bus.stats().lost == 0  # the parent never fell behind; so it could judge
     assert bus.stats().handler_errors == 0
     campaign.count("events", bus.stats().last_id)

@@ -9,7 +9,7 @@ import os
 import sys
 
 from seen import Seen
-from state import assert_removed, assert_sound
+from state import assert_alone, assert_removed, assert_sound
 from steps import at, die, with_steps
 
 import stdevents
@@ -52,7 +52,8 @@ def post(deaths, name, text, unique=None):
     seen.new()
     published = []
     for child, _ in deaths.of(lambda: bus.post("test", "killed", text, unique)):
-        assert_sound(bus, name)
+        assert_sound(name)
+        assert_alone(bus)
         last = bus.stats().last_id
         assert bus.post("test", "after") == last + 1
         started, *killed, after = seen.new()
@@ -80,7 +81,8 @@ def poll(deaths, name):
 
     post_both()
     for child, _ in deaths.of(bus.poll):
-        assert_sound(bus, name)
+        assert_sound(name)
+        assert_alone(bus)
         assert seen.new() == [*events, ("started", None, child.pid)]
         post_both()
     assert bus.stats().lost == 0
@@ -108,7 +110,8 @@ def claim(deaths, name):
     runs = []
     number = bus.post("test", "killed", unique="key 0")
     for _ in deaths.of(bus.poll, before=run_here):
-        assert_sound(bus, name)
+        assert_sound(name)
+        assert_alone(bus)
         of_child = runs_of_child()
         mine = ("killed", None, os.getpid()) in seen.new()
         runs.append((mine, of_child))
@@ -127,7 +130,8 @@ def become_a_worker(deaths, name):
     """A forked child that dies in its hook leaves neither slot nor lock taken."""
     bus = stdevents.Bus(name, size=4096, interval=0)
     for _ in deaths.of(bus.after_fork_in_child):
-        assert_sound(bus, name)
+        assert_sound(name)
+        assert_alone(bus)
         bus.poll()
     assert bus.stats().lost == bus.stats().handler_errors == 0
     bus.close()
@@ -142,7 +146,8 @@ def join_and_leave(deaths, name):
     for _ in deaths.of(work, quick_stride=3):
         bus = stdevents.Bus(name, size=4096, interval=0)
         assert bus.stats().last_id == 1
-        assert_sound(bus, name)
+        assert_sound(name)
+        assert_alone(bus)
         bus.close()
         assert_removed(name)
 
@@ -156,7 +161,8 @@ def join_and_leave_among_others(deaths, name):
         stdevents.close()
 
     for _ in deaths.of(work, before=bus.close, quick_stride=5):
-        assert_sound(bus, name)
+        assert_sound(name)
+        assert_alone(bus)
         last = bus.stats().last_id
         assert bus.post("test", "after") == last + 1
         bus.poll()
