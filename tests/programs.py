@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from children import SECONDS
 
 import stdevents
 
@@ -30,7 +31,7 @@ def start(program, *arguments, **options):
     )
 
 
-def run(program, *arguments, timeout=60, **options):
+def run(program, *arguments, timeout=SECONDS - 5, **options):
     """Run a program to its end and return what it printed; it must succeed without a warning."""
     process = start(program, *arguments, **options)
     try:

@@ -1,0 +1,105 @@
+"""KeyboardInterrupt at random instants of post, claim and poll, by a timer's signal.
+
+The lock is free at once, for another process; and what was posted before is whole.
+"""
+
+from __future__ import annotations
+
+import json
+
+from programs import run
+
+NAME = "KeyboardInterrupt at random instants"
+AT_ONCE = 2_000  # cases of one program
+
+PROGRAM = """
+import itertools, json, os, random, signal, sys, traceback
+import stdevents
+
+name, seed, cases = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+chance = random.Random(seed)
+numbers, acknowledged, seen = itertools.count(), [], []
+texts = ["", "x" * 10, "x" * 3_000]
+where = dict.fromkeys(("post", "poll", "other"), 0)
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+def interrupted(work):
+    # The timer goes off once; whatever it hits, it hits in here.
+    try:
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 2e-4))
+        while True:
+            work()
+    except KeyboardInterrupt as interrupt:
+        functions = [frame.f_code.co_name for frame, _ in traceback.walk_tb(interrupt.__traceback__)]
+        where["poll" if "_poll" in functions else "post" if "append" in functions else "other"] += 1
+
+def post(unique=None):
+    number = next(numbers)
+    bus.post("test", "event", [number, texts[number % 3]], unique)
+    acknowledged.append(number)
+
+def post_and_poll():
+    post()
+    bus.poll()
+
+def post_and_claim():
+    post(unique=next(numbers))
+    bus.poll()
+
+def live_as_the_other():
+    for _ in iter(lambda: os.read(to_other[0], 1), b""):
+        signal.alarm(30)
+        bus.post("other", "event")
+        os.write(from_other[1], b"!")
+
+bus = stdevents.Bus(name, size="16m", interval=0, wait_max=20)
+bus.register(lambda data, event, source, pid: seen.append(data), "test")
+post_and_claim()  # what is imported late is, by now
+signal.signal(signal.SIGALRM, interrupt)
+to_other, from_other = os.pipe(), os.pipe()
+other = os.fork()
+if not other:
+    os.close(to_other[1])
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    live_as_the_other()
+    os._exit(0)
+os.close(from_other[1])
+for case in range(cases):
+    interrupted(chance.choice((post, post_and_poll, post_and_claim)))
+    os.write(to_other[1], b"?")
+    assert os.read(from_other[0], 1) == b"!", "the lock was kept"
+    if case % 20 == 0:
+        bus.poll()
+os.close(to_other[1])
+assert os.waitpid(other, 0)[1] == 0
+bus.poll()
+assert bus.stats().lost == bus.stats().handler_errors == 0
+assert [worker.pid for worker in bus.workers()] == [os.getpid()]
+bus.close()
+
+delivered = [number for number, text in seen]
+missed = set(acknowledged) - set(delivered)
+print(json.dumps({
+    "in post": where["post"],
+    "in poll": where["poll"],
+    # An event that was just being handled is not handled again.
+    "handler interrupted": len(missed),
+    "lost": max(0, len(missed) - where["poll"]),
+    "recovered": len(set(delivered) - set(acknowledged)),
+    "duplicated": len(delivered) - len(set(delivered)),
+    "reordered": sum(later < number for number, later in zip(delivered, delivered[1:])),
+    "torn": sum(text != texts[number % 3] for number, text in seen),
+}))
+"""
+
+
+def test_interrupts(campaign, name):
+    """G2, G4, G5: nothing is torn, or there twice; only what was just being handled is missed."""
+    cases = campaign.size(AT_ONCE, 50_000)
+    for done in range(0, cases, AT_ONCE):
+        counts = json.loads(run(PROGRAM, name, campaign.random.randrange(1 << 32), AT_ONCE))
+        campaign.counts.update(counts)
+        campaign.progress(NAME, done)
+    campaign.end(NAME, cases)
