@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import random
@@ -12,7 +11,6 @@ import threading
 import time
 
 import pytest
-from programs import run
 from seen import Ledger
 
 import stdevents

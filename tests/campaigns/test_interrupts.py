@@ -32,8 +32,8 @@ def interrupted(work):
         while True:
             work()
     except KeyboardInterrupt as interrupt:
-        functions = [frame.f_code.co_name for frame, _ in traceback.walk_tb(interrupt.__traceback__)]
-        where["poll" if "_poll" in functions else "post" if "append" in functions else "other"] += 1
+        functions = [entry.name for entry in traceback.extract_tb(interrupt.__traceback__)]
+        where["poll" if "_poll" in functions else "post" if "post" in functions else "other"] += 1
 
 def post(unique=None):
     number = next(numbers)

@@ -1,4 +1,4 @@
-"""SIGSTOP of a worker that has the lock, in a post, a claim or `workers()`; for a while or for ever.
+"""SIGSTOP of a worker that has the lock, amid post, claim or `workers()`; for a while or for good.
 
 As long as it stands there, posts give up after `wait_max`, and plain events go on being read.
 When it may go on it does what it was at; when it never does, its death frees the lock.
