@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,10 +18,11 @@ PACKAGE_PARENT = Path(stdevents.__file__).parent.parent
 
 
 def start(program, *arguments, **options):
-    """Start a program of its own, with all warnings shown as errors; `program` is its text."""
+    """Start a program of its own, with all warnings shown as errors: a text, or the Path of one."""
+    program = [str(program)] if isinstance(program, Path) else ["-c", program]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
     return subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", program, *map(str, arguments)],
+        [sys.executable, "-X", "dev", "-W", "error", *program, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -43,3 +45,10 @@ def run(program, *arguments, timeout=SECONDS - 5, **options):
     assert process.returncode == 0, err
     assert err == ""
     return out
+
+
+def run_file(folder, program, *arguments):
+    """Run a program that its own children can import; returns what it said, as JSON."""
+    file = folder / "program.py"
+    file.write_text(program)
+    return json.loads(run(file, *arguments))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import os
-import subprocess
 import sys
-import tempfile
 
 import pytest
-from programs import PACKAGE_PARENT, run, start
+from programs import run, run_file, start
 
 METHODS = multiprocessing.get_all_start_methods()
 
@@ -93,23 +89,6 @@ def main(name, method):
 if __name__ == "__main__":
     main(*sys.argv[1:])
 """
-
-
-def run_file(tmp_path, program, *arguments):
-    """Run a program that its own children can import; it may print nothing but a line of JSON."""
-    file = tmp_path / "program.py"
-    file.write_text(program)
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", str(file), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)},
-        cwd=tempfile.gettempdir(),
-    )
-    assert done.stderr == ""
-    assert done.returncode == 0
-    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("method", METHODS)
