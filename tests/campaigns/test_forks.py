@@ -9,7 +9,6 @@ from __future__ import annotations
 from programs import run_file
 
 NAME = "forks amid threads"
-AT_ONCE = 80  # in one program
 
 PROGRAM = """
 import collections, json, logging, multiprocessing, os, random, signal, subprocess, sys, threading
@@ -65,7 +64,6 @@ def by_os_fork_that_lingers(label):
     if not child:
         failed = 1
         try:
-            os.close(writer)
             os.read(reader, 1)
             live(label)
             failed = 0
@@ -73,9 +71,10 @@ def by_os_fork_that_lingers(label):
             traceback.print_exc()
         finally:
             os._exit(failed)
-    os.close(reader)
     def wait():
+        os.write(writer, b"!")
         os.close(writer)
+        os.close(reader)
         return os.WEXITSTATUS(os.waitpid(child, 0)[1])
     lingering.append(wait)
     return lambda: 0
@@ -106,10 +105,16 @@ def by_multiprocessing(method):
     fork.__name__ = "by_" + method
     return fork
 
-KINDS = [by_os_fork] * 29 + [by_os_fork_that_lingers] * 4 + [
-    by_posix_spawn, by_subprocess, by_subprocess_with_a_function, by_multiprocessing("fork"),
-    *(by_multiprocessing(method) for method in multiprocessing.get_all_start_methods()),
-]
+def kinds(chance, count):
+    # One of each, and the cheapest ones over and over.
+    some = [
+        by_posix_spawn, by_subprocess, by_subprocess_with_a_function,
+        *(by_multiprocessing(method) for method in multiprocessing.get_all_start_methods()),
+        *[by_os_fork_that_lingers] * (count // 10),
+    ]
+    some += [by_os_fork] * (count - len(some))
+    chance.shuffle(some)
+    return some
 
 def be_busy(number):
     posted = 0
@@ -127,7 +132,6 @@ def be_busy(number):
     totals[str(number)] = posted
 
 def main(seed, forks):
-    chance = random.Random(seed)
     seen = collections.defaultdict(list)
     def note(data, event, source, pid):
         seen[source, event].append(data)
@@ -138,19 +142,14 @@ def main(seed, forks):
     threads = [threading.Thread(target=be_busy, args=(number,)) for number in range(THREADS)]
     for thread in threads:
         thread.start()
-    kinds, bad = [], collections.Counter()
-    for number in range(forks):
+    bad = collections.Counter()
+    for number, fork in enumerate(kinds(random.Random(seed), forks)):
         signal.alarm(40)
-        if not kinds:
-            kinds = chance.sample(KINDS, len(KINDS))
-            while lingering:
-                bad["lingering"] += lingering.pop()() != 0
-        kind = kinds.pop()
-        wait = kind(str(number))
+        wait = fork(str(number))
         stdevents.post("parent", "forked", number)
-        bad[kind.__name__] += wait() != 0
-    while lingering:
-        bad["lingering"] += lingering.pop()() != 0
+        bad[fork.__name__] += wait() != 0
+    for wait in lingering:
+        bad["by_os_fork_that_lingers"] += wait() != 0
     over.set()
     for _ in threads:
         room.release()
@@ -186,9 +185,9 @@ if __name__ == "__main__":
 
 def test_forks(campaign, name, tmp_path):
     """G7, G5, G2: the child works, the parent is unharmed, no lock is inherited."""
-    forks = campaign.size(AT_ONCE, 50_000)
-    for done in range(0, forks, AT_ONCE):
+    forks, at_once = campaign.size(40, 50_000), campaign.size(40, 100)
+    for done in range(0, forks, at_once):
         seed = campaign.random.randrange(1 << 32)
-        campaign.counts.update(run_file(tmp_path, PROGRAM, name, seed, AT_ONCE))
+        campaign.counts.update(run_file(tmp_path, PROGRAM, name, seed, at_once))
         campaign.progress(NAME, done)
     campaign.end(NAME, forks)
