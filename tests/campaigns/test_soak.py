@@ -114,12 +114,13 @@ for _ in range(WORKERS):
         bus.unregister(note, "soak", "measured")
         live_as_worker()
     workers.append(child)
-end = time.monotonic() + seconds
+end = None
 try:
     for number in itertools.count():
         do_everything(number)
         if number >= WARM_UP and number % EVERY == 0:
             measure_all()
+            end = end or time.monotonic() + seconds
             if time.monotonic() > end:
                 break
 finally:
