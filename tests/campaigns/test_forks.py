@@ -64,6 +64,7 @@ def by_os_fork_that_lingers(label):
     if not child:
         failed = 1
         try:
+            signal.alarm(60)
             os.read(reader, 1)
             live(label)
             failed = 0
