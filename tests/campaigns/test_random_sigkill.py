@@ -220,7 +220,7 @@ def test_random_sigkill(campaign, name, fork):
     bus = stdevents.Bus(name, size="16m", interval=0, wait_max=20)
     bus.poll()
     crowd = Crowd(campaign, bus, fork)
-    kills = campaign.size(300, 20_000)
+    kills = campaign.size(200, 20_000)
     for kill in range(kills):
         crowd.go_on()
         if campaign.random.randrange(POSTERS + READERS) < POSTERS:
