@@ -1,0 +1,154 @@
+"""Lapped readers: 8 slots, payloads up to the whole ring, posters that wait for nobody.
+
+What an event carries follows from its poster and number, so that a reader can tell whether it is
+whole; which id it has to have, the posters know. Where it lies in the ring follows from the
+lengths of those before it: so a loss can be told from an excuse.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from array import array
+from itertools import accumulate
+
+import stdevents
+from stdevents import _codec
+
+SIZE = 2048  # bytes in the ring
+SLOTS = 8
+POSTERS = READERS = 2
+
+LETTERS = "".join(random.Random(SIZE).choices("abcdefghijklmnopqrstuvwxyzäöüß", k=2 * SIZE))
+EMPTY = len(_codec.encode("test", "0", "00000000", None))
+
+
+def text_of(poster, number, seed):
+    """What the event carries: up to 200 bytes, half the ring, or, one in 64, all of it."""
+    chance = (number * 2_654_435_761 + (poster + 1) * 40_503 + seed * 97) & 0xFFFFFFFF
+    most = SIZE - EMPTY
+    if chance % 64:
+        most = chance >> 8 & (1023 if chance % 8 == 1 else 127)
+    text = f"{number:08d}{LETTERS[chance >> 12 & 2047 :][:most]}"
+    # Letters take one byte or two.
+    return text.encode()[: most + 8].decode(errors="ignore")
+
+
+def post(parent, bus, poster, batch, seed):
+    """Post a batch; the ids."""
+    parent.tell("ready")
+    parent.hear()
+    event = str(poster)
+    return array(
+        "q", (bus.post("test", event, text_of(poster, number, seed)) for number in range(batch))
+    )
+
+
+class Reader:
+    """One that reads on, but stands still now and then until it is overtaken."""
+
+    def __init__(self, bus, index, seed):
+        self.bus = bus
+        self.seed = seed
+        self.chance = random.Random(seed + index)
+        self.next = bus.stats().last_id - bus.stats().lag + 1
+        self.end = 0
+        self.delivered = array("q")  # id, poster, number
+        self.losses = array("q")  # first, last, what was the last id by then
+        self.torn = self.unexpected = 0
+
+    def read(self, parent):
+        """Read all events up to an end; the reader itself is the account."""
+        self.bus.register(self.note)
+        parent.tell("ready")
+        self.end = parent.hear()
+        while self.next <= self.end:
+            self.bus.poll()
+            time.sleep(0)
+        self.unexpected += self.bus.stats().handler_errors
+        stats = self.bus.stats()
+        return self.delivered, self.losses, self.torn, self.unexpected, stats.handled, stats.lost
+
+    def note(self, data, event, source, pid):
+        if event == "lost":
+            self.unexpected += data["first"] != self.next
+            self.unexpected += data["count"] != data["last"] - data["first"] + 1
+            self.losses.extend((data["first"], data["last"], self.bus.stats().last_id))
+            self.next = data["last"] + 1
+            return
+        if source == "test":
+            poster, number = int(event), int(data[:8])
+            self.torn += data != text_of(poster, number, self.seed)
+            self.delivered.extend((self.next, poster, number))
+        else:
+            self.delivered.extend((self.next, -1, 0))
+        self.next += 1
+        if self.chance.random() < 0.005:
+            overtaken = min(self.end, self.next + self.chance.randrange(3 * SLOTS))
+            while self.bus.stats().last_id < overtaken:
+                time.sleep(0)
+
+
+def triples(numbers):
+    return zip(*[iter(numbers)] * 3)
+
+
+def settle(campaign, account, posted, ends, first, end):
+    """Compare a reader's account with what was posted: `posted[id]`, which ends at `ends[id]`."""
+    delivered, losses, torn, unexpected, handled, lost = account
+    campaign.count("torn", torn)
+    campaign.count("unexpected", unexpected)
+    seen = set()
+    for number, poster, count in triples(delivered):
+        seen.add(number)
+        if posted.get(number, (-1, 0)) != (poster, count):
+            campaign.count("reordered")
+    campaign.count("duplicated", len(delivered) // 3 - len(seen))
+    told = set()
+    for first_lost, last_lost, last in triples(losses):
+        told.update(range(first_lost, last_lost + 1))
+        # Event `last + 1` may be being written.
+        overwritten = last_lost + SLOTS <= last + 1
+        if not overwritten and last_lost > first:
+            overwritten = ends[last_lost - 1] + SIZE < ends[min(last + 1, end)]
+        campaign.count("unexpected", not overwritten and last_lost > first)
+    campaign.count("duplicated", len(seen & told))
+    campaign.count("lost", len(set(posted) - seen - told))
+    campaign.count("unexpected", len(told) != lost or len(delivered) // 3 != handled)
+    campaign.count("overtaken", len(losses) // 3)
+
+
+def test_lapped_readers(campaign, name, fork):
+    """G1, G2, G3: delivered + lost = posted, `lost` says the right ids, and is no excuse."""
+    batch = campaign.size(10_000, 25_000)
+    rounds = campaign.size(2, 200)
+    for number in range(rounds):
+        seed = campaign.seed + number
+        bus = stdevents.Bus(name, size=SIZE, interval=0, wait_max=20)
+        readers = [fork(Reader(bus, index, seed).read) for index in range(READERS)]
+        posters = [fork(post, bus, poster, batch, seed) for poster in range(POSTERS)]
+        for child in readers + posters:
+            child.hear()
+        first = bus.stats().last_id
+        end = first + POSTERS * batch
+        for reader in readers:
+            reader.say(end)
+        for poster in posters:
+            poster.say()
+        posted = {}
+        for poster, child in enumerate(posters):
+            ids = child.result()
+            campaign.count("reordered", list(ids) != sorted(set(ids)))
+            posted.update((identifier, (poster, index)) for index, identifier in enumerate(ids))
+        campaign.count("unexpected", sorted(posted) != list(range(first + 1, end + 1)))
+        lengths = (
+            len(text_of(*posted[identifier], seed).encode()) + EMPTY - 8 if identifier > first else 0
+            for identifier in range(end + 1)
+        )
+        ends = list(accumulate(lengths))
+        for reader in readers:
+            settle(campaign, reader.result(), posted, ends, first, end)
+        bus.close()
+        campaign.progress("lapped readers", (number + 1) * POSTERS * batch)
+    assert campaign.counts["overtaken"] > rounds * 20
+    campaign.end("lapped readers", rounds * POSTERS * batch)
