@@ -68,7 +68,13 @@ class Folder:
         Anybody may put something of its name where it belongs; into a folder that is ours alone
         nobody else can. FileNotFoundError if there is nothing.
         """
-        status = os.lstat(self.path)
+        try:
+            status = os.lstat(self.path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            what = f"cannot look at {self.path}: {error.strerror}"
+            raise self._error(error.errno, what) from error
         if not stat.S_ISDIR(status.st_mode):
             raise self._error(
                 errno.ENOTDIR, f"{self.path} is a link or a file, not a folder; remove it"
@@ -116,15 +122,21 @@ class Folder:
 
     def files(self) -> list[str]:
         """The names of the files in it."""
-        return os.listdir(self.path)
+        try:
+            return os.listdir(self.path)
+        except OSError as error:
+            what = f"cannot look into {self.path}: {error.strerror}"
+            raise self._error(error.errno, what) from error
 
     def shows(self, file: str, descriptor: int) -> bool:
         """Is `descriptor` still the file of that name, not one that was unlinked since?"""
+        path = os.path.join(self.path, file)
         try:
-            there = os.lstat(os.path.join(self.path, file))
+            return os.path.samestat(os.lstat(path), os.fstat(descriptor))
         except FileNotFoundError:
             return False
-        return os.path.samestat(there, os.fstat(descriptor))
+        except OSError as error:
+            raise self._error(error.errno, f"cannot look at {path}: {error.strerror}") from error
 
     def remove_file(self, file: str) -> None:
         """Unlink `file`, if it is there."""

@@ -431,7 +431,9 @@ class Table:
     def _workers(self) -> list[WorkerInfo]:
         try:
             return live_workers(self._folder, self._words, self._words[LAST])
-        except PermissionError as error:
+        except OSError as error:
+            if isinstance(error, StdeventsError):
+                raise
             what = f"bus {self._name!r}: cannot look at its folder: {error}"
             raise SegmentError(error.errno, what) from error
 

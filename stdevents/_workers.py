@@ -123,7 +123,7 @@ def _take_slot(folder: Folder) -> tuple[int, Descriptor]:
     """The first slot whose file is free, and that file, locked."""
     for slot in range(WORKERS):
         descriptor = folder.open_file(_file(slot), create=True)
-        if _lock(descriptor):
+        if _lock(folder, descriptor):
             return slot, Descriptor(descriptor)
     raise SegmentError(
         f"bus {folder.name!r}: all {WORKERS} worker slots are taken; "
@@ -136,15 +136,19 @@ def _is_held(folder: Folder, file: str) -> bool:
         descriptor = folder.open_file(file, create=False)
     except FileNotFoundError:
         return False
-    if not _lock(descriptor):
+    if not _lock(folder, descriptor):
         return True
-    # Not left to close: a child that another thread forks just now has a copy of the descriptor.
-    flock(descriptor, LOCK_UN)
-    os.close(descriptor)
+    try:
+        # Not left to close: a child that another thread forks just now has a copy of the descriptor.
+        flock(descriptor, LOCK_UN)
+    except OSError as error:
+        raise _cannot_lock(folder, error) from error
+    finally:
+        os.close(descriptor)
     return False
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(folder: Folder, descriptor: int) -> bool:
     """Lock the file for ourselves; close it if somebody else has it."""
     try:
         flock(descriptor, LOCK_EX | LOCK_NB)
@@ -152,5 +156,12 @@ def _lock(descriptor: int) -> bool:
         os.close(descriptor)
         if isinstance(error, BlockingIOError):
             return False
+        if isinstance(error, OSError):
+            raise _cannot_lock(folder, error) from error
         raise
     return True
+
+
+def _cannot_lock(folder: Folder, error: OSError) -> SegmentError:
+    what = f"bus {folder.name!r}: cannot lock a worker's file: {error.strerror}"
+    return SegmentError(error.errno, what)
