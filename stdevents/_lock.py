@@ -71,14 +71,23 @@ class Lock(Turn):
             self.held = False
             try:
                 flock(self._descriptor, LOCK_UN)
-            except OSError:  # closed under us, which has unlocked it
-                self.strand()
-                return
+            except OSError:  # closed under us, most likely, which has unlocked it
+                if not self._unlocks_at_last():
+                    self.strand()
+                    return
             self._owner.pop("thread", None)  # another thread that closes may have forgotten it
             if self._waiting_here:
                 # Else they starve: the interpreter's lock is let go of by `flock`, and so only
                 # ever while this one is taken, by a thread that does nothing but post.
                 time.sleep(0)
+
+    def _unlocks_at_last(self) -> bool:
+        # What was done under the lock is done: an error would say that it was not.
+        try:
+            flock(self._descriptor, LOCK_UN)
+        except OSError:
+            return False
+        return True
 
     def release_for_good(self) -> None:
         """Release it before its file is closed: whoever still wants it gets a ValueError.
