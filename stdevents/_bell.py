@@ -19,6 +19,7 @@ import contextlib
 import os
 import select
 import threading
+import time
 from typing import Any
 
 from ._descriptor import NONE, Descriptor, forsake
@@ -98,15 +99,20 @@ class Listener:
 
     def wake(self) -> None:
         """Be heard by this listener, now or when it next waits."""
-        with self._closing, contextlib.suppress(BlockingIOError):
+        with self._closing, contextlib.suppress(OSError):  # BlockingIOError: called already
             if self._call.is_ours():
                 os.write(self._call.number, b"!")
 
     def wait(self, timeout: float) -> None:
         """Wait until there is something to hear, at most `timeout` seconds; hears all there is."""
-        # epoll takes an int of milliseconds.
-        for descriptor, _ in self._epoll.poll(min(timeout, 1e6)):
-            with self._closing, contextlib.suppress(BlockingIOError):
+        try:
+            # epoll takes an int of milliseconds.
+            heard = self._epoll.poll(min(timeout, 1e6))
+        except OSError:  # somebody has closed its file: as where there is no epoll
+            time.sleep(timeout)
+            return
+        for descriptor, _ in heard:
+            with self._closing, contextlib.suppress(OSError):
                 if descriptor == self._called.number:
                     os.read(descriptor, FULL)
 
