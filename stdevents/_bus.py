@@ -288,10 +288,10 @@ class Bus:
 
         Returns the event's id: 1, 2, 3, … without gaps. TypeError or ValueError for a bad source,
         event or unique; EncodeError for data that is not JSON; PayloadTooLarge; LockTimeout;
-        NoRoom, with `overflow="wait"`, at once where a handler would wait for its own worker;
-        NotConfigured. Nothing was posted then. From a signal handler or finaliser it may be
-        called at any time. If a signal handler raises in the middle of it, the event may be
-        posted all the same.
+        SegmentError for a damaged bus, or one that cannot be locked; NoRoom, with
+        `overflow="wait"`, at once where a handler would wait for its own worker; NotConfigured.
+        Nothing was posted then. From a signal handler or finaliser it may be called at any time.
+        If a signal handler raises in the middle of it, the event may be posted all the same.
         """
         session = self._session or self._ready()
         payload = _codec.encode(source, event, data, unique)

@@ -442,9 +442,11 @@ def _inode_of(folder: Folder) -> tuple[int, int] | None:
 def _has_current_memory(segment: Segment) -> bool:
     """Is the memory that is mapped the one that newcomers join? Under the lock."""
     try:
-        memory = _open_memory(segment.folder)
-    except FileNotFoundError:
-        return False
+        memory, _ = _attach(segment.folder)
+    except SegmentError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
     try:
         with memory.buf[: HEADER_WORDS * WORD] as header, header.cast("Q") as words:
             epoch: int = words[HEADER_EPOCH]
