@@ -204,6 +204,7 @@ def suffer(parent, name, overflow, damage, numbers, seed, at):
         else:
             victim.counts["unchanged"] += 1
         if done % BATCH == 0 or done == len(numbers):
+            assert os.path.exists(Folder(name).path), "somebody has removed the folder"
             parent.tell((done, victim.counts, violated))
             victim.counts.clear()
             violated = []
