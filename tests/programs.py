@@ -17,12 +17,15 @@ import stdevents
 PACKAGE_PARENT = Path(stdevents.__file__).parent.parent
 
 
-def start(program, *arguments, **options):
-    """Start a program of its own, with all warnings shown as errors: a text, or the Path of one."""
+def start(program, *arguments, before=(), **options):
+    """Start a program of its own, with all warnings shown as errors: a text, or the Path of one.
+
+    `before` stands before the interpreter, as a command that runs it.
+    """
     program = [str(program)] if isinstance(program, Path) else ["-c", program]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
     return subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "error", *program, *map(str, arguments)],
+        [*before, sys.executable, "-X", "dev", "-W", "error", *program, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

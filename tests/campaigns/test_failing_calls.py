@@ -17,12 +17,7 @@ import intervene
 import pytest
 from programs import start
 
-HERE = str(Path(__file__).parent)
-PROGRAM = f"""
-import runpy, sys
-sys.path.insert(0, {HERE!r})
-runpy.run_module("failing_calls", run_name="__main__")
-"""
+PROGRAM = Path(__file__).with_name("failing_calls.py")
 SCENARIOS = (
     "create", "join", "post", "poll", "wait_for_news", "look_at_workers", "leave",
     "leave_as_last", "loop", "fork",

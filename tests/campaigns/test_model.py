@@ -20,7 +20,11 @@ hypothesis = pytest.importorskip("hypothesis", reason="of the tox environment `m
 from children import SECONDS, Child  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from hypothesis.stateful import (  # noqa: E402
-    RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
 )  # fmt: skip
 
 import stdevents  # noqa: E402
