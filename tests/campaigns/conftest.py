@@ -17,7 +17,12 @@ def campaign(request, watchdog):
     """Counts the cases and violations of the campaign that this test is."""
     options = request.config.option
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    return Campaign(options.seed, options.long, request.config.stash[lines], reporter.write_line)
+
+    def tell(line):
+        reporter.write_line(line)
+        reporter.flush()  # it may be a file, that somebody follows
+
+    return Campaign(options.seed, options.long, request.config.stash[lines], tell)
 
 
 def pytest_terminal_summary(terminalreporter, config):

@@ -13,6 +13,7 @@ a worker has to stand what goes with less than a page, where here all slots and 
 from __future__ import annotations
 
 import fcntl
+import logging
 import mmap
 import os
 import random
@@ -189,6 +190,7 @@ def grow(victim, memory, part, chance):
 
 def suffer(parent, name, overflow, damage, numbers, seed, at):
     """All these cases; tells of each batch what came of it, and what was violated in which."""
+    logging.disable()  # pytest keeps all that is logged, and each case logs
     victim = Victim(name, overflow)
     victim.restore()
     violated = []
