@@ -1,0 +1,152 @@
+"""The breaks of test_campaigns_bite.py: the protocol, wrong in one place each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Break(NamedTuple):
+    """What is broken, by which replacements in which file, and which tests have to see it.
+
+    Each replacement is exact, of a text that is there once: where the code has changed it is to
+    be written anew.
+    """
+
+    what: str
+    file: str
+    tests: str
+    replacements: tuple[tuple[str, str], ...]
+
+
+def broken(what, file, tests, *texts):
+    return Break(what, file, tests, tuple(zip(texts[::2], texts[1::2])))
+
+
+QUICK = (
+    broken(
+        "the count of `lost` is off by one", "_bus.py", "lapped_readers",
+        "count = last - session.position\n", "count = last - session.position + 1\n",
+    ),
+    broken(
+        "R4 and R5 are dropped", "_table.py", "lapped_readers",
+        "if self._is_reused(first):  # R4", "if False:  # R4",
+        "or crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum  # R5", "",
+    ),
+    broken(
+        "live workers are taken for dead", "_workers.py", "coming_and_going",
+        "        if _is_held(folder, file):\n", "        if _is_held(folder, file) and slot % 2:\n",
+    ),
+)  # fmt: skip
+
+LONG = (
+    broken(
+        "P4 comes before P3", "_table.py", "sigkill_at_every_step",
+        "        words[slot] = number\n        words[LAST] = number  # P4",
+        "        words[LAST] = number\n        words[slot] = number  # P4",
+    ),
+    broken(
+        "P4 comes before the payload", "_table.py", "sigkill_at_every_step",
+        "        words[slot] = 0  # P3",
+        "        words[LAST] = number\n        words[slot] = 0  # P3",
+    ),
+    broken(
+        "P2 does not raise INTENT", "_table.py", "lapped_readers",
+        "            words[INTENT] = end  # P2", "            pass  # P2",
+    ),
+    broken(
+        "P2 comes after the bytes", "_table.py", "protocol",
+        "            words[INTENT] = end  # P2", "            pass  # P2",
+        "        words[slot] = number\n        words[LAST]",
+        "        words[slot] = number\n        words[INTENT] = max(end, words[INTENT])\n        words[LAST]",
+    ),
+    broken(
+        "P3 does not clear the id", "_table.py", "protocol",
+        "        words[slot] = 0  # P3", "        pass  # P3",
+    ),
+    broken(
+        "P3 leaves the old mark of a claim", "_table.py", "guarantees two_copies",
+        "        words[slot + EVENT_CLAIMED] = 0\n", "",
+    ),
+    broken(
+        "R4 is dropped", "_table.py", "protocol",
+        "if self._is_reused(first):  # R4", "if False:  # R4",
+    ),
+    broken(
+        "R5 is dropped", "_table.py", "corruption",
+        "or crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum  # R5", "",
+    ),
+    broken(
+        "R5 does not cover the id", "_table.py", "protocol",
+        "crc32(fields, crc32(payload, number & 0xFFFFFFFF))\n", "crc32(fields, crc32(payload))\n",
+        "or crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum  # R5",
+        "or crc32(fields, crc32(payload)) != checksum  # R5",
+    ),
+    broken(
+        "C1 does not look at the mark", "_table.py", "clocks",
+        "        if words[slot + EVENT_CLAIMED]:  # C1", "        if False:  # C1",
+    ),
+    broken(
+        "C4 does not store the mark", "_table.py", "two_copies",
+        "        words[slot + EVENT_CLAIMED] = self._pid  # C4", "        pass  # C4",
+    ),
+    broken(
+        "a poll takes the lock to read", "_bus.py", "sigstop",
+        "session.table.read(session.position)\n        for",
+        "session.table._exclusively(session.table.read, session.position)\n        for",
+    ),
+    broken(
+        "the lock is lockf", "_lock.py", "two_copies",
+        "from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock",
+        "from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf as flock",
+    ),
+    broken(
+        "the lock is not released after an exception", "_table.py", "interrupts",
+        "                self._publish()\n        finally:\n            self._lock.release()",
+        "                self._publish()\n        finally:\n            pass",
+    ),
+    broken(
+        "an unlocking that fails is not done again", "_lock.py", "failing_calls",
+        "                self._unlock_again()", "                pass",
+    ),
+    broken(
+        "a post amid a post of its own thread waits", "_table.py", "posts_amid_posts",
+        "        if lock.mine():\n            return self._leave_to_interrupted(entry)\n", "",
+    ),
+    broken(
+        "a wait for the lock has no end", "_lock.py", "sigstop",
+        "        while time.monotonic() < deadline:", "        while True:",
+    ),
+    broken(
+        "nothing is done anew in a forked child", "_hooks.py", "forks",
+        "    after_in_child=_after_fork_in_child,\n", "",
+    ),
+    broken(
+        "W1 does not set WAITING", "_bus.py", "bell",
+        "        session.words[WAITING] = 1  # W1", "        pass  # W1",
+    ),
+    broken(
+        "W4 does not clear WAITING", "_table.py", "bell",
+        "                self._words[WAITING] = 0\n", "",
+    ),
+    broken(
+        "whoever leaves removes everything", "_segment.py", "coming_and_going",
+        "    if _workers.live_slots(segment.folder, None):\n        return False\n", "",
+    ),
+    broken(
+        "a lock file that was unlinked is used", "_segment.py", "coming_and_going",
+        "            if segment.has_current_lock():\n                yield",
+        "            if True:\n                yield",
+    ),
+    broken(
+        "short memory is joined", "_segment.py", "corruption",
+        "        if memory.size < layout.total:", "        if False:",
+    ),
+    broken(
+        "overflow=\"wait\" has room for one too many", "_table.py", "overflow",
+        "return last < taken + self._events and", "return last <= taken + self._events and",
+    ),
+    broken(
+        "NaN is encoded", "_codec.py", "payloads",
+        '":", ",", False, False, False\n', '":", ",", False, False, True\n',
+    ),
+)  # fmt: skip

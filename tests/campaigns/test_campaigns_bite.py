@@ -1,0 +1,92 @@
+"""The campaigns bite: the package is broken in one place, and the campaign that is named sees it.
+
+Each break is made in a copy, that runs in a /dev/shm and among processes of its own: it may leave
+behind anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from breaks import LONG, QUICK
+
+import stdevents
+
+TESTS = Path(__file__).parent.parent
+SECONDS = 240
+
+
+def command_of_its_own():
+    """What stands before a command that is to have a /dev/shm and processes of its own."""
+    unshare = ["unshare", *["--map-root-user"] * (os.geteuid() != 0), "--mount", "--mount-proc"]
+    unshare += ["--pid", "--fork", "--kill-child"]
+    own = [*unshare, "sh", "-c", 'mount -t tmpfs tmpfs /dev/shm && "$@"; exit $?', "sh"]
+    there = shutil.which("unshare")
+    if not there or subprocess.run([*own, "true"], capture_output=True).returncode:
+        pytest.skip("a /dev/shm and processes of one's own are not allowed here")
+    return own
+
+
+def break_package(case, folder):
+    """A copy of the package with the break in it."""
+    package = folder / "stdevents"
+    shutil.copytree(
+        Path(stdevents.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    text = (package / case.file).read_text()
+    for old, new in case.replacements:
+        assert text.count(old) == 1, f"{case.what}: not once in {case.file}: {old!r}"
+        text = text.replace(old, new)
+    (package / case.file).write_text(text)
+
+
+def run_tests(own, tests, folder):
+    """Run them with the package in the folder; exit status and what was printed."""
+    options = ["-q", "-x", "--tb=short", "-p", "no:cacheprovider", "-o", f"pythonpath={folder}"]
+    process = subprocess.Popen(
+        [*own, sys.executable, "-m", "pytest", *options, *tests],
+        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        out, _ = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, _ = process.communicate()
+    return process.returncode, out
+
+
+def is_caught(status, out):
+    """Did a test fail, by what it found? To hang is not enough, nor to be unable to begin."""
+    return (
+        status == 1
+        and re.search(r"^\d+ failed", out, re.MULTILINE) is not None
+        and "the test hangs" not in out
+        and "ImportError" not in out
+    )
+
+
+def test_campaigns_bite(campaign, tmp_path):
+    """Each break is caught, by the campaign that is named."""
+    own = command_of_its_own()
+    cases = campaign.size(QUICK, QUICK + LONG)
+    for number, case in enumerate(cases):
+        folder = tmp_path / str(number)
+        break_package(case, folder)
+        tests = [next(TESTS.rglob(f"test_{name}.py")) for name in case.tests.split()]
+        status, out = run_tests(own, tests, folder)
+        if not is_caught(status, out):
+            campaign.count("unexpected")
+            print(f"not caught: {case.what}, by {case.tests}: status {status}\n{out[-3000:]}")
+        shutil.rmtree(folder)
+        campaign.progress("the campaigns bite", number + 1)
+    campaign.end("the campaigns bite", len(cases))
