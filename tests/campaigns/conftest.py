@@ -16,11 +16,13 @@ def pytest_configure(config):
 def campaign(request, watchdog):
     """Counts the cases and violations of the campaign that this test is."""
     options = request.config.option
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    plugins = request.config.pluginmanager
+    reporter, capture = map(plugins.get_plugin, ("terminalreporter", "capturemanager"))
 
     def tell(line):
-        reporter.write_line(line)
-        reporter.flush()  # it may be a file, that somebody follows
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(line)
+            reporter.flush()  # it may be a file, that somebody follows
 
     return Campaign(options.seed, options.long, request.config.stash[lines], tell)
 
