@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -55,3 +56,23 @@ def run_file(folder, program, *arguments):
     file = folder / "program.py"
     file.write_text(program)
     return json.loads(run(file, *arguments))
+
+
+def run_on_small_memory(options, program, *arguments):
+    """Run a program that has a /dev/shm of its own, mounted with these options."""
+    unshare = ["unshare", "--mount"] + ["--map-root-user"] * (os.geteuid() != 0)
+    mount = f'mount -t tmpfs -o {options} tmpfs /dev/shm && echo mounted && exec "$@"'
+    python = [sys.executable, "-X", "dev", "-W", "error", "-c", program]
+    if not shutil.which("unshare"):
+        pytest.skip("there is no unshare command to make a mount namespace with")
+    done = subprocess.run(
+        [*unshare, "sh", "-c", mount, "sh", *python, *arguments],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if not done.stdout.startswith("mounted\n"):
+        pytest.skip(f"a /dev/shm of one's own is not allowed here: {done.stderr.strip()}")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout.splitlines()[1:]

@@ -11,11 +11,10 @@ import errno
 import os
 import shutil
 import stat
-import subprocess
 import sys
 
 import pytest
-from programs import PACKAGE_PARENT, run, start
+from programs import run, run_on_small_memory, start
 
 import stdevents
 from stdevents._folder import Folder
@@ -460,26 +459,6 @@ bus.close()
 os.unlink("/dev/shm/filler")
 print(os.listdir("/dev/shm"))
 """
-
-
-def run_on_small_memory(options, program, *arguments):
-    """Run a program that has a /dev/shm of its own, mounted with these options."""
-    unshare = ["unshare", "--mount"] + ["--map-root-user"] * (os.geteuid() != 0)
-    mount = f'mount -t tmpfs -o {options} tmpfs /dev/shm && echo mounted && exec "$@"'
-    python = [sys.executable, "-X", "dev", "-W", "error", "-c", program]
-    if not shutil.which("unshare"):
-        pytest.skip("there is no unshare command to make a mount namespace with")
-    done = subprocess.run(
-        [*unshare, "sh", "-c", mount, "sh", *python, *arguments],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    if not done.stdout.startswith("mounted\n"):
-        pytest.skip(f"a /dev/shm of one's own is not allowed here: {done.stderr.strip()}")
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()[1:]
 
 
 @pytest.mark.parametrize("room", ["4k", "64k", "512k"])
