@@ -32,13 +32,13 @@ QUICK = (
         "if self._is_reused(first):  # R4", "if False:  # R4",
         "or crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum  # R5", "",
     ),
+)  # fmt: skip
+
+LONG = (
     broken(
         "live workers are taken for dead", "_workers.py", "coming_and_going",
         "        if _is_held(folder, file):\n", "        if _is_held(folder, file) and slot % 2:\n",
     ),
-)  # fmt: skip
-
-LONG = (
     broken(
         "P4 comes before P3", "_table.py", "sigkill_at_every_step",
         "        words[slot] = number\n        words[LAST] = number  # P4",

@@ -112,7 +112,7 @@ class Account:
 
 def test_coming_and_going(campaign, name, fork):
     """G9, G5: one bus, everybody on the same one, another one each time, and nothing left."""
-    rounds = campaign.size(300, 50_000)
+    rounds = campaign.size(150, 50_000)
     chance = campaign.random
     barrier = Barrier(fork, name)
     account = Account(campaign, name)

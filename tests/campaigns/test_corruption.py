@@ -266,15 +266,15 @@ def test_corruption(campaign, name, fork):
     cases = 0
     for overflow in ("drop", "wait"):
         numbers = range(3 * LAYOUT.total)
-        if not campaign.long:  # all of the slots and counters in use would be 10,000
+        if not campaign.long:
             used = [
                 number
                 for part in (HEADER, WORKER, CLAIMS, EVENTS, RING)
                 for number in range(3 * part.start, 3 * part.stop)
             ]
-            numbers = some(chance, used, 1_000)
+            numbers = some(chance, used, 700)
         cases = make_suffer(campaign, fork, name, overflow, damage_byte, numbers, cases)
-        numbers = range(campaign.size(1_000, 500_000))
+        numbers = range(campaign.size(700, 500_000))
         cases = make_suffer(campaign, fork, name, overflow, damage_much, numbers, cases)
     lengths = range(2 * LAYOUT.total)
     if not campaign.long:

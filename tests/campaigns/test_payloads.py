@@ -225,7 +225,7 @@ def post(campaign, bus, arguments):
 
 def test_payloads(campaign, name):
     """G2: equal to what was posted, to the type; or refused at the call, and nothing posted."""
-    cases = campaign.size(8_000, 1_000_000)
+    cases = campaign.size(5_000, 1_000_000)
     make = Maker(campaign.random)
     bus = stdevents.Bus(name, size=SIZE, interval=0, timeout=1e-6)
     bus.poll()
