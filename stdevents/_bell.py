@@ -16,6 +16,7 @@ A wake-up that is lost all the same costs an `interval`, never an event. Where t
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import threading
@@ -86,7 +87,10 @@ class Listener:
         """Hear this bell; one that was heard before is closed by now."""
         epoll: Any = select
         self._bell = bell
-        self._epoll.register(bell.file.number, epoll.EPOLLIN | epoll.EPOLLET)
+        number = bell.file.number
+        if number < 0:  # its bus is just being joined anew, by another thread
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self._epoll.register(number, epoll.EPOLLIN | epoll.EPOLLET)
 
     def is_intact(self) -> bool:
         """Are its files, and its bell's, open and its own still?"""
