@@ -115,12 +115,11 @@ WRAP(int, mkfifo, (const char *path, mode_t mode), (path, mode), -1)
 WRAP(int, unlink, (const char *path), (path), -1)
 WRAP(int, rmdir, (const char *path), (path), -1)
 WRAP(DIR *, opendir, (const char *path), (path), NULL)
+/* Not fstat: of a file that is open it does not fail. */
 #ifdef _STAT_VER /* until glibc 2.33 stat had another name */
-WRAP(int, __fxstat64, (int version, int file, struct stat64 *status), (version, file, status), -1)
 WRAP(int, __lxstat64, (int version, const char *path, struct stat64 *status),
      (version, path, status), -1)
 #else
-WRAP(int, fstat64, (int file, struct stat64 *status), (file, status), -1)
 WRAP(int, lstat64, (const char *path, struct stat64 *status), (path, status), -1)
 #endif
 
