@@ -139,7 +139,7 @@ def _is_held(folder: Folder, file: str) -> bool:
     if not _lock(folder, descriptor):
         return True
     try:
-        # Not left to close: a child that another thread forks just now has a copy of the descriptor.
+        # Not left to close: a child that another thread forks just now has a copy of it.
         flock(descriptor, LOCK_UN)
     except OSError as error:
         raise _cannot_lock(folder, error) from error

@@ -28,8 +28,7 @@ QUICK = (
         "count = last - session.position\n", "count = last - session.position + 1\n",
     ),
     broken(
-        "R4 and R5 are dropped", "_table.py", "lapped_readers",
-        "if self._is_reused(first):  # R4", "if False:  # R4",
+        "R5 is dropped", "_table.py", "corruption",
         "or crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum  # R5", "",
     ),
 )  # fmt: skip
@@ -64,16 +63,12 @@ LONG = (
         "        words[slot] = 0  # P3", "        pass  # P3",
     ),
     broken(
-        "P3 leaves the old mark of a claim", "_table.py", "guarantees two_copies",
+        "P3 leaves the old mark of a claim", "_table.py", "clocks",
         "        words[slot + EVENT_CLAIMED] = 0\n", "",
     ),
     broken(
         "R4 is dropped", "_table.py", "protocol",
         "if self._is_reused(first):  # R4", "if False:  # R4",
-    ),
-    broken(
-        "R5 is dropped", "_table.py", "corruption",
-        "or crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum  # R5", "",
     ),
     broken(
         "R5 does not cover the id", "_table.py", "protocol",
@@ -111,10 +106,6 @@ LONG = (
     broken(
         "a post amid a post of its own thread waits", "_table.py", "posts_amid_posts",
         "        if lock.mine():\n            return self._leave_to_interrupted(entry)\n", "",
-    ),
-    broken(
-        "a wait for the lock has no end", "_lock.py", "sigstop",
-        "        while time.monotonic() < deadline:", "        while True:",
     ),
     broken(
         "nothing is done anew in a forked child", "_hooks.py", "forks",

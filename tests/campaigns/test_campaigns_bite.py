@@ -19,7 +19,7 @@ from breaks import LONG, QUICK
 import stdevents
 
 TESTS = Path(__file__).parent.parent
-SECONDS = 240
+SECONDS, A_WHILE = 240, 10
 
 
 def command_of_its_own():
@@ -46,8 +46,8 @@ def break_package(case, folder):
     (package / case.file).write_text(text)
 
 
-def run_tests(own, tests, folder):
-    """Run them with the package in the folder; exit status and what was printed."""
+def run_tests(own, tests, folder, campaign, done):
+    """Run them with the package in the folder; what was printed, and the exit status."""
     options = ["-q", "-x", "--tb=short", "-p", "no:cacheprovider", "-o", f"pythonpath={folder}"]
     process = subprocess.Popen(
         [*own, sys.executable, "-m", "pytest", *options, *tests],
@@ -57,12 +57,14 @@ def run_tests(own, tests, folder):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    try:
-        out, _ = process.communicate(timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, _ = process.communicate()
-    return process.returncode, out
+    for _ in range(SECONDS // A_WHILE):
+        campaign.progress("the campaigns bite", done)
+        try:
+            return process.communicate(timeout=A_WHILE)[0], process.returncode
+        except subprocess.TimeoutExpired:
+            continue
+    process.kill()
+    return process.communicate()[0], process.returncode
 
 
 def is_caught(status, out):
@@ -83,10 +85,9 @@ def test_campaigns_bite(campaign, tmp_path):
         folder = tmp_path / str(number)
         break_package(case, folder)
         tests = [next(TESTS.rglob(f"test_{name}.py")) for name in case.tests.split()]
-        status, out = run_tests(own, tests, folder)
+        out, status = run_tests(own, tests, folder, campaign, number)
         if not is_caught(status, out):
             campaign.count("unexpected")
             print(f"not caught: {case.what}, by {case.tests}: status {status}\n{out[-3000:]}")
         shutil.rmtree(folder)
-        campaign.progress("the campaigns bite", number + 1)
     campaign.end("the campaigns bite", len(cases))

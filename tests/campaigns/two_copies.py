@@ -80,6 +80,23 @@ def work(process, barrier):
     return [copy.result() for copy in copies]
 
 
+def lock_each_other_out():
+    """What one copy has locked the others have to wait for, in the same process too."""
+    for copy in copies:
+        copy.bus.configure(wait_max=0.01)
+    for holder in copies:
+        lock = holder.bus._session.segment.lock
+        try:
+            lock.acquire()
+            for copy in copies:
+                try:
+                    assert copy is holder or not copy.bus.post("test", "locked out")
+                except copy.stdevents.LockTimeout:
+                    continue
+        finally:
+            lock.release()
+
+
 def main():
     children, barrier, told = [], os.pipe(), os.pipe()
     for process in range(PROCESSES):
@@ -97,6 +114,7 @@ def main():
         sys.stdout.write(file.read())
     for child in children:
         assert os.waitpid(child, 0)[1] == 0
+    lock_each_other_out()
     for copy in copies:
         copy.bus.close()
 
