@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import threading
 
-from children import Child
+from children import SECONDS, Child
 from state import assert_alone, assert_sound
 
 import stdevents
@@ -35,6 +36,8 @@ class List:
             self.digest = hashlib.sha256()
         if self.digest is not None and not self.complete.is_set():
             self.count += 1
+            if self.count % 1_000 == 0:
+                signal.alarm(SECONDS)  # a reader gets on
             self.digest.update(f"{source} {event} {data} {pid}\n".encode())
         if event == "last":
             self.complete.set()
@@ -50,23 +53,24 @@ def read(parent, bus, with_loop):
         bus.configure(interval=0.05)
     parent.tell("ready")
     if with_loop:
-        assert events.complete.wait(50)
+        events.complete.wait()
     while not events.complete.is_set():
         bus.poll()
     return events.told(), bus.stats().lost
 
 
 def post(parent, bus, poster, count):
-    """Post so many, and fork visitors meanwhile; returns the ids of all of them, by name."""
+    """Post so many, and fork visitors meanwhile; tells the ids of each of them, and its own."""
     parent.tell("ready")
     parent.hear()
-    ids, visitors = [], {}
+    ids = []
     for number in range(count):
         ids.append(bus.post("test", poster, number))
-        if number % PER_VISITOR == 0:
+        if number % PER_VISITOR == PER_VISITOR - 1:
+            bus.poll()  # not for the visitor to do, which goes on where this one is
             visitor = f"visitor {number} of {poster}"
-            visitors[visitor] = Child(visit, bus, visitor)
-    return {poster: ids, **{name: child.result() for name, child in visitors.items()}}
+            parent.tell((visitor, Child(visit, bus, visitor).result()))
+    parent.tell((poster, ids))
 
 
 def visit(parent, bus, poster):
@@ -84,11 +88,11 @@ def visit(parent, bus, poster):
 def order_once(campaign, name, fork, count):
     """One round, with `count` events of each poster."""
     bus = stdevents.Bus(name, size="32m", interval=0, wait_max=20)
-    events, seen = List(bus), []
     readers = [fork(read, bus, number % 2 == 0) for number in range(READERS)]
     posters = [fork(post, bus, f"poster {number}", count) for number in range(POSTERS)]
     for child in (*readers, *posters):
         child.hear()
+    events, seen = List(bus), []
     bus.post("round", "first")
     bus.poll()
     bus.register(lambda data, event, source, pid: seen.append((event, data)), "test")
@@ -96,17 +100,22 @@ def order_once(campaign, name, fork, count):
         poster.say()
     ids = {}
     for poster in posters:
-        ids.update(poster.result())
-        bus.poll()
+        for _ in range(count // PER_VISITOR + 1):
+            teller, its_ids = poster.hear()
+            ids[teller] = its_ids
+            campaign.progress(NAME, len(ids))
+            bus.poll()
+        poster.result()
     bus.post("round", "last")
     bus.poll()
 
-    posted = {of: (name, n) for name, its_ids in ids.items() for n, of in enumerate(its_ids)}
+    posted = {of: (who, n) for who, its_ids in ids.items() for n, of in enumerate(its_ids)}
     campaign.count("reordered", seen != [posted[number] for number in sorted(posted)])
     campaign.count("reordered", sum(its_ids != sorted(its_ids) for its_ids in ids.values()))
     campaign.count("duplicated", sum(map(len, ids.values())) - len(posted))
     for reader in readers:
         told, lost = reader.result()
+        campaign.progress(NAME, len(posted))
         campaign.count("lost", lost)
         campaign.count("reordered", told != events.told())
     campaign.count("visitors", len(ids) - POSTERS)
