@@ -100,8 +100,9 @@ class Segment:
             return False
         try:
             return self.has_current_lock()
-        except PermissionError:  # it gave up the privileges to look into the folder
-            return True
+        except SegmentError as error:
+            # EACCES: it gave up the privileges to look into the folder.
+            return error.errno == errno.EACCES
 
     def close_lock(self) -> None:
         """Close the lock file. Never unlocks: in a forked child it is the parent's lock too."""
