@@ -51,7 +51,8 @@ class Reader:
         self.bus = bus
         self.seed = seed
         self.chance = random.Random(seed + index)
-        self.next = bus.stats().last_id - bus.stats().lag + 1
+        stats = bus.stats()  # once: the others are posting their `started`
+        self.next = stats.last_id - stats.lag + 1
         self.end = 0
         self.delivered = array("q")  # id, poster, number
         self.losses = array("q")  # first, last, what was the last id by then
