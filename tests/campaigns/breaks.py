@@ -95,20 +95,29 @@ LONG = (
         "from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf as flock",
     ),
     broken(
+        "the file is not locked", "_lock.py", "two_copies",
+        "            flock(self._descriptor, EXCLUSIVE_NOW)", "            pass",
+    ),
+    broken(
+        "a forked child begins at the end", "_bus.py", "fork",
+        "            anew = _Session(session.segment, worker, session.position)\n",
+        "            anew = _Session(session.segment, worker, session.segment.words[LAST])\n",
+    ),
+    broken(
         "the lock is not released after an exception", "_table.py", "interrupts",
         "                self._publish()\n        finally:\n            self._lock.release()",
         "                self._publish()\n        finally:\n            pass",
     ),
     broken(
-        "an unlocking that fails is not done again", "_lock.py", "failing_calls",
-        "                self._unlock_again()", "                pass",
+        "a file that cannot be locked stays open", "_workers.py", "failing_calls",
+        "        os.close(descriptor)\n        if isinstance", "        if isinstance",
     ),
     broken(
         "a post amid a post of its own thread waits", "_table.py", "posts_amid_posts",
         "        if lock.mine():\n            return self._leave_to_interrupted(entry)\n", "",
     ),
     broken(
-        "nothing is done anew in a forked child", "_hooks.py", "forks",
+        "nothing is done anew in a forked child", "_hooks.py", "fork",
         "    after_in_child=_after_fork_in_child,\n", "",
     ),
     broken(

@@ -52,20 +52,21 @@ def work(number, barrier, pipe):
 
 def work_in_children():
     """Have three of them do it, and print what they tell."""
-    barrier, told = os.pipe(), os.pipe()
-    children = []
+    barrier, children = os.pipe(), {}
     for number in range(POSTERS):
-        children.append(os.fork())
-        if not children[-1]:
+        told = os.pipe()
+        child = os.fork()
+        if not child:
             signal.alarm(SECONDS)
             with open(told[1], "w") as pipe:
                 work(number, barrier[0], pipe)
             os._exit(0)
-    os.close(told[1])
+        os.close(told[1])
+        children[child] = told[0]
     os.write(barrier[1], b"!" * POSTERS)
-    with open(told[0]) as file:
-        sys.stdout.write(file.read())
-    for child in children:
+    for child, pipe in children.items():
+        with open(pipe) as file:
+            sys.stdout.write(file.read())
         assert os.waitpid(child, 0)[1] == 0
 
 

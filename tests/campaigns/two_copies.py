@@ -98,21 +98,23 @@ def lock_each_other_out():
 
 
 def main():
-    children, barrier, told = [], os.pipe(), os.pipe()
+    barrier, children = os.pipe(), {}
     for process in range(PROCESSES):
-        children.append(os.fork())
-        if not children[-1]:
+        told = os.pipe()
+        child = os.fork()
+        if not child:
             signal.alarm(SECONDS)
             line = json.dumps(work(process, barrier[0])) + "\n"
             with open(told[1], "w") as pipe:
                 pipe.write(line)
                 pipe.flush()
                 os._exit(0)
-    os.close(told[1])
+        os.close(told[1])
+        children[child] = told[0]
     os.write(barrier[1], b"!" * PROCESSES)
-    with open(told[0]) as file:
-        sys.stdout.write(file.read())
-    for child in children:
+    for child, pipe in children.items():
+        with open(pipe) as file:
+            sys.stdout.write(file.read())
         assert os.waitpid(child, 0)[1] == 0
     lock_each_other_out()
     for copy in copies:
