@@ -17,7 +17,8 @@ from state import is_locked
 from steps import at, with_steps
 
 import stdevents
-from stdevents import _table
+from stdevents import _segment, _table
+from stdevents._folder import Folder
 from stdevents._layout import EVENT_CLAIMED
 from stdevents._table import Table
 
@@ -226,3 +227,42 @@ def test_a_key_whose_claimer_was_killed_between_key_and_mark_does_not_block_its_
     fork(work).result()
     assert ("event", 1, os.getpid()) in seen.new()
     bus.close()
+
+
+def leave_when_told(parent, name):
+    bus = stdevents.Bus(name, interval=0, wait_max=0.05)
+    parent.tell()
+    parent.hear()
+    bus.close()
+    parent.tell()
+
+
+def test_a_bus_that_is_removed_at_any_step_of_a_join_is_made_anew(name, fork):
+    """G9: a lock file that was unlinked locks nobody out; the joiner does not go on with it."""
+    step = 0
+    finished = False
+    while not finished:
+        step += 1
+        finished = True
+        last_worker = fork(leave_when_told, name)
+        last_worker.hear()
+
+        def have_it_leave():
+            nonlocal finished
+            finished = False
+            last_worker.say()  # noqa: B023
+            last_worker.hear()  # noqa: B023
+
+        bus = with_steps(
+            lambda: stdevents.Bus(name, interval=0),
+            at(step, have_it_leave),
+            traced=lambda code: code is _segment._locked.__wrapped__.__code__,
+        )
+        assert bus._session.segment.has_current_lock()
+        if not finished:
+            assert last_worker.result() is None
+            assert [worker.pid for worker in bus.workers()] == [os.getpid()]
+        last_worker.kill()
+        bus.close()
+        assert not os.path.exists(Folder(name).path)
+    assert step > 8

@@ -121,10 +121,6 @@ LONG = (
         "    after_in_child=_after_fork_in_child,\n", "",
     ),
     broken(
-        "W1 does not set WAITING", "_bus.py", "bell",
-        "        session.words[WAITING] = 1  # W1", "        pass  # W1",
-    ),
-    broken(
         "W4 does not clear WAITING", "_table.py", "bell",
         "                self._words[WAITING] = 0\n", "",
     ),
@@ -133,13 +129,14 @@ LONG = (
         "    if _workers.live_slots(segment.folder, None):\n        return False\n", "",
     ),
     broken(
-        "a lock file that was unlinked is used", "_segment.py", "coming_and_going",
+        "a lock file that was unlinked is used", "_segment.py", "protocol",
         "            if segment.has_current_lock():\n                yield",
         "            if True:\n                yield",
     ),
     broken(
         "short memory is joined", "_segment.py", "corruption",
         "        if memory.size < layout.total:", "        if False:",
+        "    if memory.size < Layout(SMALLEST).total:", "    if False:",
     ),
     broken(
         "overflow=\"wait\" has room for one too many", "_table.py", "overflow",

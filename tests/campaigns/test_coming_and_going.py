@@ -1,13 +1,14 @@
 """Create, join, leave and stale take-over, by 16 processes that start at once, from a barrier.
 
-A round is one of these: all come, and go, in any order; half of them come while the others go; or
-all are killed where they are, some of them amid it, and what they leave is taken over.
+A round is one of these: all come, and go, in any order; some are there, and go while the others
+come; or all are killed where they are, some of them amid it, and what they leave is taken over.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 from struct import Struct
 
@@ -18,7 +19,13 @@ from stdevents._folder import Folder
 from stdevents._layout import HEADER_EPOCH
 
 PROCESSES = 16
-ALL, EVEN, ODD = b"aeo"
+ALL, EVEN, ODD, FIRST, LAST, ENDS = range(6)
+GROUPS = tuple(
+    frozenset(range(PROCESSES)[part])
+    for part in (slice(None), slice(0, None, 2), slice(1, None, 2), slice(1), slice(-1, None))
+)
+GROUPS += (GROUPS[FIRST] | GROUPS[LAST],)
+HANDOVERS = ((EVEN, ALL, ODD), (ODD, ALL, EVEN), (FIRST, ENDS, LAST), (LAST, ENDS, FIRST))
 said = Struct("=qQ")  # number of the process, epoch of the bus that it is on, or 0
 
 
@@ -43,7 +50,14 @@ class Barrier:
         """Have them come if they are away, and go if they are there; the epochs of all then."""
         os.write(self._turns[self._turn][1], bytes([who]) * PROCESSES)
         self._turn ^= 1
-        heard = dict(said.unpack(os.read(self._said[0], said.size)) for _ in range(PROCESSES))
+        heard = {}
+        while len(heard) < PROCESSES:
+            if select.select([self._said[0]], [], [], 1)[0]:
+                number, epoch = said.unpack(os.read(self._said[0], said.size))
+                heard[number] = epoch
+            else:
+                for child in self.children:
+                    child.hear_new()  # that it has failed, perhaps
         return [heard[number] for number in range(PROCESSES)]
 
     def replace_all(self, some):
@@ -78,7 +92,7 @@ def live(parent, name, number, turns, turn, saying):
         signal.alarm(SECONDS)
         (who,) = os.read(turns[turn][0], 1)
         turn ^= 1
-        if who == ALL or (who == EVEN) == (number % 2 == 0):
+        if number in GROUPS[who]:
             if epoch:
                 bus.close()
                 epoch = 0
@@ -118,14 +132,14 @@ def test_coming_and_going(campaign, name, fork):
     account = Account(campaign, name)
     for number in range(rounds):
         kind = chance.random()
-        if kind < 0.6:
+        if kind < 0.5:
             account.settle(barrier.let_go(ALL), PROCESSES)
             account.settle(barrier.let_go(ALL), 0)
         elif kind < 0.98:
-            first, second = chance.sample((EVEN, ODD), 2)
-            account.settle(barrier.let_go(first), PROCESSES // 2)
-            account.settle(barrier.let_go(ALL), PROCESSES // 2)
-            account.settle(barrier.let_go(second), 0)
+            there, both, coming = chance.choice(HANDOVERS)
+            account.settle(barrier.let_go(there), len(GROUPS[there]))
+            account.settle(barrier.let_go(both), len(GROUPS[coming]))
+            account.settle(barrier.let_go(coming), 0)
         else:
             there = chance.random() < 0.5
             if there:
