@@ -232,8 +232,8 @@ def make_suffer(campaign, fork, name, overflow, damage, numbers, before):
     return before + done
 
 
-def refuse_newcomers(name, lengths):
-    """Memory of any other length is refused while somebody lives, if it is shorter."""
+def refuse_newcomers(campaign, name, lengths, before):
+    """Memory of any other length is refused while somebody lives, if it is shorter; all cases."""
     bus = stdevents.Bus(name, **OPTIONS)
     image = bytes(bus._session.segment._memory.buf)
     bus.close()
@@ -243,17 +243,18 @@ def refuse_newcomers(name, lengths):
     os.close(folder.open_file("lock", create=True))
     fcntl.flock(worker, fcntl.LOCK_EX)
     path = f"/dev/shm/{folder.segment_name}"
-    unexpected = 0
-    for length in lengths:
+    for done, length in enumerate(lengths):
         with open(path, "wb") as file:
             file.write(image)
         os.truncate(path, length)
         refused = may(lambda: _segment.attach(name, Settings(SETTINGS)).close())
-        unexpected += refused != (length < LAYOUT.total)
-        unexpected += os.stat(path).st_size != length
+        campaign.count("unexpected", refused != (length < LAYOUT.total))
+        campaign.count("unexpected", os.stat(path).st_size != length)
+        if done % BATCH == 0:
+            campaign.progress("corruption", before + done)
     os.close(worker)
     stdevents.Bus(name, **OPTIONS).close()  # nobody lives: it is replaced
-    return unexpected
+    return before + len(lengths)
 
 
 def some(chance, numbers, count):
@@ -279,7 +280,7 @@ def test_corruption(campaign, name, fork):
     lengths = range(2 * LAYOUT.total)
     if not campaign.long:
         lengths = [0, *some(chance, lengths, 500), LAYOUT.total - 1, LAYOUT.total]
-    campaign.count("unexpected", refuse_newcomers(name, lengths))
+    cases = refuse_newcomers(campaign, name, lengths, cases)
     assert campaign.counts["delivered"] > cases
     assert campaign.counts["with a loss"] > cases / 20
-    campaign.end("corruption", cases + len(lengths))
+    campaign.end("corruption", cases)
