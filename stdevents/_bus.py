@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Iterable, Sequence, TypeVar
 
 from . import _codec, _hooks, _loop, _segment, _settings
 from ._bell import Listener, Sleeper
@@ -19,7 +19,7 @@ from ._layout import FLAG_UNIQUE, LAST, WAITING
 from ._lock import Stranded
 from ._names import event_list
 from ._settings import Settings, check_name
-from ._table import LOST, Record, Table
+from ._table import LOST, Event, Record, Table
 from ._turn import Turn
 from ._workers import Worker, WorkerInfo
 
@@ -247,7 +247,7 @@ class Bus:
         ValueError: a signal handler has closed the bus meanwhile.
         """
         try:
-            session.table.append(_codec.encode(events._source, event, None, None), 0)
+            session.table.append((_codec.encode(events._source, event, None, None), 0))
         except tolerated as error:
             logger.warning("bus %r: %s could not be posted: %s", self._loop.name, event, error)
 
@@ -293,17 +293,37 @@ class Bus:
         Nothing was posted then. From a signal handler or finaliser it may be called at any time.
         If a signal handler raises in the middle of it, the event may be posted all the same.
         """
-        session = self._session or self._ready()
         payload = _codec.encode(source, event, data, unique)
-        flags = 0 if unique is None else FLAG_UNIQUE
+        return self._append((payload, 0 if unique is None else FLAG_UNIQUE))
+
+    def post_many(self, events: Iterable[Sequence[Any]]) -> list[int]:
+        """Broadcast several events at once: all of them, or none whatever happens.
+
+        Each is `(source, event, data)` or `(source, event, data, unique)`, as `post` takes them.
+        They get ids that follow one another, and the lock is taken, and sleepers are woken, once
+        for all. Together they may be as large as the ring, and one less than its `size / 256`
+        slots.
+
+        Returns their ids, in order; [] for none. Raises what `post` does: TypeError, ValueError
+        and EncodeError name the place in `events`; PayloadTooLarge is for all of them together,
+        and so is the room for which `overflow="wait"` waits. Nothing was posted then.
+        """
+        encoded = [_encode(index, one) for index, one in enumerate(events)]
+        if not encoded:
+            return []
+        last = self._append(*encoded)
+        return list(range(last + 1 - len(encoded), last + 1))
+
+    def _append(self, *events: Event) -> int:
+        session = self._session or self._ready()
         try:
             try:
-                return session.table.append(payload, flags)
+                return session.table.append(*events)
             except NoRoom as full:
-                return self._post_when_there_is_room(session, payload, flags, full)
+                return self._append_when_there_is_room(session, events, full)
         except (ValueError, Stranded) as error:
             self._recover_from(session, error)
-            return self.post(source, event, data, unique)
+            return self._append(*events)
 
     def _recover_from(self, session: _Session, error: ValueError | Stranded) -> None:
         """Make the bus usable again, for another try; or raise what is in the way.
@@ -319,8 +339,8 @@ class Bus:
                 "the bus was closed, or the process forked, amid this call"
             ) from None
 
-    def _post_when_there_is_room(
-        self, session: _Session, payload: bytes, flags: int, full: NoRoom
+    def _append_when_there_is_room(
+        self, session: _Session, events: tuple[Event, ...], full: NoRoom
     ) -> int:
         for _ in range(session.settings.shm_retries):
             # A handler would wait for its own worker, which goes on when the handler is done.
@@ -328,7 +348,7 @@ class Bus:
                 break
             time.sleep(session.settings.wait_interval)
             try:
-                return session.table.append(payload, flags)
+                return session.table.append(*events)
             except NoRoom as still_full:
                 full = still_full
         raise full
@@ -708,6 +728,22 @@ class Bus:
                 session.segment.strand()
                 self._session, self._unready = None, session
             self._ready()
+
+
+def _encode(index: int, one: Any) -> Event:
+    """One of the events of a `post_many`; the errors say which."""
+    if not isinstance(one, (tuple, list)) or len(one) not in (3, 4):
+        shape = f"{len(one)} items" if isinstance(one, (tuple, list)) else type(one).__name__
+        raise TypeError(
+            f"events[{index}]: {shape}, where (source, event, data) is wanted, "
+            "or (source, event, data, unique)"
+        )
+    source, event, data, unique = (*one, None)[:4]
+    try:
+        payload = _codec.encode(source, event, data, unique)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"events[{index}]: {error}") from error.__cause__
+    return payload, 0 if unique is None else FLAG_UNIQUE
 
 
 def _levels(source: str | None, names: tuple[str, ...]) -> list[Level]:

@@ -25,8 +25,9 @@ HEADER_EVENTS = 5  # event slots
 HEADER_OVERFLOW = 6  # 0 "drop", 1 "wait"
 LAST = 8  # id of the last published event
 INTENT = 16  # ring position up to which bytes may be being overwritten
-ROOM_ID = 17  # "wait": id, and ring position, up to which a post overwrites nothing that a live
-ROOM_POSITION = 18  # worker has not taken; a lower bound, so 0 is always right
+INTENT_ID = 17  # id of the last event whose slot may be being overwritten
+ROOM_ID = 18  # "wait": id, and ring position, up to which a post overwrites nothing that a live
+ROOM_POSITION = 19  # worker has not taken; a lower bound, so 0 is always right
 WAITING = 24  # somebody sleeps
 HEADER_WORDS = 32
 
