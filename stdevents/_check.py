@@ -36,6 +36,7 @@ from ._layout import (
     INTENT,
     INTENT_ID,
     LAST,
+    NAMES_SHIFT,
     WAITING,
     WORKER_PID,
     WORKER_POSITION,
@@ -231,7 +232,7 @@ def _faults_of_event(copy: Copy, number: int) -> Iterator[str]:
         yield f"it begins at {position}, and the one before it ends at {begin}"
     if not words[at + EVENT_PID]:
         yield "it was posted by nobody"
-    if flags not in (0, FLAG_UNIQUE):
+    if flags & ~(FLAG_UNIQUE | -1 << NAMES_SHIFT) or flags >> NAMES_SHIFT > length:
         yield f"its flags are {flags:#x}"
     if claimed and not flags & FLAG_UNIQUE:
         yield f"it was claimed by process {claimed}, and anybody may handle it"
@@ -245,8 +246,10 @@ def _faults_of_payload(copy: Copy, at: int, position: int, length: int) -> Itera
     place, size = position % copy.layout.size, copy.layout.size
     payload = copy.ring[place : place + length] + copy.ring[: max(0, place + length - size)]
     fields = pack("=4Q", *copy.words[at + EVENT_POSITION : at + EVENT_CHECKSUM])
-    begun = crc32(payload, copy.words[at + EVENT_ID] & 0xFFFFFFFF)
-    if crc32(fields, begun) != copy.words[at + EVENT_CHECKSUM]:
+    if (
+        crc32(fields + payload, copy.words[at + EVENT_ID] & 0xFFFFFFFF)
+        != copy.words[at + EVENT_CHECKSUM]
+    ):
         yield "its checksum is wrong"
         return
     try:

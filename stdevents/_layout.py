@@ -52,11 +52,12 @@ EVENT_POSITION = 1  # where in the ring it starts
 EVENT_LENGTH = 2  # bytes
 EVENT_PID = 3  # the poster's
 EVENT_FLAGS = 4
-EVENT_CHECKSUM = 5  # crc32 of payload and words 1 to 4, begun with the id
+EVENT_CHECKSUM = 5  # crc32 of words 1 to 4 and payload, begun with the id
 EVENT_CLAIMED = 6  # 0, or the pid of the worker that handled it, or that holds its key
 EVENT_WORDS = 8
 
 FLAG_UNIQUE = 1
+NAMES_SHIFT = 8  # the flags from here on: bytes of the payload up to data, which say the names
 
 BYTES_PER_EVENT = 256  # of ring for one event slot
 SMALLEST = 4 * BYTES_PER_EVENT

@@ -9,7 +9,6 @@ from typing import Any
 
 from . import _codec
 from ._errors import EncodeError, NoRoom
-from ._layout import FLAG_UNIQUE
 from ._outside import find
 from ._settings import Settings
 from ._table import Event, Table
@@ -17,10 +16,7 @@ from ._table import Event, Table
 
 def post(name: str, source: str, event: str, text: str, unique: str | None) -> int:
     """Post one event, and print its id."""
-    encoded = (
-        _codec.encode(source, event, _data(text), unique),
-        0 if unique is None else FLAG_UNIQUE,
-    )
+    encoded = _codec.encode(source, event, _data(text), unique)
     segment = find(name)
     try:
         print(_append(Table(segment), encoded, segment.settings), flush=True)
@@ -33,10 +29,10 @@ def _append(table: Table, event: Event, settings: Settings) -> int:
     """As a worker does it: with overflow="wait", until there is room."""
     for _ in range(settings.shm_retries):
         try:
-            return table.append(event)
+            return table.append((event,))
         except NoRoom:
             time.sleep(settings.wait_interval)
-    return table.append(event)
+    return table.append((event,))
 
 
 def _data(text: str) -> Any:

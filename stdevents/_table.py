@@ -73,9 +73,12 @@ RUN_BYTES = 1 << 16  # of payload at most, in one look; one event may be larger
 PROBES = 16  # places in which a key may stand
 
 SLOT_BYTES = WORD * EVENT_WORDS
-CHECKED_BYTES = WORD * EVENT_CHECKSUM
+FIELDS_BYTES = WORD * (EVENT_CHECKSUM - 1)
 _fields = Struct("=4Q")  # position, length, pid, flags
-_slot = Struct(f"={EVENT_WORDS}Q")
+_slot = Struct("=6Q16x")  # id, fields, checksum
+_slot_but_id = Struct("=6Q")  # fields, checksum, claimed
+_place = Struct("=3Q")  # id, position, length
+_intents = Struct("=4Q")  # INTENT, INTENT_ID, ROOM_ID, ROOM_POSITION
 _key_halves = Struct("=2Q")
 
 T = TypeVar("T")
@@ -132,7 +135,7 @@ class Table:
 
     # -- post --------------------------------------------------------------------------------------
 
-    def append(self, *events: Event) -> int:
+    def append(self, events: tuple[Event, ...]) -> int:
         """Publish events, all of them or none, and return the last one's id.
 
         PayloadTooLarge if they are more than the ring or the slots of the bus can hold at once.
@@ -201,50 +204,48 @@ class Table:
             entries.popleft()
 
     def _write(self, entry: Entry) -> None:
-        words, size = self._words, self._size
+        words, memory, ring, size = self._words, self._bytes, self._ring, self._size
         events, length, _ = entry
-        last = words[LAST]  # P1: the next id and position follow from the last event
+        last = number = words[LAST]  # P1: the next id and position follow from the last event
+        intent, intent_id, room_id, room_position = _intents.unpack_from(memory, WORD * INTENT)
         position = 0
         if last:
-            before = self._slot_of(last)
-            position = words[before + EVENT_POSITION] + words[before + EVENT_LENGTH]
+            slot = self._events_at + EVENT_WORDS * (last % self._events)
+            found, position, last_length = _place.unpack_from(memory, WORD * slot)
+            position += last_length
             if (
-                words[before] != last
-                or not position <= words[INTENT] <= position + size
-                or not last <= words[INTENT_ID] < last + self._events
+                found != last
+                or not position <= intent <= position + size
+                or not last <= intent_id < last + self._events
             ):
                 raise self._damaged(f"the slot of event {last}, the last one, is not sound")
-        number, end = last + len(events), position + length
-        if self._waits and (number > words[ROOM_ID] or end > words[ROOM_POSITION]):
-            self._make_room(last, number, position, end)
-        if end > words[INTENT]:
+        through, end = last + len(events), position + length
+        if self._waits and (through > room_id or end > room_position):
+            self._make_room(last, through, position, end)
+        if end > intent:
             words[INTENT] = end  # P2: before any byte is overwritten
-        if number > words[INTENT_ID]:
-            words[INTENT_ID] = number  # P2: before any slot is
-        entry[2] = number
-        number = last
+        if through > intent_id:
+            words[INTENT_ID] = through  # P2: before any slot is
+        entry[2] = through
         for payload, flags in events:
             number += 1
-            self._write_one(number, position, payload, flags)
-            position += len(payload)
-        words[LAST] = number  # P4: all of them published, by this one store
+            slot = self._events_at + EVENT_WORDS * (number % self._events)
+            words[slot] = 0  # P3: what the slot has been is gone, before anything else in it
+            length = len(payload)
+            place = position % size
+            if place + length <= size:
+                ring[place : place + length] = payload
+            else:
+                ring[place:] = payload[: size - place]
+                ring[: place + length - size] = payload[size - place :]
+            fields = _fields.pack(position, length, self._pid, flags)
+            checksum = crc32(fields + payload, number & 0xFFFFFFFF)
+            at = WORD * slot + WORD
+            _slot_but_id.pack_into(memory, at, position, length, self._pid, flags, checksum, 0)
+            words[slot] = number
+            position += length
+        words[LAST] = through  # P4: all of them published, by this one store
         self.posted += len(events)
-
-    def _write_one(self, number: int, position: int, payload: bytes, flags: int) -> None:
-        words, size, length = self._words, self._size, len(payload)
-        slot = self._slot_of(number)
-        words[slot] = 0  # P3: what the slot has been is gone, before anything else in it changes
-        place = position % size
-        if place + length <= size:
-            self._ring[place : place + length] = payload
-        else:
-            self._ring[place:] = payload[: size - place]
-            self._ring[: place + length - size] = payload[size - place :]
-        fields = _fields.pack(position, length, self._pid, flags)
-        self._bytes[WORD * slot + WORD : WORD * slot + CHECKED_BYTES] = fields
-        words[slot + EVENT_CHECKSUM] = crc32(fields, crc32(payload, number & 0xFFFFFFFF))
-        words[slot + EVENT_CLAIMED] = 0
-        words[slot] = number
 
     # -- room, with overflow="wait" ----------------------------------------------------------------
 
@@ -293,8 +294,8 @@ class Table:
     def read(self, after: int) -> tuple[int, list[Record]]:
         """Some of the events that follow `after`: `(through, records)`.
 
-        The records are in ascending order and not beyond `through`; those ids after `after` and
-        up to `through` that are not among them are lost. `through == after`: nothing is new.
+        The records' ids follow one another, and are not beyond `through`; those ids after `after`
+        and up to `through` that are not among them are lost. `through == after`: nothing is new.
         """
         last = self._words[LAST]  # R1
         if last == after:
@@ -317,7 +318,7 @@ class Table:
         """A run of whole events from `first` on; empty if `first` is not to be had as it is."""
         count = min(last + 1 - first, RUN_EVENTS, self._events - first % self._events)
         start = WORD * self._slot_of(first)
-        copied = bytes(self._bytes[start : start + count * SLOT_BYTES])  # R2: what the slots say
+        copied = self._bytes[start : start + count * SLOT_BYTES].tobytes()  # R2: the slots
         slots = list(_slot.iter_unpack(copied))
         begin = slots[0][EVENT_POSITION]
         length = self._length_of_run(slots)
@@ -326,19 +327,20 @@ class Table:
         payloads = self._copy_ring(begin, length)  # R3: the payloads, at once
         if self._is_reused(first):  # R4: the oldest of a run is overwritten first
             return []
-        records = []
-        expected, at, end = first, 0, begin
-        for number, position, length, pid, flags, checksum, _, _ in slots:
-            payload = payloads[end - begin : end - begin + length]
-            fields = copied[at + WORD : at + CHECKED_BYTES]
+        records: list[Record] = []
+        expected, at, end = first, WORD, begin
+        for number, position, length, pid, flags, checksum in slots:
+            payload = payloads[position - begin : position - begin + length]
             if (
                 number != expected
                 or position != end
-                or crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum  # R5
-            ):
+                or crc32(copied[at : at + FIELDS_BYTES] + payload, number & 0xFFFFFFFF) != checksum
+            ):  # R5
                 break
             records.append((number, pid, flags, payload))
-            expected, at, end = expected + 1, at + SLOT_BYTES, end + length
+            expected += 1
+            at += SLOT_BYTES
+            end += length
         return records
 
     def _length_of_run(self, slots: list[tuple[int, ...]]) -> int:

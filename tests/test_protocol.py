@@ -117,7 +117,7 @@ class SteppingPoster:
         def post():
             while True:
                 first = table.last + 1
-                table.append(*((payload_of(first + index), 0) for index in range(count)))
+                table.append(tuple((payload_of(first + i), 0) for i in range(count)))
 
         with_steps(post, stand_still, traced=WRITING.__contains__)
 
@@ -133,7 +133,7 @@ class SteppingPoster:
 
 
 STEPS_OF_A_WRITE = 36  # roughly
-WRITING = {Table._write.__code__, Table._write_one.__code__}
+WRITING = {Table._write.__code__}
 READING = {
     getattr(Table, function).__code__
     for function in ("read", "_copy", "_length_of_run", "_copy_ring", "_is_reused", "_oldest")
