@@ -331,11 +331,12 @@ class Table:
         expected, at, end = first, WORD, begin
         for number, position, length, pid, flags, checksum in slots:
             payload = payloads[position - begin : position - begin + length]
+            fields = copied[at : at + FIELDS_BYTES]
             if (
                 number != expected
                 or position != end
-                or crc32(copied[at : at + FIELDS_BYTES] + payload, number & 0xFFFFFFFF) != checksum
-            ):  # R5
+                or crc32(fields + payload, number & 0xFFFFFFFF) != checksum  # R5
+            ):
                 break
             records.append((number, pid, flags, payload))
             expected += 1
