@@ -69,6 +69,7 @@ __all__ = [
     "poll",
     "post",
     "post_local",
+    "post_many",
     "register",
     "register_weak",
     "stats",
@@ -79,6 +80,7 @@ __all__ = [
 configure = default.configure
 configured = default.configured
 post = default.post
+post_many = default.post_many
 post_local = default.post_local
 poll = default.poll
 register = default.register

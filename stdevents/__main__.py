@@ -51,6 +51,12 @@ def clean(options: argparse.Namespace) -> int:
     return clean(options.name)
 
 
+def bench(options: argparse.Namespace) -> int:
+    from ._bench import bench
+
+    return bench(options.rounds, options.json)
+
+
 # What each does, as the list of them says it; what takes more words; an example.
 COMMANDS: dict[Callable[[argparse.Namespace], int], tuple[str, str, str]] = {
     demo: (
@@ -85,6 +91,11 @@ COMMANDS: dict[Callable[[argparse.Namespace], int], tuple[str, str, str]] = {
         "remove what killed workers left behind",
         "What a live worker has open is left alone. Says of each bus what became of it.",
         "clean",
+    ),
+    bench: (
+        "how long the hot paths take, beside what the standard library takes",
+        "Each figure is a ratio within this run; takes some ten seconds.",
+        "bench",
     ),
 }
 
@@ -131,6 +142,9 @@ def add_arguments(command: Parser, name: str) -> None:
     add = command.add_argument
     if name == "clean":
         add("name", metavar="NAME", nargs="?", help="the bus (default: all of yours)")
+    elif name == "bench":
+        add("--rounds", type=int, default=100, help="how often (default: %(default)s)")
+        add("--json", action="store_true", help="the figures as JSON")
     elif name != "demo":
         add("name", metavar="NAME", help="the bus, as its workers call it")
     if name == "status":

@@ -9,17 +9,17 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Iterable, Sequence, TypeVar
 
 from . import _codec, _hooks, _loop, _segment, _settings
 from ._bell import Listener, Sleeper
 from ._errors import NoRoom, NotConfigured, StdeventsError
 from ._handlers import EVERY, Callback, Callbacks, Handlers, Level
-from ._layout import FLAG_UNIQUE, LAST, WAITING
+from ._layout import FLAG_UNIQUE, LAST, NAMES_SHIFT, WAITING
 from ._lock import Stranded
 from ._names import event_list
 from ._settings import Settings, check_name
-from ._table import LOST, Record, Table
+from ._table import LOST, Event, Record, Table
 from ._turn import Turn
 from ._workers import Worker, WorkerInfo
 
@@ -28,6 +28,8 @@ logger = logging.getLogger(__package__)
 events = event_list("stdevents", "started", "stopping", "lost")
 
 ROUNDS = 16
+# What a payload that is no event of ours raises.
+NOT_DECODED = (ValueError, LookupError, TypeError, RecursionError, StopIteration)
 LOOK_EVERY = 0.5  # seconds, whether the bus is there still
 
 AnyCallback = TypeVar("AnyCallback", bound=Callback)
@@ -70,7 +72,13 @@ class _Session:
         self.was_removed = False  # the bus before this one, and nobody was told yet
 
     def take(self, number: int) -> None:
-        """Go on to the event `number`, and say so for all to see."""
+        """Go on to the event `number`, and say so for all to see; those up to it are handled."""
+        before = self.position
+        self.position = self.words[self._position_at] = number
+        self.handled += number - before
+
+    def skip(self, number: int) -> None:
+        """The same, but they were not handled here."""
         self.position = self.words[self._position_at] = number
 
     def go_on_from(self, before: _Session) -> None:
@@ -247,7 +255,7 @@ class Bus:
         ValueError: a signal handler has closed the bus meanwhile.
         """
         try:
-            session.table.append(_codec.encode(events._source, event, None, None), 0)
+            session.table.append((_codec.encode(events._source, event, None, None),))
         except tolerated as error:
             logger.warning("bus %r: %s could not be posted: %s", self._loop.name, event, error)
 
@@ -293,17 +301,36 @@ class Bus:
         Nothing was posted then. From a signal handler or finaliser it may be called at any time.
         If a signal handler raises in the middle of it, the event may be posted all the same.
         """
+        return self._append((_codec.encode(source, event, data, unique),))
+
+    def post_many(self, events: Iterable[Sequence[Any]]) -> list[int]:
+        """Broadcast several events at once: all of them, or none whatever happens.
+
+        Each is `(source, event, data)` or `(source, event, data, unique)`, as `post` takes them.
+        They get ids that follow one another, and the lock is taken, and sleepers are woken, once
+        for all. Together they may be as large as the ring, and one less than its `size / 256`
+        slots.
+
+        Returns their ids, in order; [] for none. Raises what `post` does: TypeError, ValueError
+        and EncodeError name the place in `events`; PayloadTooLarge is for all of them together,
+        and so is the room for which `overflow="wait"` waits. Nothing was posted then.
+        """
+        encoded = tuple([_encode(index, one) for index, one in enumerate(events)])
+        if not encoded:
+            return []
+        last = self._append(encoded)
+        return list(range(last + 1 - len(encoded), last + 1))
+
+    def _append(self, events: tuple[Event, ...]) -> int:
         session = self._session or self._ready()
-        payload = _codec.encode(source, event, data, unique)
-        flags = 0 if unique is None else FLAG_UNIQUE
         try:
             try:
-                return session.table.append(payload, flags)
+                return session.table.append(events)
             except NoRoom as full:
-                return self._post_when_there_is_room(session, payload, flags, full)
+                return self._append_when_there_is_room(session, events, full)
         except (ValueError, Stranded) as error:
             self._recover_from(session, error)
-            return self.post(source, event, data, unique)
+            return self._append(events)
 
     def _recover_from(self, session: _Session, error: ValueError | Stranded) -> None:
         """Make the bus usable again, for another try; or raise what is in the way.
@@ -319,8 +346,8 @@ class Bus:
                 "the bus was closed, or the process forked, amid this call"
             ) from None
 
-    def _post_when_there_is_room(
-        self, session: _Session, payload: bytes, flags: int, full: NoRoom
+    def _append_when_there_is_room(
+        self, session: _Session, events: tuple[Event, ...], full: NoRoom
     ) -> int:
         for _ in range(session.settings.shm_retries):
             # A handler would wait for its own worker, which goes on when the handler is done.
@@ -328,7 +355,7 @@ class Bus:
                 break
             time.sleep(session.settings.wait_interval)
             try:
-                return session.table.append(payload, flags)
+                return session.table.append(events)
             except NoRoom as still_full:
                 full = still_full
         raise full
@@ -368,7 +395,7 @@ class Bus:
                 session.words[LAST] == session.position  # R1
                 and not self._local
                 and session.watch is None
-                and not turn.is_taken()
+                and not turn.owner
                 and (self._loop.interval or time.monotonic() < session.next_look)
             ):
                 return "done"
@@ -450,34 +477,62 @@ class Bus:
 
     def _handle_run(self, session: _Session) -> None:
         through, records = session.table.read(session.position)
+        if records and records[0][0] != session.position + 1:
+            self._lose(session, records[0][0] - 1)
+        handlers, from_json = self._handlers, _codec.from_json
         for record in records:
-            if record[0] != session.position + 1:
-                self._lose(session, record[0] - 1)
+            number, pid, flags, payload = record
+            known = handlers.found.get(payload[: flags >> NAMES_SHIFT])
+            if known is not None and not known[3] and not self._debug:
+                continue  # wanted by nobody, so not decoded; taken together with the next one
+            if number != session.position + 1:
+                session.take(number - 1)
             if self._local:
                 self._handle_local(session)
+                known = None  # one of its handlers may have registered another
             if self._session is not session:
                 return
-            self._handle(session, record)
-        if session.position < through and self._session is session:
-            self._lose(session, through)
+            if known is None or flags & FLAG_UNIQUE:
+                self._handle(session, record)
+                continue
+            source, event, data_at, callbacks = known
+            try:
+                data = from_json(payload.decode(), data_at)[0]
+            except NOT_DECODED as error:
+                self._drop(session, record, error)
+                continue
+            # Before its handlers run: a child that one of them forks goes on after it, and so
+            # does the next poll if one of them is interrupted.
+            session.take(number)
+            if self._debug:
+                self._log(event, source, pid)
+            handlers.dispatch(callbacks, data, event, source, pid)
+        if self._session is session:
+            if records:
+                session.take(max(session.position, records[-1][0]))
+            if session.position < through:
+                self._lose(session, through)
 
     def _handle(self, session: _Session, record: Record) -> None:
+        """One whose names are not known yet, or that only one worker handles."""
         number, pid, flags, payload = record
+        found = self._handlers.found
         try:
             parts = _codec.decode(payload)
             source, event, data = parts[0], parts[1], parts[2]
             callbacks = self._handlers.find(source, event)
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            data_at = _codec.data_at(source, event, payload, flags)
+        except NOT_DECODED as error:
             self._drop(session, record, error)
             return
+        if data_at:
+            known = source, event, data_at, callbacks
+            self._handlers.remember(found, payload[: flags >> NAMES_SHIFT], known)
         if flags & FLAG_UNIQUE:
             callbacks = self._handlers.living(callbacks)  # else it might be claimed for nobody
             if callbacks and not self._claim(session, number, parts[3]):
                 return
-        # Before its handlers run: a child that one of them forks goes on after it, and so does
-        # the next poll if one of them is interrupted.
         session.take(number)
-        session.handled += 1
         self._dispatch(callbacks, data, event, source, pid)
 
     def _claim(self, session: _Session, number: int, key: str) -> bool:
@@ -486,7 +541,7 @@ class Bus:
         if claimed is LOST:
             self._lose(session, number)
         elif not claimed.mine:
-            session.take(number)
+            session.skip(number)
             session.ignored += 1
             logger.debug("skipping event %d was handled by worker %d", number, claimed.pid)
         return claimed.mine
@@ -501,7 +556,7 @@ class Bus:
         """Tell of the events after the position up to `last`, and go on after them."""
         first = session.position + 1
         count = last - session.position
-        session.take(last)
+        session.skip(last)
         session.lost += count
         logger.warning(
             "bus %r: events %d to %d (%d) are lost, overwritten before this worker came to them; "
@@ -519,9 +574,13 @@ class Bus:
         self, callbacks: Callbacks, data: Any, event: str, source: str, pid: int | None
     ) -> None:
         if self._debug:
-            logger.debug("handling event; source=%s, event=%s, pid=%s", source, event, pid)
+            self._log(event, source, pid)
         if callbacks:
             self._handlers.dispatch(callbacks, data, event, source, pid)
+
+    @staticmethod
+    def _log(event: str, source: str, pid: int | None) -> None:
+        logger.debug("handling event; source=%s, event=%s, pid=%s", source, event, pid)
 
     # -- handlers ----------------------------------------------------------------------------------
 
@@ -708,6 +767,21 @@ class Bus:
                 session.segment.strand()
                 self._session, self._unready = None, session
             self._ready()
+
+
+def _encode(index: int, one: Any) -> Event:
+    """One of the events of a `post_many`; the errors say which."""
+    if not isinstance(one, (tuple, list)) or len(one) not in (3, 4):
+        shape = f"{len(one)} items" if isinstance(one, (tuple, list)) else type(one).__name__
+        raise TypeError(
+            f"events[{index}]: {shape}, where (source, event, data) is wanted, "
+            "or (source, event, data, unique)"
+        )
+    source, event, data, unique = (*one, None)[:4]
+    try:
+        return _codec.encode(source, event, data, unique)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"events[{index}]: {error}") from error.__cause__
 
 
 def _levels(source: str | None, names: tuple[str, ...]) -> list[Level]:

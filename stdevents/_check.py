@@ -34,7 +34,9 @@ from ._layout import (
     HEADER_EPOCH,
     HEADER_WORDS,
     INTENT,
+    INTENT_ID,
     LAST,
+    NAMES_SHIFT,
     WAITING,
     WORKER_PID,
     WORKER_POSITION,
@@ -127,6 +129,8 @@ def _header(copy: Copy) -> Iterator[str]:
     end = _end(copy, last) if last else 0
     if not end <= intent <= end + size:
         yield f"header: INTENT is {intent}, not within {end}, where the last event ends, and a ring"
+    if not last <= words[INTENT_ID] < last + copy.layout.events:
+        yield f"header: INTENT_ID is {words[INTENT_ID]}, not within {last}, the last event, and all"
 
 
 # -- workers ---------------------------------------------------------------------------------------
@@ -196,19 +200,21 @@ def _fault_of_claim(copy: Copy, number: int, pid: int) -> str:
 
 def _event_slots(copy: Copy) -> Iterator[str]:
     last, events = copy.words[LAST], copy.layout.events
-    for number in range(last + 2 - events, last + 2):
+    # The slots after these were to be written by a poster that was killed before P4.
+    begun = min(max(last, copy.words[INTENT_ID]), last + events - 1)
+    for number in range(begun + 1 - events, last + 1):
         slot = number % events
         found = copy.words[_event(copy, number) + EVENT_ID]
-        if 0 < number <= last:
-            if found == number:
-                yield from _faults(copy, number)
-            else:
-                yield f"event slot {slot}: it has id {found}, and event {number} belongs there"
-        elif number == last + 1 and found and found == number - events:
-            yield from _faults(copy, found)
-        # Else it is free, or last + 1 was written by a poster that was killed before P4.
-        elif found and not found == number == last + 1:
+        if number > 0 and found == number:
+            yield from _faults(copy, number)
+        elif number > 0:
+            yield f"event slot {slot}: it has id {found}, and event {number} belongs there"
+        elif found:
             yield f"event slot {slot}: it has id {found}, and no event belongs there yet"
+    for number in range(last + 1, begun + 1):
+        found = copy.words[_event(copy, number) + EVENT_ID]
+        if found not in (0, number, max(0, number - events)):
+            yield f"event slot {number % events}: it has id {found}, not {number} or the one before"
 
 
 def _faults(copy: Copy, number: int) -> Iterator[str]:
@@ -226,7 +232,7 @@ def _faults_of_event(copy: Copy, number: int) -> Iterator[str]:
         yield f"it begins at {position}, and the one before it ends at {begin}"
     if not words[at + EVENT_PID]:
         yield "it was posted by nobody"
-    if flags not in (0, FLAG_UNIQUE):
+    if flags & ~(FLAG_UNIQUE | -1 << NAMES_SHIFT) or flags >> NAMES_SHIFT > length:
         yield f"its flags are {flags:#x}"
     if claimed and not flags & FLAG_UNIQUE:
         yield f"it was claimed by process {claimed}, and anybody may handle it"
@@ -240,8 +246,10 @@ def _faults_of_payload(copy: Copy, at: int, position: int, length: int) -> Itera
     place, size = position % copy.layout.size, copy.layout.size
     payload = copy.ring[place : place + length] + copy.ring[: max(0, place + length - size)]
     fields = pack("=4Q", *copy.words[at + EVENT_POSITION : at + EVENT_CHECKSUM])
-    begun = crc32(payload, copy.words[at + EVENT_ID] & 0xFFFFFFFF)
-    if crc32(fields, begun) != copy.words[at + EVENT_CHECKSUM]:
+    if (
+        crc32(fields + payload, copy.words[at + EVENT_ID] & 0xFFFFFFFF)
+        != copy.words[at + EVENT_CHECKSUM]
+    ):
         yield "its checksum is wrong"
         return
     try:

@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Any, Callable, Iterable
 
 from ._errors import EncodeError
+from ._layout import FLAG_UNIQUE, NAMES_SHIFT
 
 # How deep lists and dicts may be nested. The json module recurses, and a reader that is itself
 # deep in calls has to manage what its poster managed.
@@ -21,7 +22,7 @@ _no_brackets = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}"]+')
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 REMEMBERED = 1024
 
-_prefixes: dict[tuple[str, str], str] = {}
+_prefixes: dict[tuple[str, str], tuple[str, int]] = {}
 
 
 def _not_json(value: Any) -> Any:
@@ -48,15 +49,24 @@ def _encoder() -> Callable[[Any, int], Iterable[str]]:
 
 _pieces = _encoder()
 _from_json = json.JSONDecoder().raw_decode
+#: `value, end = from_json(text, start)`; StopIteration or ValueError where no JSON is
+from_json: Callable[[str, int], tuple[Any, int]]
+from_json = getattr(json.JSONDecoder(), "scan_once", _from_json)
 
 
-def encode(source: str, event: str, data: Any, unique: str | int | None) -> bytes:
-    """The event as bytes; TypeError or ValueError for a bad name, EncodeError for bad data."""
+def encode(source: str, event: str, data: Any, unique: str | int | None) -> tuple[bytes, int]:
+    """The event as bytes, and its flags.
+
+    TypeError or ValueError for a bad name, EncodeError for bad data.
+    """
     try:
-        prefix = _prefixes[source, event]
+        prefix, flags = _prefixes[source, event]
     except (KeyError, TypeError):
-        prefix = _new_prefix(source, event)
-    end = "]" if unique is None else f",{_to_json(key_of(unique))}]"
+        prefix, flags = _new_prefix(source, event)
+    end = "]"
+    if unique is not None:
+        end = f",{_to_json(key_of(unique))}]"
+        flags |= FLAG_UNIQUE
     try:
         payload = f"{prefix}{''.join(_pieces(data, 0))}{end}".encode()
     except (ValueError, RecursionError, RuntimeError, TypeError) as error:
@@ -66,22 +76,35 @@ def encode(source: str, event: str, data: Any, unique: str | int | None) -> byte
             f"event {event!r} of source {source!r}: data is nested deeper than {DEEPEST} levels; "
             "make it flatter"
         )
-    return payload
+    return payload, flags
 
 
 def _to_json(name: str) -> str:
     return "".join(_pieces(name, 0))
 
 
-def _new_prefix(source: str, event: str) -> str:
-    """The bytes before the data, as text; kept, with the checks that the names have passed."""
+def _new_prefix(source: str, event: str) -> tuple[str, int]:
+    """The text before the data, and the flags that say its length; kept, for it is checked."""
     check_names(source, event)
     prefix = f"[{_to_json(source)},{_to_json(event)},"
-    if _is_text(prefix):
-        if len(_prefixes) >= REMEMBERED:  # names may be made up without end
-            _prefixes.clear()
-        _prefixes[source, event] = prefix
-    return prefix
+    if not _is_text(prefix):
+        return prefix, 0
+    if len(_prefixes) >= REMEMBERED:  # names may be made up without end
+        _prefixes.clear()
+    found = _prefixes[source, event] = prefix, len(prefix.encode()) << NAMES_SHIFT
+    return found
+
+
+def data_at(source: str, event: str, payload: bytes, flags: int) -> int:
+    """Where in the payload's text the data begins; 0 unless it is an event as `encode` makes it.
+
+    Only then do its first bytes, as many as the flags say, stand for this source and event.
+    """
+    if not flags >> NAMES_SHIFT:
+        return 0
+    prefix, length = _new_prefix(source, event)
+    as_encoded = payload[: flags >> NAMES_SHIFT] == prefix.encode(errors="replace")
+    return len(prefix) if as_encoded and length else 0
 
 
 def decode(payload: bytes) -> list[Any]:

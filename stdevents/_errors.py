@@ -16,9 +16,10 @@ class EncodeError(StdeventsError, ValueError):
 
 
 class PayloadTooLarge(EncodeError):
-    """The event is larger than the ring of its bus.
+    """The event is larger than the ring of its bus, or those of a `post_many` are together.
 
-    `size` is the length of the encoded event and `limit` that of the ring, both in bytes.
+    `size` is the length of what was encoded and `limit` that of the ring, both in bytes; or, where
+    the bytes would fit, how many events were given, and how many slots there are for one post.
     """
 
     def __init__(self, message: str, size: int = 0, limit: int = 0) -> None:

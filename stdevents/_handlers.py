@@ -35,7 +35,8 @@ class Handlers:
         # has a whole one.
         self._weak: dict[Level, tuple[weakref.ref[Any], ...]] = {}
         self._strong: dict[Level, tuple[Callback, ...]] = {}
-        self._found: dict[Level, Callbacks] = {}
+        #: what was found, under the pair of names or whatever they are known by
+        self.found: dict[Any, Any] = {}
         self.forked()
 
     def forked(self) -> None:
@@ -58,7 +59,7 @@ class Handlers:
                 elif not any(_same(known(), callback) for known in self._weak.get(level, ())):
                     live = (known for known in self._weak.get(level, ()) if known() is not None)
                     self._weak[level] = (*live, reference)
-            self._found = {}
+            self.found = {}
 
     def remove(self, callback: Callback, levels: list[Level]) -> bool:
         """Remove at each level; was it registered at one of them?"""
@@ -68,14 +69,14 @@ class Handlers:
                 for level in levels
                 for held in (self._weak, self._strong)
             ]
-            self._found = {}
+            self.found = {}
         return any(removed)
 
     def find(self, source: str, event: str) -> Callbacks:
         """Who is to be called for this event, in order; some may be gone by then."""
-        entries = self._found.get((source, event))
+        found = self.found
+        entries: Callbacks | None = found.get((source, event))
         if entries is None:
-            found = self._found
             entries = tuple(
                 entry
                 for level in (EVERY, (source, None), (source, event))
@@ -84,11 +85,18 @@ class Handlers:
                     *((callback, None) for callback in self._strong.get(level, ())),
                 )
             )
-            if len(found) >= REMEMBERED:  # event names may be made up without end
-                found.clear()
-            # Into the dict that was there before the look: a registration meanwhile replaced it.
-            found[source, event] = entries
+            self.remember(found, (source, event), entries)
         return entries
+
+    @staticmethod
+    def remember(found: dict[Any, Any], key: Any, value: Any) -> None:
+        """Keep it, in the dict `found` that was there before the look.
+
+        A registration meanwhile has replaced that one.
+        """
+        if len(found) >= REMEMBERED:  # event names may be made up without end
+            found.clear()
+        found[key] = value
 
     @staticmethod
     def living(entries: Callbacks) -> Callbacks:

@@ -25,8 +25,9 @@ HEADER_EVENTS = 5  # event slots
 HEADER_OVERFLOW = 6  # 0 "drop", 1 "wait"
 LAST = 8  # id of the last published event
 INTENT = 16  # ring position up to which bytes may be being overwritten
-ROOM_ID = 17  # "wait": id, and ring position, up to which a post overwrites nothing that a live
-ROOM_POSITION = 18  # worker has not taken; a lower bound, so 0 is always right
+INTENT_ID = 17  # id of the last event whose slot may be being overwritten
+ROOM_ID = 18  # "wait": id, and ring position, up to which a post overwrites nothing that a live
+ROOM_POSITION = 19  # worker has not taken; a lower bound, so 0 is always right
 WAITING = 24  # somebody sleeps
 HEADER_WORDS = 32
 
@@ -51,11 +52,12 @@ EVENT_POSITION = 1  # where in the ring it starts
 EVENT_LENGTH = 2  # bytes
 EVENT_PID = 3  # the poster's
 EVENT_FLAGS = 4
-EVENT_CHECKSUM = 5  # crc32 of payload and words 1 to 4, begun with the id
+EVENT_CHECKSUM = 5  # crc32 of words 1 to 4 and payload, begun with the id
 EVENT_CLAIMED = 6  # 0, or the pid of the worker that handled it, or that holds its key
 EVENT_WORDS = 8
 
 FLAG_UNIQUE = 1
+NAMES_SHIFT = 8  # the flags from here on: bytes of the payload up to data, which say the names
 
 BYTES_PER_EVENT = 256  # of ring for one event slot
 SMALLEST = 4 * BYTES_PER_EVENT

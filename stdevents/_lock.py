@@ -67,7 +67,7 @@ class Lock(Turn):
         same open file, and lose it to the unlocking.
         """
         # As `mine` and `give`.
-        if self._owner.get("thread") == get_ident():
+        if self.owner.get("thread") == get_ident():
             self.held = False
             try:
                 flock(self._descriptor, LOCK_UN)
@@ -75,7 +75,7 @@ class Lock(Turn):
                 if not self._unlocks_at_last():
                     self.strand()
                     return
-            self._owner.pop("thread", None)  # another thread that closes may have forgotten it
+            self.owner.pop("thread", None)  # another thread that closes may have forgotten it
             if self._waiting_here:
                 # Else they starve: the interpreter's lock is let go of by `flock`, and so only
                 # ever while this one is taken, by a thread that does nothing but post.
@@ -103,7 +103,7 @@ class Lock(Turn):
     def forget(self) -> None:
         """Never touch the file again: it is being closed, and its number will be another file's."""
         self.held = False
-        self._owner = {}
+        self.owner = {}
         self._descriptor = -1
 
     def strand(self) -> None:

@@ -9,32 +9,30 @@ from typing import Any
 
 from . import _codec
 from ._errors import EncodeError, NoRoom
-from ._layout import FLAG_UNIQUE
 from ._outside import find
 from ._settings import Settings
-from ._table import Table
+from ._table import Event, Table
 
 
 def post(name: str, source: str, event: str, text: str, unique: str | None) -> int:
     """Post one event, and print its id."""
-    payload = _codec.encode(source, event, _data(text), unique)
+    encoded = _codec.encode(source, event, _data(text), unique)
     segment = find(name)
     try:
-        flags = 0 if unique is None else FLAG_UNIQUE
-        print(_append(Table(segment), payload, flags, segment.settings), flush=True)
+        print(_append(Table(segment), encoded, segment.settings), flush=True)
     finally:
         segment.close()
     return 0
 
 
-def _append(table: Table, payload: bytes, flags: int, settings: Settings) -> int:
+def _append(table: Table, event: Event, settings: Settings) -> int:
     """As a worker does it: with overflow="wait", until there is room."""
     for _ in range(settings.shm_retries):
         try:
-            return table.append(payload, flags)
+            return table.append((event,))
         except NoRoom:
             time.sleep(settings.wait_interval)
-    return table.append(payload, flags)
+    return table.append((event,))
 
 
 def _data(text: str) -> Any:

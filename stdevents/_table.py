@@ -6,20 +6,21 @@ position's place is `position % size`. An event begins where the one before it e
 A slot is, for the event `i` that it serves,
 
     free      its id is less than i, or 0
-    written   P3 has stored fields, payload and id; LAST is still i - 1
+    written   P3 has stored fields, payload and id; LAST is still less than i
     published LAST >= i: P4 has happened, and it is there for all
-    reused    its id is 0 or more than i, since event i + events is written or published
+    reused    INTENT_ID >= i + events: that event is written, or published, or was to be
     claimed   published, and a worker was made the only one to handle it
 
 Rules:
 
 1. Only the holder of the lock writes, except that a worker stores its own position.
-2. LAST is stored once for an event, last of all. Before that there is nothing to see, and after
-   a death nothing to repair: the next poster begins at P1 again, with the same id.
+2. LAST is stored once for a post, of one event or of many, last of all. Before that there is
+   nothing to see, and after a death nothing to repair: the next poster begins at P1 again, with
+   the same id.
 3. The bytes of the ring from INTENT - size on are whole. INTENT is raised before a byte is
    written (P2), never lowered; it may be ahead of the last event, if a poster died.
-4. The slots of the ids from LAST + 2 - events on are whole; that of LAST + 1 - events is whole
-   as long as it has that id, which is cleared before anything else in it (P3).
+4. The slots of the ids from INTENT_ID + 1 - events on are whole. INTENT_ID is raised, and may be
+   ahead, likewise. A post leaves the slot of the last event whole, where the next one begins.
 5. A copy is the event if 3 and 4 still hold after it was made (R4), and if its checksum, which
    covers id and fields as well as payload, is right (R5). The last is for processors that
    reorder stores, and for damage from outside.
@@ -55,6 +56,7 @@ from ._layout import (
     EVENT_POSITION,
     EVENT_WORDS,
     INTENT,
+    INTENT_ID,
     LAST,
     ROOM_ID,
     ROOM_POSITION,
@@ -71,13 +73,18 @@ RUN_BYTES = 1 << 16  # of payload at most, in one look; one event may be larger
 PROBES = 16  # places in which a key may stand
 
 SLOT_BYTES = WORD * EVENT_WORDS
-CHECKED_BYTES = WORD * EVENT_CHECKSUM
+FIELDS_BYTES = WORD * (EVENT_CHECKSUM - 1)
 _fields = Struct("=4Q")  # position, length, pid, flags
-_slot = Struct(f"={EVENT_WORDS}Q")
+_slot = Struct("=6Q16x")  # id, fields, checksum
+_slot_but_id = Struct("=6Q")  # fields, checksum, claimed
+_place = Struct("=3Q")  # id, position, length
+_intents = Struct("=4Q")  # INTENT, INTENT_ID, ROOM_ID, ROOM_POSITION
 _key_halves = Struct("=2Q")
 
 T = TypeVar("T")
-# An event on its way into the table: payload, flags, and the id it had at its last P1, or 0.
+Event = Tuple[bytes, int]  # payload, flags
+# Events on their way into the table together, their bytes, and the id that the last one of them
+# had at their last P1, or 0.
 Entry = List[Any]
 Record = Tuple[int, int, int, bytes]  # id, pid of the poster, flags, payload
 
@@ -128,15 +135,19 @@ class Table:
 
     # -- post --------------------------------------------------------------------------------------
 
-    def append(self, payload: bytes, flags: int) -> int:
-        """Publish an event, and return its id; PayloadTooLarge if the ring is smaller.
+    def append(self, events: tuple[Event, ...]) -> int:
+        """Publish events, all of them or none, and return the last one's id.
 
+        PayloadTooLarge if they are more than the ring or the slots of the bus can hold at once.
         Called by a signal handler or finaliser that interrupted an append of its own thread, it
-        leaves the event to that one, which publishes it before it lets go of the lock.
+        leaves the events to that one, which publishes them before it lets go of the lock.
         """
-        if len(payload) > self._size:
-            raise self._too_large(len(payload))
-        entry: Entry = [payload, flags, 0]
+        length = 0
+        for payload, _ in events:
+            length += len(payload)
+        if length > self._size or len(events) >= self._events:
+            raise self._too_large(length, len(events))
+        entry: Entry = [events, length, 0]
         lock = self._lock
         if lock.mine():
             return self._leave_to_interrupted(entry)
@@ -167,7 +178,7 @@ class Table:
         self._entries.append(entry)
         number = last = self.last
         for other in list(self._entries):  # a copy: this may be interrupted by yet another one
-            number += not 0 < other[2] <= last
+            number += 0 if 0 < other[2] <= last else len(other[0])
             if other is entry:
                 break
         return number
@@ -187,59 +198,72 @@ class Table:
                     entries.popleft()
                     if entry is own:
                         raise
-                    what = "bus %r: an event of a signal handler or finaliser is dropped: %s"
+                    what = "bus %r: a post of a signal handler or finaliser is dropped: %s"
                     logger.error(what, self._name, error)
                     continue
             entries.popleft()
 
     def _write(self, entry: Entry) -> None:
-        words, size = self._words, self._size
-        payload, flags, _ = entry
-        length = len(payload)
-        last = words[LAST]  # P1: the next id and position follow from the last event
+        words, memory, ring, size = self._words, self._bytes, self._ring, self._size
+        events, length, _ = entry
+        last = number = words[LAST]  # P1: the next id and position follow from the last event
+        intent, intent_id, room_id, room_position = _intents.unpack_from(memory, WORD * INTENT)
         position = 0
         if last:
-            before = self._events_at + EVENT_WORDS * (last % self._events)
-            position = words[before + EVENT_POSITION] + words[before + EVENT_LENGTH]
-            if words[before] != last or not position <= words[INTENT] <= position + size:
+            slot = self._events_at + EVENT_WORDS * (last % self._events)
+            found, position, last_length = _place.unpack_from(memory, WORD * slot)
+            position += last_length
+            if (
+                found != last
+                or not position <= intent <= position + size
+                or not last <= intent_id < last + self._events
+            ):
                 raise self._damaged(f"the slot of event {last}, the last one, is not sound")
-        end = position + length
-        number = last + 1
-        if self._waits and (number > words[ROOM_ID] or end > words[ROOM_POSITION]):
-            self._make_room(last, position, length)
-        if end > words[INTENT]:
+        through, end = last + len(events), position + length
+        if self._waits and (through > room_id or end > room_position):
+            self._make_room(last, through, position, end)
+        if end > intent:
             words[INTENT] = end  # P2: before any byte is overwritten
-        entry[2] = number
-        slot = self._events_at + EVENT_WORDS * (number % self._events)
-        words[slot] = 0  # P3: what the slot has been is gone, before anything else in it changes
-        place = position % size
-        if place + length <= size:
-            self._ring[place : place + length] = payload
-        else:
-            self._ring[place:] = payload[: size - place]
-            self._ring[: place + length - size] = payload[size - place :]
-        fields = _fields.pack(position, length, self._pid, flags)
-        self._bytes[WORD * slot + WORD : WORD * slot + CHECKED_BYTES] = fields
-        words[slot + EVENT_CHECKSUM] = crc32(fields, crc32(payload, number & 0xFFFFFFFF))
-        words[slot + EVENT_CLAIMED] = 0
-        words[slot] = number
-        words[LAST] = number  # P4: published, by this one store
-        self.posted += 1
+        if through > intent_id:
+            words[INTENT_ID] = through  # P2: before any slot is
+        entry[2] = through
+        for payload, flags in events:
+            number += 1
+            slot = self._events_at + EVENT_WORDS * (number % self._events)
+            words[slot] = 0  # P3: what the slot has been is gone, before anything else in it
+            length = len(payload)
+            place = position % size
+            if place + length <= size:
+                ring[place : place + length] = payload
+            else:
+                ring[place:] = payload[: size - place]
+                ring[: place + length - size] = payload[size - place :]
+            fields = _fields.pack(position, length, self._pid, flags)
+            checksum = crc32(fields + payload, number & 0xFFFFFFFF)
+            at = WORD * slot + WORD
+            _slot_but_id.pack_into(memory, at, position, length, self._pid, flags, checksum, 0)
+            words[slot] = number
+            position += length
+        words[LAST] = through  # P4: all of them published, by this one store
+        self.posted += len(events)
 
     # -- room, with overflow="wait" ----------------------------------------------------------------
 
-    def _make_room(self, last: int, position: int, length: int) -> None:
-        """NoRoom, unless all live workers have taken what the next event will overwrite."""
-        slow = self._too_slow(last, position, length)
+    def _make_room(self, last: int, number: int, position: int, end: int) -> None:
+        """NoRoom, unless all live workers have taken what is to be overwritten.
+
+        By the events after `last` up to `number`, in the ring from `position` up to `end`.
+        """
+        slow = self._too_slow(last, number, position, end)
         if slow:
             with contextlib.suppress(OSError):  # who cannot look takes them all to be alive
                 live_slots(self._folder, self._words)  # the dead are cleared away
-            slow = self._too_slow(last, position, length)
+            slow = self._too_slow(last, number, position, end)
         if slow:
             taken, pid = min(slow)
             raise NoRoom(
-                f"bus {self._name!r}: no room for {length} bytes until worker {pid}, which is "
-                f"{last - taken} events behind, has taken more; "
+                f"bus {self._name!r}: no room for {end - position} bytes until worker {pid}, "
+                f"which is {last - taken} events behind, has taken more; "
                 "configure a larger size, or have it poll more often",
                 pid,
                 last - taken,
@@ -249,18 +273,14 @@ class Table:
         self._words[ROOM_ID] = taken + self._events
         self._words[ROOM_POSITION] = self._start_after(taken, last, position) + self._size
 
-    def _too_slow(self, last: int, position: int, length: int) -> list[tuple[int, int]]:
-        """Position and pid of each worker that has to take more before the event is written."""
+    def _too_slow(self, last: int, number: int, position: int, end: int) -> list[tuple[int, int]]:
+        """Position and pid of each worker that has to take more before the events are written."""
         return [
             (taken, pid)
             for taken, pid in positions(self._words)
-            if not self._has_room(taken, last, position, length)
+            if number > taken + self._events
+            or end > self._start_after(taken, last, position) + self._size
         ]
-
-    def _has_room(self, taken: int, last: int, position: int, length: int) -> bool:
-        """Can the event after `last` be written when all up to `taken` may be overwritten?"""
-        start = self._start_after(taken, last, position)
-        return last < taken + self._events and position + length <= start + self._size
 
     def _start_after(self, taken: int, last: int, position: int) -> int:
         """Where the event after `taken` starts; the one after `last` will at `position`."""
@@ -274,8 +294,8 @@ class Table:
     def read(self, after: int) -> tuple[int, list[Record]]:
         """Some of the events that follow `after`: `(through, records)`.
 
-        The records are in ascending order and not beyond `through`; those ids after `after` and
-        up to `through` that are not among them are lost. `through == after`: nothing is new.
+        The records' ids follow one another, and are not beyond `through`; those ids after `after`
+        and up to `through` that are not among them are lost. `through == after`: nothing is new.
         """
         last = self._words[LAST]  # R1
         if last == after:
@@ -298,7 +318,7 @@ class Table:
         """A run of whole events from `first` on; empty if `first` is not to be had as it is."""
         count = min(last + 1 - first, RUN_EVENTS, self._events - first % self._events)
         start = WORD * self._slot_of(first)
-        copied = bytes(self._bytes[start : start + count * SLOT_BYTES])  # R2: what the slots say
+        copied = self._bytes[start : start + count * SLOT_BYTES].tobytes()  # R2: the slots
         slots = list(_slot.iter_unpack(copied))
         begin = slots[0][EVENT_POSITION]
         length = self._length_of_run(slots)
@@ -307,19 +327,21 @@ class Table:
         payloads = self._copy_ring(begin, length)  # R3: the payloads, at once
         if self._is_reused(first):  # R4: the oldest of a run is overwritten first
             return []
-        records = []
-        expected, at, end = first, 0, begin
-        for number, position, length, pid, flags, checksum, _, _ in slots:
-            payload = payloads[end - begin : end - begin + length]
-            fields = copied[at + WORD : at + CHECKED_BYTES]
+        records: list[Record] = []
+        expected, at, end = first, WORD, begin
+        for number, position, length, pid, flags, checksum in slots:
+            payload = payloads[position - begin : position - begin + length]
+            fields = copied[at : at + FIELDS_BYTES]
             if (
                 number != expected
                 or position != end
-                or crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum  # R5
+                or crc32(fields + payload, number & 0xFFFFFFFF) != checksum  # R5
             ):
                 break
             records.append((number, pid, flags, payload))
-            expected, at, end = expected + 1, at + SLOT_BYTES, end + length
+            expected += 1
+            at += SLOT_BYTES
+            end += length
         return records
 
     def _length_of_run(self, slots: list[tuple[int, ...]]) -> int:
@@ -341,11 +363,10 @@ class Table:
         return b"".join((self._ring[place:], self._ring[: place + length - self._size]))
 
     def _is_reused(self, number: int) -> bool:
-        """Was the published event `number` overwritten, or is it being overwritten just now?"""
+        """Was the published event `number` overwritten, or may it be being so just now?"""
         words = self._words
         slot = self._slot_of(number)
-        newest_reused: int = words[LAST] + 1 - self._events
-        if number < newest_reused or (number == newest_reused and words[slot] != number):
+        if number + self._events <= words[INTENT_ID]:
             return True
         if words[slot] != number:
             return False  # it cannot be: so it is damaged, or not visible yet
@@ -491,12 +512,17 @@ class Table:
             finally:
                 self._lock.release()
 
-    def _too_large(self, length: int) -> PayloadTooLarge:
+    def _too_large(self, length: int, count: int) -> PayloadTooLarge:
+        if length > self._size:
+            have, limit = f"{length} bytes as JSON, and the ring has {self._size}", self._size
+        else:
+            limit = self._events - 1
+            have, length = f"{count} slots, and the bus has {limit} for one post", count
+        what = "the event takes" if count == 1 else f"the {count} events together take"
         return PayloadTooLarge(
-            f"bus {self._name!r}: the event takes {length} bytes as JSON, and the ring has "
-            f"{self._size}; post less, or configure a larger size",
+            f"bus {self._name!r}: {what} {have}; post less at once, or configure a larger size",
             length,
-            self._size,
+            limit,
         )
 
     def _damaged(self, what: str) -> SegmentError:

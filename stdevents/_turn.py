@@ -19,36 +19,33 @@ class Turn:
     """Owned by one thread at a time; `mine` first, since the owner must not take it again."""
 
     def __init__(self) -> None:
-        self._owner: dict[str, int] = {}
+        #: empty: nobody's
+        self.owner: dict[str, int] = {}
         self._given = threading.Condition()
         self._waiting = 0
 
     def mine(self) -> bool:
         """Is the calling thread its owner?"""
-        return self._owner.get("thread") == get_ident()
-
-    def is_taken(self) -> bool:
-        """Is anybody its owner?"""
-        return bool(self._owner)
+        return self.owner.get("thread") == get_ident()
 
     def try_take(self) -> bool:
         """Take it if it is free; is the calling thread its owner now?"""
         me = get_ident()
-        return self._owner.setdefault("thread", me) == me
+        return self.owner.setdefault("thread", me) == me
 
     def take(self) -> None:
         """Wait until it is free, and take it. To be called inside the `try` of a `give`."""
         while not self.try_take():
             with self._given:
                 self._waiting += 1
-                if self._owner:
+                if self.owner:
                     self._given.wait(AT_LEAST_EVERY)
                 self._waiting -= 1
 
     def give(self) -> None:
         """Give it away if the calling thread owns it; harmless if not, and to do twice."""
         if self.mine():
-            del self._owner["thread"]
+            del self.owner["thread"]
             if self._waiting:
                 with self._given:
                     self._given.notify_all()

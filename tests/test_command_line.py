@@ -497,6 +497,13 @@ def test_check_finds_an_intent_that_is_too_low(name, segment):
     assert any("INTENT" in fault for fault in check(name))
 
 
+@pytest.mark.parametrize("change", [-1, 16384 // 256])
+def test_check_finds_an_intent_that_no_post_has_had(name, segment, change):
+    segment.words[_layout.INTENT_ID] += change
+
+    assert any("INTENT_ID" in fault for fault in check(name))
+
+
 def test_check_finds_a_flipped_byte_of_the_ring(name, segment):
     """Each of the events that can still be read."""
     last = segment.words[_layout.LAST]

@@ -98,14 +98,17 @@ def payload_of(number):
 
 
 class SteppingPoster:
-    """Another process that posts without end, and stands still before each line of `_write`."""
+    """Another process that posts without end, and stands still before each line of its writing.
 
-    def __init__(self, fork, bus):
-        self._child = fork(self._post, bus)
+    So many events at once.
+    """
+
+    def __init__(self, fork, bus, count=1):
+        self._child = fork(self._post, bus, count)
         self._child.hear()
 
     @staticmethod
-    def _post(parent, bus):
+    def _post(parent, bus, count):
         table = bus._session.table
 
         def stand_still():
@@ -114,9 +117,10 @@ class SteppingPoster:
 
         def post():
             while True:
-                table.append(payload_of(table.last + 1), 0)
+                first = table.last + 1
+                table.append(tuple((payload_of(first + i), 0) for i in range(count)))
 
-        with_steps(post, stand_still, traced=lambda code: code is Table._write.__code__)
+        with_steps(post, stand_still, traced=WRITING.__contains__)
 
     def go_on(self, steps):
         """Let it do so many steps."""
@@ -129,26 +133,27 @@ class SteppingPoster:
         self._child.kill()
 
 
-STEPS_OF_A_WRITE = 24  # roughly
+STEPS_OF_A_WRITE = 36  # roughly
+WRITING = {Table._write.__code__}
 READING = {
     getattr(Table, function).__code__
     for function in ("read", "_copy", "_length_of_run", "_copy_ring", "_is_reused", "_oldest")
 }
 
 
-def read_while_overtaken(name, fork, rounds):
+def read_while_overtaken(name, fork, rounds, count=1):
     """Read from all sides of the poster's place, and let it go on at some step of the reading.
 
     Every record has to be the event of its id; what is missing has to be overwritten, really.
     """
     bus = stdevents.Bus(name, size=1024, interval=0, wait_max=0.2)
     table = bus._session.table
-    poster = SteppingPoster(fork, bus)
+    poster = SteppingPoster(fork, bus, count)
     poster.go_on(20 * STEPS_OF_A_WRITE)
     chance = random.Random(SEED)
     read = lost = 0
     for _ in range(rounds):
-        position = table.last - chance.randrange(1, 6)
+        position = max(0, table.last - chance.randrange(1, 6))
         overtake = chance.randrange(3 * STEPS_OF_A_WRITE)
         at_step = at(chance.randrange(1, 50), lambda: poster.go_on(overtake))  # noqa: B023
         through, records = with_steps(
@@ -174,6 +179,11 @@ def read_while_overtaken(name, fork, rounds):
 def test_a_reader_that_is_overtaken_at_any_step_gets_the_event_or_knows_that_it_is_lost(name, fork):
     """R2 to R5, G2, G3, G5: and waits for no poster, wherever that one stands."""
     read_while_overtaken(name, fork, 500)
+
+
+def test_a_reader_that_is_overtaken_by_many_events_at_once_knows_it_too(name, fork):
+    """R2 to R5, P2: at its slots and at its bytes; it sees none of them before P4."""
+    read_while_overtaken(name, fork, 500, count=3)
 
 
 def test_the_second_look_alone_finds_what_was_overwritten(name, fork, monkeypatch):

@@ -26,6 +26,7 @@ from stdevents._layout import (
     HEADER_SIZE,
     HEADER_WORKERS,
     INTENT,
+    INTENT_ID,
     LAST,
     MAGIC,
     WORD,
@@ -261,6 +262,7 @@ WORDS = [
 COUNTERS = [
     *((LAST, value) for value in (2, 1 << 40, (1 << 64) - 1)),
     *((INTENT, value) for value in (0, 1 << 40, (1 << 64) - 1)),
+    *((INTENT_ID, value) for value in (0, 1 << 40, (1 << 64) - 1)),
 ]
 LENGTHS = [SOUND.total - 1, Layout(1024).total, 4096, 256, 255, WORD, 1, 0]
 

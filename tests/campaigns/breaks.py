@@ -29,7 +29,7 @@ QUICK = (
     ),
     broken(
         "R5 is dropped", "_table.py", "corruption",
-        "or crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum  # R5", "",
+        "or crc32(fields + payload, number & 0xFFFFFFFF) != checksum  # R5", "",
     ),
 )  # fmt: skip
 
@@ -40,13 +40,13 @@ LONG = (
     ),
     broken(
         "P4 comes before P3", "_table.py", "sigkill_at_every_step",
-        "        words[slot] = number\n        words[LAST] = number  # P4",
-        "        words[LAST] = number\n        words[slot] = number  # P4",
+        "            words[slot] = number\n",
+        "            words[LAST] = number\n            words[slot] = number\n",
     ),
     broken(
         "P4 comes before the payload", "_table.py", "sigkill_at_every_step",
-        "        words[slot] = 0  # P3",
-        "        words[LAST] = number\n        words[slot] = 0  # P3",
+        "            words[slot] = 0  # P3",
+        "            words[LAST] = number\n            words[slot] = 0  # P3",
     ),
     broken(
         "P2 does not raise INTENT", "_table.py", "lapped_readers",
@@ -55,16 +55,16 @@ LONG = (
     broken(
         "P2 comes after the bytes", "_table.py", "protocol",
         "            words[INTENT] = end  # P2", "            pass  # P2",
-        "        words[slot] = number\n        words[LAST]",
-        "        words[slot] = number\n        words[INTENT] = end\n        words[LAST]",
+        "        words[LAST] = through  # P4",
+        "        words[INTENT] = end\n        words[LAST] = through  # P4",
     ),
     broken(
-        "P3 does not clear the id", "_table.py", "protocol",
-        "        words[slot] = 0  # P3", "        pass  # P3",
+        "P2 does not raise INTENT_ID", "_table.py", "post_many",
+        "            words[INTENT_ID] = through  # P2", "            pass  # P2",
     ),
     broken(
         "P3 leaves the old mark of a claim", "_table.py", "clocks",
-        "        words[slot + EVENT_CLAIMED] = 0\n", "",
+        "flags, checksum, 0)\n", "flags, checksum, words[slot + EVENT_CLAIMED])\n",
     ),
     broken(
         "R4 is dropped", "_table.py", "protocol",
@@ -72,9 +72,9 @@ LONG = (
     ),
     broken(
         "R5 does not cover the id", "_table.py", "protocol",
-        "crc32(fields, crc32(payload, number & 0xFFFFFFFF))\n", "crc32(fields, crc32(payload))\n",
-        "or crc32(fields, crc32(payload, number & 0xFFFFFFFF)) != checksum  # R5",
-        "or crc32(fields, crc32(payload)) != checksum  # R5",
+        "crc32(fields + payload, number & 0xFFFFFFFF)\n", "crc32(fields + payload)\n",
+        "or crc32(fields + payload, number & 0xFFFFFFFF) != checksum  # R5",
+        "or crc32(fields + payload) != checksum  # R5",
     ),
     broken(
         "C1 does not look at the mark", "_table.py", "clocks",
@@ -86,8 +86,8 @@ LONG = (
     ),
     broken(
         "a poll takes the lock to read", "_bus.py", "sigstop",
-        "session.table.read(session.position)\n        for",
-        "session.table._exclusively(session.table.read, session.position)\n        for",
+        "session.table.read(session.position)\n        if records",
+        "session.table._exclusively(session.table.read, session.position)\n        if records",
     ),
     broken(
         "the lock is lockf", "_lock.py", "two_copies",
@@ -140,7 +140,7 @@ LONG = (
     ),
     broken(
         "overflow=\"wait\" has room for one too many", "_table.py", "overflow",
-        "return last < taken + self._events and", "return last <= taken + self._events and",
+        "if number > taken + self._events\n", "if number > taken + self._events + 1\n",
     ),
     broken(
         "NaN is encoded", "_codec.py", "payloads",

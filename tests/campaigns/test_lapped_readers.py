@@ -20,7 +20,7 @@ SLOTS = 8
 POSTERS = READERS = 2
 
 LETTERS = "".join(random.Random(SIZE).choices("abcdefghijklmnopqrstuvwxyzäöüß", k=2 * SIZE))
-EMPTY = len(_codec.encode("test", "0", "00000000", None))
+EMPTY = len(_codec.encode("test", "0", "00000000", None)[0])
 
 
 def text_of(poster, number, seed):

@@ -1,0 +1,374 @@
+"""`post_many`: several events under one lock, all of them or none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from zlib import crc32
+
+import pytest
+from steps import at, die, with_steps
+
+import stdevents
+from stdevents import _table
+from stdevents._check import check
+
+SIZE = 4096
+SLOTS = SIZE // 256
+NAMES = [("test", f"event {number}", number) for number in range(5)]
+
+
+def test_they_are_handled_in_order_under_the_ids_that_are_returned(bus, seen):
+    """G1."""
+    before = bus.post("test", "before")
+    assert bus.post_many(NAMES) == list(range(before + 1, before + 6))
+    assert bus.post("test", "after") == before + 6
+    bus.poll()
+    assert seen == [("test", "before", None), *NAMES, ("test", "after", None)]
+    assert bus.stats().posted == bus.stats().handled == before + 6
+
+
+def test_none_are_nothing(bus):
+    before = bus.stats()
+    assert bus.post_many([]) == []
+    assert bus.stats() == before
+
+
+def test_any_iterable_of_tuples_and_lists_will_do(bus, seen):
+    bus.post_many(list(event) for event in NAMES)
+    bus.poll()
+    assert seen == NAMES
+
+
+def test_the_function_of_the_package(name, bus):
+    bus.close()
+    stdevents.configure(name, interval=0)
+    last = stdevents.stats().last_id
+    assert stdevents.post_many(NAMES[:2]) == [last + 1, last + 2]
+
+
+def test_one_of_them_may_be_unique(bus, seen):
+    """G4: also among themselves."""
+    bus.post_many(
+        [
+            ("test", "one", 1, "key"),
+            ("test", "one", 2, "key"),
+            ("test", "all", 3, None),
+            ("test", "one", 4, 77),
+        ]
+    )
+    bus.poll()
+    assert [data for _, _, data in seen] == [1, 3, 4]
+    assert bus.stats().ignored == 1
+
+
+def test_another_process_gets_them(bus, fork):
+    handled = []
+    bus.register(lambda data, event, source, pid: handled.append((data, pid)), "test")
+    child = fork(lambda parent: bus.post_many(NAMES))
+    ids = child.result()
+    bus.poll()
+    assert handled == [(number, child.pid) for number in range(5)]
+    assert len(ids) == 5
+
+
+def test_sleepers_are_woken_once(bus):
+    """W4."""
+    rung = []
+    bus._session.segment.bell.ring = lambda: rung.append(1)
+    bus._may_sleep()
+    bus.post_many(NAMES)
+    assert rung == [1]
+
+
+# -- what is refused, and leaves nothing -----------------------------------------------------------
+
+
+class Broken(Exception):
+    pass
+
+
+def breaking():
+    yield "test", "first", None
+    raise Broken
+
+
+@pytest.mark.parametrize(
+    "wrong, error, words",
+    [
+        ("text", TypeError, "str, where (source, event, data)"),
+        (("test", "event"), TypeError, "2 items"),
+        (("test", "event", 1, "key", 5), TypeError, "5 items"),
+        (None, TypeError, "NoneType"),
+        ((7, "event", None), TypeError, "source: 7 is not a str"),
+        (("test", "", None), ValueError, "event: it is empty"),
+        (("test", "event", None, True), TypeError, "unique: True"),
+        (("test", "event", None, ""), ValueError, "unique: it is empty"),
+        (("test", "event", {"key": {1, 2}}), stdevents.EncodeError, "data['key'] is of type set"),
+    ],
+)
+def test_one_that_is_wrong_is_named_by_its_place_and_none_is_posted(bus, wrong, error, words):
+    """G2: all are looked at before the lock is taken."""
+    before = bus.stats()
+    with pytest.raises(error) as caught:
+        bus.post_many([*NAMES, wrong, *NAMES])
+    assert str(caught.value).startswith("events[5]: ")
+    assert words in str(caught.value)
+    assert type(caught.value) is error
+    assert bus.stats() == before
+
+
+def test_an_iterable_that_raises_posts_none(bus):
+    before = bus.stats()
+    with pytest.raises(Broken):
+        bus.post_many(breaking())
+    assert bus.stats() == before
+
+
+@pytest.fixture
+def small(name):
+    """A bus of 4096 bytes and 16 slots, and what it hands over."""
+    bus = stdevents.Bus(name, size=SIZE, interval=0)
+    bus.poll()
+    seen = []
+    bus.register(lambda data, event, source, pid: seen.append((event, data)))
+    yield bus, seen
+    bus.close()
+
+
+EMPTY = len('["test","x",""]')
+
+
+def test_more_bytes_than_the_ring_has_are_refused_together(small):
+    bus, seen = small
+    half = "x" * (SIZE // 2 - EMPTY)
+    before = bus.stats()
+    with pytest.raises(
+        stdevents.PayloadTooLarge, match=f"2 events .* {SIZE + 1} .* {SIZE}"
+    ) as error:
+        bus.post_many([("test", "x", half), ("test", "x", f"{half}x")])
+    assert (error.value.size, error.value.limit) == (SIZE + 1, SIZE)
+    assert bus.stats() == before
+    bus.post_many([("test", "x", half), ("test", "x", half)])
+    bus.poll()
+    assert seen == [("x", half)] * 2
+
+
+def test_more_events_than_there_are_slots_are_refused(small):
+    """All but one: the last event's slot is where the next post begins, if this one dies."""
+    bus, seen = small
+    before = bus.stats()
+    with pytest.raises(
+        stdevents.PayloadTooLarge, match=f"16 events .* 16 slots.* {SLOTS - 1}"
+    ) as error:
+        bus.post_many([("test", "x", number) for number in range(SLOTS)])
+    assert (error.value.size, error.value.limit) == (SLOTS, SLOTS - 1)
+    assert bus.stats() == before
+    bus.post_many([("test", "x", number) for number in range(SLOTS - 1)])
+    bus.poll()
+    assert seen == [("x", number) for number in range(SLOTS - 1)]
+
+
+# -- overflow="wait" -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def waiting(name):
+    bus = stdevents.Bus(name, size=SIZE, overflow="wait", interval=0, shm_retries=0)
+    bus.poll()
+    yield bus
+    bus.close()
+
+
+@pytest.mark.parametrize("data, fits", [(None, SLOTS), ("x" * (500 - EMPTY), SIZE // 500)])
+def test_there_has_to_be_room_for_all(waiting, data, fits):
+    """For their slots, and for their bytes; else there is none of them."""
+    for _ in range(3):
+        for _ in range(fits - 3):
+            waiting.post("test", "x", data)
+        before = waiting.stats()
+        with pytest.raises(stdevents.NoRoom) as caught:
+            waiting.post_many([("test", "x", data)] * 4)
+        assert caught.value.pid == os.getpid()
+        assert waiting.stats() == before
+        waiting.post_many([("test", "x", data)] * 3)
+        waiting.poll()
+    assert waiting.stats().lost == 0
+
+
+def test_they_wait_until_there_is_room_for_all(waiting, fork):
+    def work(parent):
+        waiting.configure(interval=0)
+        parent.tell()
+        parent.hear()
+        waiting.poll()
+        return waiting.stats().handled, waiting.stats().lost
+
+    child = fork(work)
+    child.hear()
+    waiting.poll()
+    waiting.post_many(NAMES)
+    waiting.poll()
+    waiting.configure(shm_retries=10**6)
+    child.say()
+    waiting.post_many([("test", "x", None)] * (SLOTS - 1))
+    handled, lost = child.result()
+    assert handled >= 5 and lost == 0
+
+
+# -- killed, interrupted ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [1, 300])
+def test_killed_at_any_step_all_are_there_or_none(name, fork, length):
+    """P1 to P4, G2, G5: the lock free, the next id dense, and no other event damaged by it.
+
+    The events before wait to be read meanwhile: those that were overwritten are lost, and are
+    known to be, and those that were not are whole. The larger ones wrap.
+    """
+    bus = stdevents.Bus(name, size=SIZE, interval=0)
+    bus.poll()
+    seen, lost = [], []
+    bus.register(lambda data, event, source, pid: seen.append((event, data)), "test")
+    bus.register(lambda data, event, source, pid: lost.append(data["count"]), "stdevents", "lost")
+    text = "x" * length
+    many = [("test", "many", [number, text]) for number in range(9)]
+
+    def live(parent, step):
+        with_steps(lambda: bus.post_many(many), at(step, die))
+
+    published, step, status = [], 0, 1
+    while status:
+        step += 1
+        for number in range(12):
+            bus.post("test", "before", [number, text])
+        child = fork(live, step)
+        status = child.wait()
+        assert check(name) == []
+        last = bus.stats().last_id
+        assert bus.post("test", "after", step) == last + 1
+        bus.poll()
+        assert bus.stats().lag == 0
+        before = [data for event, data in seen if event == "before"]
+        assert before == [[number, text] for number in range(12 - len(before), 12)]
+        there = [data for event, data in seen if event == "many"]
+        assert there in ([], [data for _, _, data in many])
+        assert seen[-1] == ("after", step)
+        published.append(bool(there))
+        seen.clear()
+    assert published == sorted(published)  # from one step on, P4, and not before
+    assert 100 < published.index(True) < len(published) - 1
+    assert bus.stats().handler_errors == 0 and sum(lost) == bus.stats().lost > 0
+    bus.close()
+
+
+class Interrupt(BaseException):
+    """What a signal handler raises."""
+
+
+def interrupt():
+    raise Interrupt
+
+
+def test_with_an_exception_at_any_line_all_are_there_or_none(small):
+    """P1 to P4, G2, G5: of a signal handler, say; nothing is there twice."""
+    bus, seen = small
+    many = [("test", "many", [number, "x" * 300]) for number in range(5)]
+    finished, step, outcomes = False, 0, set()
+    while not finished:
+        step += 1
+        try:
+            with_steps(lambda: bus.post_many(many), at(step, interrupt))
+            finished = True
+        except Interrupt:
+            pass
+        last = bus.stats().last_id
+        assert bus.post("test", "after", step) == last + 1
+        bus.poll()
+        *there, after = seen
+        assert after == ("after", step)
+        assert there in ([], [("many", data) for _, _, data in many])
+        outcomes.add(len(there))
+        seen.clear()
+    assert outcomes == {0, 5}
+    assert bus.stats().lost == 0
+    assert step > 50
+
+
+def test_posts_of_a_signal_handler_at_any_line_have_the_ids_that_they_got(small):
+    """G1, G2: before all of them, or after all of them, never among them."""
+    bus, seen = small
+    many = [("test", "many", number) for number in range(4)]
+    orders = set()
+    for step in range(1, 1000):
+        ids = []
+
+        def post():
+            ids.extend(bus.post_many([("test", "signal", 0), ("test", "signal", 1)]))  # noqa: B023
+
+        first = bus.stats().last_id + 1
+        of_many = with_steps(lambda: bus.post_many(many), at(step, post))
+        bus.poll()
+        order = [event for event, _ in seen]
+        seen.clear()
+        if not ids:
+            break
+        assert ids == [first + index for index, event in enumerate(order) if event == "signal"]
+        assert of_many == [first + index for index, event in enumerate(order) if event == "many"]
+        orders.add(tuple(order))
+    assert orders == {("signal",) * 2 + ("many",) * 4, ("many",) * 4 + ("signal",) * 2}
+
+
+def test_threads_that_post_many_do_not_mix_them(name):
+    """G1."""
+    bus = stdevents.Bus(name, size="1m", interval=0)
+    seen = []
+    bus.register(lambda data, event, source, pid: seen.append((event, data)), "test")
+
+    def work(event):
+        for _ in range(50):
+            bus.post_many([("test", event, number) for number in range(5)])
+
+    threads = [threading.Thread(target=work, args=(f"thread {n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    bus.poll()
+    assert len(seen) == 4 * 50 * 5
+    for start in range(0, len(seen), 5):
+        event, _ = seen[start]
+        assert seen[start : start + 5] == [(event, number) for number in range(5)]
+    bus.close()
+
+
+def test_a_stopped_poster_amid_many_holds_up_no_reader(small, fork):
+    """G5, R4: what it may be overwriting is lost to those that had not read it; they wait not."""
+    bus, seen = small
+    for number in range(12):
+        bus.post("test", "before", number)
+
+    def live(parent):
+        begun = []
+
+        def stop_amid(*arguments):
+            begun.append(1)
+            if len(begun) == 9:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return crc32(*arguments)
+
+        _table.crc32 = stop_amid
+        bus.post_many([("test", "many", number) for number in range(10)])
+
+    child = fork(live)
+    child.wait_until_stopped()
+    bus.poll()
+    event, data = seen[0]
+    assert event == "lost"
+    assert [data for event, data in seen if event == "before"] == list(range(12))[-len(seen) + 2 :]
+    seen.clear()
+    child.go_on()
+    assert child.result() is None
+    bus.poll()
+    assert seen == [("many", number) for number in range(10)]
