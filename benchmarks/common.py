@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import stdevents
+
 SIZES = ("tiny", "quick", "full")
 SECONDS = 300  # after which a child counts as hanging
 
@@ -110,6 +112,7 @@ class Child:
 def _live(pipe, work, arguments):
     try:
         work(Line(pipe), *arguments)
+        stdevents.close()
     except BaseException:
         pipe.send(("failed", traceback.format_exc()))
     os._exit(0)
@@ -141,6 +144,9 @@ def children(count, work, *arguments):
         for child in all_of_them:
             child.hear()
         yield all_of_them
+        for child in all_of_them:
+            child.say()
+            os.waitpid(child.pid, 0)
     finally:
         for child in all_of_them:
             child.end()

@@ -28,6 +28,8 @@ def post_all(line, bus, number):
     line.tell(bus.stats().posted)
     while True:
         count = line.hear()
+        if count is None:
+            return
         start = perf_counter()
         for _ in range(count):
             bus.post("cache", "drop", DATA)

@@ -293,6 +293,7 @@ class Iceoryx(Transport):
             yield json.loads(bytes(sample.payload().as_memory_view()))[2]["n"]
             sample.delete()
             left -= 1
+        del sample, subscriber, self.node  # their files go with them
 
     def connect(self):
         import ctypes
@@ -307,6 +308,10 @@ class Iceoryx(Transport):
         sample = self.publisher.loan_slice_uninit(len(text))
         self.memmove(sample.payload_ptr, text, len(text))
         sample.assume_init().send()
+
+    def close(self):
+        del self.publisher, self.node
+        super().close()
 
 
 class SQLite(Transport):
