@@ -32,17 +32,19 @@ except ImportError as error:
         "stdevents needs the file locks of POSIX (the fcntl module), which Windows does not have"
     ) from error
 
-from ._bus import Bus, Stats, default, events
+from ._bus import Bus, Origin, Stats, default, events
 from ._errors import (
     EncodeError,
     LockTimeout,
     NoRoom,
     NotConfigured,
     PayloadTooLarge,
+    RelayError,
     SegmentError,
     StdeventsError,
 )
 from ._names import EventList, event_list
+from ._relay import Relay, RelayStats
 from ._workers import WorkerInfo
 
 __version__ = "0.1.0"
@@ -54,7 +56,11 @@ __all__ = [
     "LockTimeout",
     "NoRoom",
     "NotConfigured",
+    "Origin",
     "PayloadTooLarge",
+    "Relay",
+    "RelayError",
+    "RelayStats",
     "SegmentError",
     "Stats",
     "StdeventsError",
@@ -66,6 +72,7 @@ __all__ = [
     "events",
     "fileno",
     "on",
+    "origin",
     "poll",
     "post",
     "post_local",
@@ -87,6 +94,7 @@ register = default.register
 register_weak = default.register_weak
 unregister = default.unregister
 on = default.on
+origin = default.origin
 fileno = default.fileno
 stats = default.stats
 workers = default.workers

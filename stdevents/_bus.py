@@ -9,13 +9,13 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Sequence, TypeVar
+from typing import Any, Callable, Iterable, NamedTuple, Sequence, TypeVar
 
 from . import _codec, _hooks, _loop, _segment, _settings
 from ._bell import Listener, Sleeper
 from ._errors import NoRoom, NotConfigured, StdeventsError
 from ._handlers import EVERY, Callback, Callbacks, Handlers, Level
-from ._layout import FLAG_UNIQUE, LAST, NAMES_SHIFT, WAITING
+from ._layout import FLAG_RELAYED, FLAG_UNIQUE, LAST, NAMES_SHIFT, WAITING
 from ._lock import Stranded
 from ._names import event_list
 from ._settings import Settings, check_name
@@ -28,6 +28,7 @@ logger = logging.getLogger(__package__)
 events = event_list("stdevents", "started", "stopping", "lost")
 
 ROUNDS = 16
+NOT_PLAIN = FLAG_UNIQUE | FLAG_RELAYED
 # What a payload that is no event of ours raises.
 NOT_DECODED = (ValueError, LookupError, TypeError, RecursionError, StopIteration)
 LOOK_EVERY = 0.5  # seconds, whether the bus is there still
@@ -53,6 +54,15 @@ class Stats:
     last_id: int
     #: how many published events this process has still to take
     lag: int
+
+
+class Origin(NamedTuple):
+    """Where an event comes from that a relay has brought."""
+
+    #: the host, as its relay calls it; the `pid` of the handler is one of that host
+    host: str
+    #: id of the entry in the stream
+    entry: str
 
 
 class _Session:
@@ -116,6 +126,7 @@ class Bus:
     def _start_anew(self) -> None:
         self._opening = threading.RLock()
         self._turn = Turn()
+        self._origin: Origin | None = None
         self._local: deque[tuple[str, str, Any]] = deque()
 
     def __repr__(self) -> str:
@@ -492,7 +503,7 @@ class Bus:
                 known = None  # one of its handlers may have registered another
             if self._session is not session:
                 return
-            if known is None or flags & FLAG_UNIQUE:
+            if known is None or flags & NOT_PLAIN:
                 self._handle(session, record)
                 continue
             source, event, data_at, callbacks = known
@@ -533,7 +544,10 @@ class Bus:
             if callbacks and not self._claim(session, number, parts[3]):
                 return
         session.take(number)
-        self._dispatch(callbacks, data, event, source, pid)
+        if flags & FLAG_RELAYED:
+            self._dispatch_relayed(Origin(parts[4], parts[5]), callbacks, data, event, source, pid)
+        else:
+            self._dispatch(callbacks, data, event, source, pid)
 
     def _claim(self, session: _Session, number: int, key: str) -> bool:
         """Is this the worker to handle the event? If not, it is done with."""
@@ -582,6 +596,13 @@ class Bus:
     def _log(event: str, source: str, pid: int | None) -> None:
         logger.debug("handling event; source=%s, event=%s, pid=%s", source, event, pid)
 
+    def _dispatch_relayed(self, origin: Origin, *arguments: Any) -> None:
+        try:
+            self._origin = origin
+            self._dispatch(*arguments)
+        finally:
+            self._origin = None
+
     # -- handlers ----------------------------------------------------------------------------------
 
     def register(
@@ -619,6 +640,13 @@ class Bus:
     def on(self, source: str | None = None, *events: str) -> Callable[[AnyCallback], AnyCallback]:
         """`register` as a decorator: `@stdevents.on("cache", "drop")`."""
         return lambda callback: self.register(callback, source, *events)
+
+    def origin(self) -> Origin | None:
+        """Where the event comes from whose handler asks this: the host, and its id in the stream.
+
+        None for an event that no relay has brought, and outside of a handler.
+        """
+        return self._origin if self._turn.mine() else None
 
     # -- looking at it -----------------------------------------------------------------------------
 

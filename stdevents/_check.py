@@ -16,6 +16,7 @@ from zlib import crc32
 from . import _codec, _workers
 from ._errors import SegmentError
 from ._layout import (
+    CELL_EVENT,
     CLAIM_DEADLINE,
     CLAIM_EVENT,
     CLAIM_KEY_HIGH,
@@ -30,6 +31,7 @@ from ._layout import (
     EVENT_PID,
     EVENT_POSITION,
     EVENT_WORDS,
+    FLAG_RELAYED,
     FLAG_UNIQUE,
     HEADER_EPOCH,
     HEADER_WORDS,
@@ -37,6 +39,7 @@ from ._layout import (
     INTENT_ID,
     LAST,
     NAMES_SHIFT,
+    RELAY_CELLS,
     WAITING,
     WORKER_PID,
     WORKER_POSITION,
@@ -131,6 +134,11 @@ def _header(copy: Copy) -> Iterator[str]:
         yield f"header: INTENT is {intent}, not within {end}, where the last event ends, and a ring"
     if not last <= words[INTENT_ID] < last + copy.layout.events:
         yield f"header: INTENT_ID is {words[INTENT_ID]}, not within {last}, the last event, and all"
+    for at in RELAY_CELLS:
+        # Beyond LAST it is of a poster that was killed before P4, and INTENT says so.
+        number = words[at + CELL_EVENT]
+        if number > (words[INTENT_ID] if intent > end else last):
+            yield f"header: relay cell {at} is of event {number}, which is still to come"
 
 
 # -- workers ---------------------------------------------------------------------------------------
@@ -232,7 +240,8 @@ def _faults_of_event(copy: Copy, number: int) -> Iterator[str]:
         yield f"it begins at {position}, and the one before it ends at {begin}"
     if not words[at + EVENT_PID]:
         yield "it was posted by nobody"
-    if flags & ~(FLAG_UNIQUE | -1 << NAMES_SHIFT) or flags >> NAMES_SHIFT > length:
+    known = FLAG_UNIQUE | FLAG_RELAYED | -1 << NAMES_SHIFT
+    if flags & ~known or flags >> NAMES_SHIFT > length:
         yield f"its flags are {flags:#x}"
     if claimed and not flags & FLAG_UNIQUE:
         yield f"it was claimed by process {claimed}, and anybody may handle it"
@@ -257,7 +266,10 @@ def _faults_of_payload(copy: Copy, at: int, position: int, length: int) -> Itera
     except (ValueError, RecursionError):
         yield "it is not JSON of ours"
         return
-    if (len(parts) == 4) != bool(copy.words[at + EVENT_FLAGS] & FLAG_UNIQUE):
+    flags = copy.words[at + EVENT_FLAGS]
+    if len(parts) not in ((6,) if flags & FLAG_RELAYED else (3, 4)):
+        yield "its flags and its JSON do not agree on whether it was relayed"
+    elif (len(parts) > 3 and parts[3] is not None) != bool(flags & FLAG_UNIQUE):
         yield "its flags and its JSON do not agree on whether it is unique"
 
 

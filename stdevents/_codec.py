@@ -1,5 +1,8 @@
 """One event ⇄ bytes: a JSON array in UTF-8, `[source, event, data]` or with `unique` as a fourth.
 
+One that a relay brought has five and six, too, and null for no `unique`: the host that it comes
+from, and its id in the stream.
+
 Checked here, before any lock: what has been encoded can be decoded by every other worker.
 """
 
@@ -12,7 +15,7 @@ from itertools import accumulate
 from typing import Any, Callable, Iterable
 
 from ._errors import EncodeError
-from ._layout import FLAG_UNIQUE, NAMES_SHIFT
+from ._layout import FLAG_RELAYED, FLAG_UNIQUE, NAMES_SHIFT
 
 # How deep lists and dicts may be nested. The json module recurses, and a reader that is itself
 # deep in calls has to manage what its poster managed.
@@ -105,6 +108,12 @@ def data_at(source: str, event: str, payload: bytes, flags: int) -> int:
     prefix, length = _new_prefix(source, event)
     as_encoded = payload[: flags >> NAMES_SHIFT] == prefix.encode(errors="replace")
     return len(prefix) if as_encoded and length else 0
+
+
+def relayed(payload: bytes, flags: int, host: str, entry: str) -> tuple[bytes, int]:
+    """An encoded event with where it comes from."""
+    origin = f'{"" if flags & FLAG_UNIQUE else ",null"},{_to_json(host)},"{entry}"]'
+    return payload[:-1] + origin.encode(), flags | FLAG_RELAYED
 
 
 def decode(payload: bytes) -> list[Any]:

@@ -54,3 +54,7 @@ class SegmentError(StdeventsError, OSError):
     Of another owner, of another layout version, damaged, or without room. `errno` is set
     where the operating system gave one.
     """
+
+
+class RelayError(StdeventsError, ConnectionError):
+    """The stream of a relay cannot be reached, or it refuses; `__cause__` is the client's error."""

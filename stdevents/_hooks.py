@@ -79,7 +79,7 @@ def _finalize(_: object) -> None:
 
 
 def _close_all() -> None:
-    for participant in _present():
+    for participant in reversed(_present()):  # a relay before its bus
         try:
             participant.close()
         except Exception:
@@ -87,7 +87,7 @@ def _close_all() -> None:
 
 
 def _before_fork() -> None:
-    for participant in _present():
+    for participant in reversed(_present()):
         participant.before_fork()
     if COUNTS_LATE:
         _warning.expect()

@@ -11,7 +11,7 @@ of its own.
 from __future__ import annotations
 
 WORD = 8
-VERSION = 1
+VERSION = 2
 SIGNATURE = int.from_bytes(b"stdevnt", "big")
 MAGIC = SIGNATURE << 8 | VERSION
 
@@ -29,7 +29,19 @@ INTENT_ID = 17  # id of the last event whose slot may be being overwritten
 ROOM_ID = 18  # "wait": id, and ring position, up to which a post overwrites nothing that a live
 ROOM_POSITION = 19  # worker has not taken; a lower bound, so 0 is always right
 WAITING = 24  # somebody sleeps
-HEADER_WORDS = 32
+RELAY_STREAM = 32  # hash of the stream's name; 0: no relay has been here
+RELAY_TERM = 33  # how often a reader of the stream was elected
+RELAY_READER = 34  # worker slot of the reader, plus 1; 0: nobody
+RELAY_UNTIL = 35  # nanoseconds of CLOCK_MONOTONIC up to which it is elected
+RELAY_CELLS = 40, 44  # in one of them is how far into the stream the bus has come
+HEADER_WORDS = 48
+
+# a relay cell
+CELL_EVENT = 0  # id of the event with which it is published; 0: empty
+CELL_MILLISECONDS = 1  # the two halves of the id of an entry of the stream
+CELL_SEQUENCE = 2
+CELL_ADDED = 3  # how many entries the stream has ever had up to that one; all ones: unknown
+CELL_WORDS = 4
 
 # a worker slot
 WORKER_PID = 0  # 0: free
@@ -57,6 +69,7 @@ EVENT_CLAIMED = 6  # 0, or the pid of the worker that handled it, or that holds 
 EVENT_WORDS = 8
 
 FLAG_UNIQUE = 1
+FLAG_RELAYED = 2  # it came from a stream
 NAMES_SHIFT = 8  # the flags from here on: bytes of the payload up to data, which say the names
 
 BYTES_PER_EVENT = 256  # of ring for one event slot

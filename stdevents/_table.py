@@ -36,11 +36,13 @@ import logging
 import os
 import time
 from collections import deque
+from functools import partial
 from hashlib import blake2b
 from struct import Struct
 from typing import Any, Callable, List, NamedTuple, Tuple, TypeVar
 from zlib import crc32
 
+from ._cursor import Cursor, Move, Position
 from ._errors import LockTimeout, NoRoom, PayloadTooLarge, SegmentError, StdeventsError
 from ._layout import (
     CLAIM_DEADLINE,
@@ -64,7 +66,7 @@ from ._layout import (
     WORD,
 )
 from ._segment import Segment
-from ._workers import WorkerInfo, live_slots, live_workers, positions
+from ._workers import WorkerInfo, is_live, live_slots, live_workers, positions
 
 logger = logging.getLogger(__package__)
 
@@ -83,8 +85,8 @@ _key_halves = Struct("=2Q")
 
 T = TypeVar("T")
 Event = Tuple[bytes, int]  # payload, flags
-# Events on their way into the table together, their bytes, and the id that the last one of them
-# had at their last P1, or 0.
+# Events on their way into the table together, their bytes, the id that the last one of them had
+# at their last P1, or 0, and how they move the cursor of a relay, or None.
 Entry = List[Any]
 Record = Tuple[int, int, int, bytes]  # id, pid of the poster, flags, payload
 
@@ -117,6 +119,7 @@ class Table:
         self._claims_at = segment.layout.claims_at
         self._waits = segment.settings.overflow == "wait"
         self._folder = segment.folder
+        self._cursor = Cursor(segment.words)
         self._pid = os.getpid()
         self.posted = 0
         self._entries: deque[Entry] = deque()
@@ -135,9 +138,10 @@ class Table:
 
     # -- post --------------------------------------------------------------------------------------
 
-    def append(self, events: tuple[Event, ...]) -> int:
+    def append(self, events: tuple[Event, ...], move: Move | None = None) -> int:
         """Publish events, all of them or none, and return the last one's id.
 
+        A `move` of the cursor of a relay is published with them; Overtaken if it cannot be.
         PayloadTooLarge if they are more than the ring or the slots of the bus can hold at once.
         Called by a signal handler or finaliser that interrupted an append of its own thread, it
         leaves the events to that one, which publishes them before it lets go of the lock.
@@ -146,8 +150,8 @@ class Table:
         for payload, _ in events:
             length += len(payload)
         if length > self._size or len(events) >= self._events:
-            raise self._too_large(length, len(events))
-        entry: Entry = [events, length, 0]
+            raise self.too_large(length, len(events))
+        entry: Entry = [events, length, 0, move]
         lock = self._lock
         if lock.mine():
             return self._leave_to_interrupted(entry)
@@ -205,7 +209,8 @@ class Table:
 
     def _write(self, entry: Entry) -> None:
         words, memory, ring, size = self._words, self._bytes, self._ring, self._size
-        events, length, _ = entry
+        events, length, _, move = entry
+        pid = self._pid
         last = number = words[LAST]  # P1: the next id and position follow from the last event
         intent, intent_id, room_id, room_position = _intents.unpack_from(memory, WORD * INTENT)
         position = 0
@@ -219,6 +224,10 @@ class Table:
                 or not last <= intent_id < last + self._events
             ):
                 raise self._damaged(f"the slot of event {last}, the last one, is not sound")
+        if intent != position:  # a poster died, or was interrupted, after P2
+            self._cursor.take_back()
+        if move is not None:
+            self._cursor.check(move)
         through, end = last + len(events), position + length
         if self._waits and (through > room_id or end > room_position):
             self._make_room(last, through, position, end)
@@ -238,12 +247,16 @@ class Table:
             else:
                 ring[place:] = payload[: size - place]
                 ring[: place + length - size] = payload[size - place :]
-            fields = _fields.pack(position, length, self._pid, flags)
+            if move is not None:
+                pid = move.pids[number - last - 1]
+            fields = _fields.pack(position, length, pid, flags)
             checksum = crc32(fields + payload, number & 0xFFFFFFFF)
             at = WORD * slot + WORD
-            _slot_but_id.pack_into(memory, at, position, length, self._pid, flags, checksum, 0)
+            _slot_but_id.pack_into(memory, at, position, length, pid, flags, checksum, 0)
             words[slot] = number
             position += length
+        if move is not None:
+            self._cursor.write(through, move.after)
         words[LAST] = through  # P4: all of them published, by this one store
         self.posted += len(events)
 
@@ -468,6 +481,36 @@ class Table:
         position = self._words[position_at] = self.before_oldest()
         return position
 
+    # -- relay -------------------------------------------------------------------------------------
+
+    def bind(self, stream: int) -> bool:
+        """Have the bus belong to this stream; False if it belongs to another."""
+        return self._exclusively(self._cursor.bind, stream)
+
+    def elect(self, slot: int) -> int:
+        """Elect the worker of `slot` to read the stream; its term, or 0 if another one reads."""
+        return self._exclusively(self._cursor.elect, slot, partial(is_live, self._folder))
+
+    def renew(self, term: int) -> bool:
+        """Prolong its lease; False if another one was elected."""
+        return self._exclusively(self._cursor.renew, term)
+
+    def resign(self, term: int) -> None:
+        """Let another worker be elected at once."""
+        self._exclusively(self._cursor.resign, term)
+
+    def position_in_stream(self) -> Position | None:
+        """How far into the stream the bus has come; None if no relay has been here."""
+        return self._exclusively(self._cursor.position)
+
+    def begin_in_stream(self, position: Position) -> Position:
+        """Have the bus begin at a position, if it has none; returns the one that it has then."""
+        return self._exclusively(self._cursor.begin, position)
+
+    def move_in_stream(self, move: Move) -> None:
+        """Move the cursor without an event; Overtaken."""
+        self._exclusively(self._cursor.move, move)
+
     # -- both --------------------------------------------------------------------------------------
 
     def _slot_of(self, number: int) -> int:
@@ -512,7 +555,7 @@ class Table:
             finally:
                 self._lock.release()
 
-    def _too_large(self, length: int, count: int) -> PayloadTooLarge:
+    def too_large(self, length: int, count: int) -> PayloadTooLarge:
         if length > self._size:
             have, limit = f"{length} bytes as JSON, and the ring has {self._size}", self._size
         else:

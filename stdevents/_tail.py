@@ -71,14 +71,15 @@ def _write(segment: Segment, position: int, source: str | None, event: str | Non
 def _lines(position: int, through: int, records: list[Any]) -> Iterator[dict[str, Any]]:
     for number, pid, _, payload in records:
         try:
-            source, event, data, *unique = _codec.decode(payload)
+            source, event, data, *more = _codec.decode(payload)
         except (ValueError, RecursionError):
             continue  # the next one, or the end, shows the gap
         if number > position + 1:
             yield _lost(position + 1, number - 1)
         position = number
         line = {"id": number, "source": source, "event": event, "data": data, "pid": pid}
-        yield {**line, "unique": unique[0]} if unique else line
+        further = zip(("unique", "host", "entry"), more)
+        yield {**line, **{what: value for what, value in further if value is not None}}
     if through > position:
         yield _lost(position + 1, through)
 

@@ -92,6 +92,11 @@ def live_slots(folder: Folder, words: memoryview | None) -> list[int]:
     return sorted(alive)
 
 
+def is_live(folder: Folder, slot: int) -> bool:
+    """Does the worker of this slot live? Under the lock."""
+    return _is_held(folder, _file(slot))
+
+
 def positions(words: memoryview) -> list[tuple[int, int]]:
     """Position and pid of each worker that has a slot, alive or dead. Under the lock."""
     start, end = _at(0), _at(WORKERS)

@@ -29,6 +29,7 @@ from stdevents._layout import (
     INTENT_ID,
     LAST,
     MAGIC,
+    VERSION,
     WORD,
     WORKERS,
     Layout,
@@ -293,7 +294,7 @@ def test_a_damaged_counter_keeps_newcomers_out_and_is_not_made_worse(name, worke
 
 def test_another_layout_version_is_called_so(name, worker, memory):
     write_word(memory, HEADER_MAGIC, MAGIC + 1)
-    assert "layout version 2, this stdevents has 1" in assert_refused(name)
+    assert f"layout version {VERSION + 1}, this stdevents has {VERSION}" in assert_refused(name)
 
 
 def test_memory_that_is_cut_short_is_refused_while_somebody_lives(name, folder, stale):

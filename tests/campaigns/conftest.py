@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from campaign import Campaign
+
+from tests.campaigns.campaign import Campaign
 
 lines = pytest.StashKey()
 

@@ -1,0 +1,174 @@
+"""Redis away: killed, restarted, standing still; what is posted then, and what goes on."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from test_relay import only
+
+import stdevents
+
+
+def test_a_restart_of_redis_loses_and_doubles_nothing(host, server):
+    """It keeps what it has answered for; hosts and posters connect again by themselves."""
+    a, b = host("a"), host("b")
+    posted = []
+    for _ in range(3):
+        for _ in range(20):
+            a.relay.post("test", "event", len(posted))
+            posted.append(len(posted))
+        server.kill()
+        with pytest.raises(stdevents.RelayError):
+            b.relay.post("test", "event", -1)
+        server.start()
+    for one in (a, b):
+        one.until(*only(posted))
+
+
+def test_while_redis_is_away_local_events_go_on(host, server):
+    """G5: nothing of theirs waits for it, not even when it stands still amid an answer."""
+    a = host("a")
+    server.stop()
+    try:
+        for number in range(100):
+            a.bus.post("test", "event", number)
+        a.until(*only(range(100)))
+    finally:
+        server.go_on()
+
+
+def test_it_is_logged_once_that_redis_is_away_and_once_that_it_is_back(host, server, caplog):
+    a = host("a")
+    a.wait_for(lambda: a.relay.stats().reading)
+    server.kill()
+    a.wait_for(lambda: a.relay._away and a.relay._loop.interval > 0.5)  # after some tries
+    server.start()
+    a.wait_for(lambda: not a.relay._away)
+    a.relay.post("test", "event", 1)
+    a.until(("event", 1))
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2, lines
+    assert "will be tried again" in lines[0]
+    assert "is reached" in lines[1]
+
+
+def test_a_relay_may_be_made_while_redis_is_away(host, server, client, caplog):
+    """ "new" is then from when it is first reached."""
+    server.kill()
+    a = host("a")
+    with pytest.raises(stdevents.RelayError):
+        a.relay.post("test", "event", 0)
+    server.start()
+    a.wait_for(a.bus._session.table.position_in_stream)
+    a.relay.post("test", "event", 1)
+    a.until(("event", 1))
+
+
+def test_a_buffer_keeps_posts_in_their_order_until_redis_is_back(host, server):
+    a, b = host("a", buffer=50), host("b")
+    assert a.relay.post("test", "event", 0) is not None
+    server.kill()
+    for number in range(1, 51):
+        assert a.relay.post("test", "event", number) is None
+    assert a.relay.stats().buffered == 50
+    with pytest.raises(stdevents.RelayError, match="buffer=50"):
+        a.relay.post("test", "event", 51)
+    server.start()
+    for one in (a, b):
+        one.until(*only(range(51)))
+    a.wait_for(lambda: a.relay.post("test", "event", 51) is not None)
+    b.wait_for(lambda: ("event", 51) in b.seen)
+    assert a.relay.stats().buffered == 0
+
+
+def test_what_is_posted_behind_a_buffer_comes_behind_it(host, server):
+    """Also when Redis is back already, and the buffer not sent yet."""
+    a = host("a", buffer=1000)
+    a.relay.close()  # the thread, which would send it
+    a.relay._loop.interval = 1.0
+    server.kill()
+    a.relay.post("test", "event", 0)
+    server.start()
+    assert a.relay.post("test", "event", 1) is None
+    a.relay._hurry = False
+    a.relay._send_waiting()
+    a.relay._loop.start()
+    assert a.relay.post("test", "event", 2) is not None
+    a.until(*only(range(3)))
+
+
+def test_a_buffer_that_is_closed_is_dropped_with_a_warning(host, server, caplog):
+    a = host("a", buffer=10)
+    server.kill()
+    for number in range(3):
+        a.relay.post("test", "event", number)
+    a.relay.close()
+    assert "with 3 posts in the buffer, which are dropped" in caplog.text
+    assert a.relay.stats().buffered == 0
+
+
+def test_a_forked_child_does_not_send_its_parents_buffer(host, server, fork):
+    a = host("a", buffer=10)
+    server.kill()
+    a.relay.post("test", "event", 1)
+    assert fork(lambda parent: a.relay.stats().buffered).result() == 0
+    server.start()
+    a.until(("event", 1))
+
+
+@pytest.mark.parametrize("buffer", [0, 10])
+def test_a_post_that_the_client_sends_several_times_is_there_once(host, server, client, buffer):
+    """A reply that does not come is no sign that nothing was done: Redis knows the post again."""
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    patient = server.client(socket_timeout=0.1, retry=Retry(NoBackoff(), 3))
+    a = host("a", client=patient, buffer=buffer)
+    a.relay.post("test", "event", 0)
+    server.stop()
+    try:
+        try:
+            a.relay.post("test", "event", 1)
+        except stdevents.RelayError:
+            assert not buffer
+    finally:
+        server.go_on()
+    a.wait_for(lambda: not a.relay.stats().buffered and not a.relay._away)
+    a.relay.post("test", "event", 2)
+    a.wait_for(lambda: ("event", 2) in a.seen)
+    a.until(*only(range(3)))
+    assert client.xlen("stream") == 3
+
+
+def test_a_connection_that_was_cut_is_made_again(host, client):
+    """By whoever is between: a firewall, an operator."""
+    a, b = host("a"), host("b")
+    for number in range(20):
+        client.client_kill_filter(_type="normal", skipme=True)
+        a.wait_for(lambda: not a.relay._away)
+        while True:
+            try:
+                a.relay.post("test", "event", number)
+                break
+            except stdevents.RelayError:  # it was in the pool, and is cut
+                continue
+    for one in (a, b):
+        one.until(*only(range(20)))
+
+
+def test_a_connection_lost_for_long_costs_nothing_but_the_time(host, server, request):
+    """With --long, a minute. Redis stands still; what others posted meanwhile comes after it."""
+    seconds = 60 if request.config.option.long else 2
+    a, b = host("a", client=server.client(socket_timeout=0.2)), host("b", buffer=10)
+    a.relay.post("test", "event", 0)
+    a.until(("event", 0))
+    server.stop()
+    until = time.monotonic() + seconds
+    a.wait_for(lambda: a.relay._away)
+    # There is nothing to be waited for but the time.
+    time.sleep(max(0, until - time.monotonic()))
+    server.go_on()
+    b.relay.post("test", "event", 1)
+    for one in (a, b):
+        one.until(*only(range(2)))

@@ -1,0 +1,189 @@
+"""The reader killed at each step of its way from the stream to the bus; rules of `_cursor`.
+
+Steps are lines, and here and there opcodes: of these every seventh, and with --long each one.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from hosts import Host
+from steps import at, die, with_steps
+from test_relay import entry_of, only
+
+import stdevents
+from stdevents import _cursor, _reader
+from stdevents._table import Table
+
+HAS_OPCODES = sys.implementation.name == "cpython"
+APPENDING = {
+    getattr(of, function).__code__
+    for of, functions in (
+        (Table, ("append", "_publish", "_write", "_exclusively")),
+        (_cursor.Cursor, ("check", "position", "_counting", "write", "move", "take_back")),
+    )
+    for function in functions
+}
+
+
+@pytest.fixture
+def readers(host, client):
+    """A host whose relay has ended, so that a test reads when it wants to; and its readers."""
+    watching = host(size=65536, timeout=0.001)
+    watching.relay.close()
+
+    def reader():
+        session = watching.bus._session
+        counts = watching.relay._counts
+        return _reader.Reader(watching.bus, session, watching.relay._stream, "new", False, counts)
+
+    return watching, reader
+
+
+def read_all(reader):
+    """Be the reader, put on the bus what there is, and leave it to others again."""
+    assert reader.elect()
+    while reader.read():
+        pass
+    reader.resign()
+
+
+def put(client, number):
+    """What there is to read for one kill; returns what is to be seen of it."""
+    pipeline = client.pipeline()
+    pipeline.xadd("stream", entry_of("event", number))
+    pipeline.xadd("stream", entry_of("one", number, unique=f"key {number}"))
+    pipeline.xadd("stream", {"foreign": number})
+    pipeline.xadd("stream", entry_of("last", number))
+    pipeline.execute()
+    return [("event", number), ("one", number), ("last", number)]
+
+
+@pytest.fixture
+def opcodes(request):
+    """`(trace opcodes?, from one to the next)`, for what is killed between two of them."""
+    if not HAS_OPCODES:
+        return False, 1
+    return True, 1 if request.config.option.long else 7
+
+
+def kill_at_each_step(readers, fork, client, traced, opcodes=(False, 1)):
+    """Have a child killed at step 1 of reading, the next at step 2, until one gets through.
+
+    After each of them somebody else posts, and the next reader goes on. Returns how many of the
+    three events the bus had when it was killed, of each.
+    """
+    watching, reader = readers
+
+    def live(parent, step):
+        options = {"traced": traced} if traced else {}
+        with_steps(lambda: read_all(reader()), at(step, die), opcodes=opcodes[0], **options)
+
+    of_each = []
+    step, finished = 1 - opcodes[1], False
+    while not finished:
+        step += opcodes[1]
+        expected = put(client, step)
+        watching.seen.clear()
+        finished = fork(live, step).wait() == 0
+        watching.bus.post("test", "local", step)
+        watching.bus.poll()
+        of_each.append(len(watching.seen) - 1)
+        read_all(reader())
+        watching.bus.poll()
+        seen = [seen for seen in watching.seen if seen[0] != "local"]
+        assert seen == expected, f"killed at step {step}: {watching.seen}"
+    assert watching.bus.stats().lost == 0
+    return of_each
+
+
+def test_a_reader_killed_at_any_step_leaves_no_gap_and_no_double(readers, fork, client):
+    """P1 to P4 and the cursor's rules 1 to 4: the events and their place come with one store.
+
+    From the election to the last entry: each line of the package. Also the claim of the unique
+    one, which the next reader of the host knows for its own.
+    """
+    of_each = kill_at_each_step(readers, fork, client, None)
+    assert set(of_each) == {0, 3}
+    assert len(of_each) > 200
+
+
+def test_an_append_killed_at_any_opcode_leaves_no_gap_and_no_double(readers, fork, client, opcodes):
+    """The same between any two stores of a line."""
+    watching, reader = readers
+    of_each = kill_at_each_step(readers, fork, client, lambda code: code in APPENDING, opcodes)
+    assert set(of_each) == {0, 3}
+    assert len(of_each) > 100
+
+
+def test_a_reader_killed_between_batches_leaves_the_cursor_between_them(
+    readers, fork, client, monkeypatch
+):
+    """Each batch has a place of its own."""
+    monkeypatch.setattr(_reader, "LONGEST_BATCH", 1)
+    of_each = kill_at_each_step(readers, fork, client, lambda code: code in APPENDING)
+    assert set(of_each) == {0, 1, 2, 3}
+
+
+def test_a_position_without_an_event_is_published_by_one_store(readers, fork, client, opcodes):
+    """Rule 2: entries that are skipped, with a reader that is killed at each step of that."""
+    watching, reader = readers
+    read_all(reader())
+    passed = []
+
+    def live(parent, step):
+        traced = {"traced": lambda code: code in APPENDING, "opcodes": opcodes[0]}
+        with_steps(lambda: read_all(reader()), at(step, die), **traced)
+
+    step, finished = 1 - opcodes[1], False
+    while not finished:
+        step += opcodes[1]
+        before = watching.bus._session.table.position_in_stream()
+        after = client.xadd("stream", {"foreign": step}).decode()
+        finished = fork(live, step).wait() == 0
+        position = watching.bus._session.table.position_in_stream()
+        assert str(position) in (str(before), after)
+        passed.append(str(position) == after)
+        read_all(reader())
+    assert set(passed) == {False, True}
+    assert len(passed) > 50
+
+
+def test_an_election_killed_at_any_step_is_in_nobodys_way(readers, fork, client):
+    """G5: the dead one is seen to be dead, however far it came."""
+    watching, reader = readers
+    step, finished = 0, False
+    while not finished:
+        step += 1
+
+        def live(parent):
+            one = reader()
+            with_steps(one.elect, at(step, die))  # noqa: B023
+
+        finished = fork(live).wait() == 0
+        one = reader()
+        assert one.elect()
+        one.resign()
+    assert step > 20
+
+
+def test_a_removed_bus_tells_that_what_was_on_the_stream_may_be_lost(host, client, name):
+    """With a bus its cursor is gone: nobody knows what was relayed to it."""
+    a = host("a")
+    client.xadd("stream", entry_of("event", 1))
+    a.until(("event", 1))
+    segment = a.bus._session.segment
+    segment.folder.remove()
+    stdevents._segment._remove_memory(segment.folder)
+
+    def both_told():
+        a.bus._tend()
+        told = [data for event, data in a.seen if event == "lost"]
+        return [data for data in told if data.get("stream") == "stream"]
+
+    a.wait_for(both_told)
+    a.relay.post("test", "event", 2)
+    a.wait_for(lambda: ("event", 2) in a.seen)
+    assert isinstance(a, Host)
+    assert [seen for seen in a.seen if seen[0] == "event"] == only((1, 2))

@@ -1,0 +1,229 @@
+"""Several workers on a host: one of them reads, and another one when that is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import warnings
+
+import pytest
+from children import SECONDS
+from hosts import Host
+from programs import run
+from test_relay import entry_of, only
+
+import stdevents
+from stdevents import _cursor, _relay
+from stdevents._layout import HEADER_WORDS, RELAY_READER, WORKER_PID, WORKER_WORDS
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Workers that look for a reader often, so that a test need not wait for it."""
+    monkeypatch.setattr(_relay, "EVERY", 0.02)
+
+
+def reader_of(bus):
+    """The pid of the worker that was elected, or 0."""
+    words = bus._session.words
+    slot = words[RELAY_READER]
+    return slot and words[HEADER_WORDS + (slot - 1) * WORKER_WORDS + WORKER_PID]
+
+
+def work(parent, bus, server, seconds=SECONDS):
+    """A worker with a relay, until it is told to end, or is that old."""
+    signal.alarm(seconds)
+    bus.close()
+    relayed = Host(stdevents.Bus(bus._loop.name, interval=0), server.client())
+    parent.tell(os.getpid())
+    parent.hear()
+    relayed.bus.poll()
+    relayed.close()
+    return relayed.seen
+
+
+@pytest.fixture
+def crew(host, server, fork, hasty):
+    """Three workers with a relay each, and the bus of this process, which has none."""
+    watching = host(relayed=False)
+    crew = [fork(work, watching.bus, server) for _ in range(3)]
+    assert [worker.hear() for worker in crew] == [worker.pid for worker in crew]
+    watching.wait_for(lambda: reader_of(watching.bus) in {worker.pid for worker in crew})
+    return watching, {worker.pid: worker for worker in crew}
+
+
+def test_one_worker_of_a_host_reads(crew, client):
+    watching, workers = crew
+    for number in range(50):
+        client.xadd("stream", entry_of("event", number))
+    watching.until(*only(range(50)))
+    for worker in workers.values():
+        worker.say()
+        assert worker.result() == only(range(50))
+
+
+def test_a_reader_that_is_killed_is_replaced(crew, client):
+    """G5: by one that goes on at the right place."""
+    watching, workers = crew
+    killed = set()
+    for number in range(3):
+        client.xadd("stream", entry_of("event", number))
+        watching.wait_for(lambda: ("event", number) in watching.seen)  # noqa: B023
+        reader = reader_of(watching.bus)
+        assert reader not in killed
+        workers[reader].kill()
+        killed.add(reader)
+    client.xadd("stream", entry_of("event", 3))
+    watching.until(*only(range(3)))
+
+
+def test_a_reader_that_is_stopped_is_replaced_and_doubles_nothing_when_it_goes_on(
+    crew, client, monkeypatch
+):
+    """Its lease runs out. Nothing that it still does counts: it is another one's term."""
+    watching, workers = crew
+    for number in range(3):
+        reader = reader_of(watching.bus)
+        workers[reader].stop()
+        client.xadd("stream", entry_of("event", number))
+        watching.wait_for(lambda: ("event", number) in watching.seen)  # noqa: B023
+        assert reader_of(watching.bus) != reader
+        workers[reader].go_on()
+    client.xadd("stream", entry_of("event", 3))
+    watching.until(*only(range(4)))
+    for worker in workers.values():
+        worker.say()
+        assert worker.result() == only(range(4))
+
+
+def test_a_reader_that_leaves_is_replaced(crew, client):
+    watching, workers = crew
+    reader = reader_of(watching.bus)
+    workers[reader].say()
+    workers[reader].result()
+    client.xadd("stream", entry_of("event", 1))
+    watching.until(("event", 1))
+
+
+def test_a_reader_whose_term_is_over_appends_nothing(host, client):
+    """The fencing: an election while it holds what it has read."""
+    a = host("a")
+    a.relay.close()
+    client.xadd("stream", entry_of("event", 1))
+    client.xadd("stream", entry_of("event", 2))
+    first = _relay.Reader(a.bus, a.bus._session, a.relay._stream, "new", False, a.relay._counts)
+    second = _relay.Reader(a.bus, a.bus._session, a.relay._stream, "new", False, a.relay._counts)
+    assert first.elect() and not second.elect()
+    before = first.begin()
+    ((batch, pids, after),) = first._batches(before, a.relay._stream.look(before, 10))
+    move = _cursor.Move(first._term, before, after, tuple(pids))
+    first._table._exclusively(a.bus._session.words.__setitem__, RELAY_READER, 0)
+    assert second.elect()
+    for _ in range(2):
+        first._pending = [(tuple(batch), move)]
+        with pytest.raises(_cursor.Overtaken):
+            first.read()
+        second.read()
+    a.until(*only((1, 2)))
+
+
+def test_a_reader_that_has_read_from_another_place_appends_nothing(host, client):
+    """The same term, but not the place: two threads of a process that was slow to fork, say."""
+    a = host("a")
+    a.relay.close()
+    client.xadd("stream", entry_of("event", 1))
+    reader = _relay.Reader(a.bus, a.bus._session, a.relay._stream, "new", False, a.relay._counts)
+    reader.elect()
+    before = reader.begin()
+    ((batch, pids, after),) = reader._batches(before, a.relay._stream.look(before, 10))
+    assert reader.read()
+    move = _cursor.Move(reader._term, before, after, tuple(pids))
+    reader._pending = [(tuple(batch), move)]
+    with pytest.raises(_cursor.Overtaken):
+        reader.read()
+    a.until(("event", 1))
+
+
+# -- fork ------------------------------------------------------------------------------------------
+
+
+def test_a_forked_child_has_the_relay_too(host, fork, hasty):
+    """G7: it posts, and it reads when its parent does not."""
+    a = host("a")
+
+    def live(parent):
+        a.relay.post("test", "event", 1)
+        parent.hear()
+        a.relay.post("test", "event", 2)
+        a.wait_for(lambda: a.relay.stats().reading and ("event", 2) in a.seen)
+        return a.seen
+
+    child = fork(live)
+    a.until(("event", 1))
+    a.relay.close()
+    child.say()
+    assert child.result()[-1] == ("event", 2)
+    a.until(*only((1, 2)))
+
+
+def test_a_process_with_a_relay_may_fork_at_any_time(host, fork):
+    """Without a warning of threads: that of the relay ends before, and starts again."""
+    a = host("a")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for number in range(15):
+            a.relay.post("test", "event", number)
+            fork(lambda parent: None).result()
+    assert [str(warning.message) for warning in caught] == []
+    a.until(*only(range(15)))
+
+
+def test_a_child_that_was_forked_while_redis_stands_still_reaches_it_later(host, server, fork):
+    a = host("a", client=server.client(socket_timeout=0.2))
+    server.stop()
+
+    def live(parent):
+        parent.tell()
+        a.wait_for(lambda: ("event", 1) in a.seen)
+
+    try:
+        child = fork(live)
+        child.hear()
+    finally:
+        server.go_on()
+    b = host("b")
+    b.relay.post("test", "event", 1)
+    child.result()
+    a.until(("event", 1))
+
+
+def test_a_program_may_end_with_all_open(name, server):
+    """Nothing hangs, nothing is printed, nothing is left."""
+    program = """
+import sys, redis, stdevents
+bus = stdevents.configure(sys.argv[1])
+client = redis.Redis(unix_socket_path=sys.argv[2])
+relay = stdevents.Relay(bus, client, "stream")
+print(relay.post("test", "event"))
+"""
+    assert "-" in run(program, name, server.path)
+
+
+def test_threads_may_post_at_once(host):
+    """Each post has what it is known by to itself: none is taken for another one, sent again."""
+    a = host("a")
+
+    def post(thread):
+        for number in range(50):
+            a.relay.post("test", "event", [thread, number])
+
+    threads = [threading.Thread(target=post, args=(thread,)) for thread in range(4)]
+    for thread in threads:
+        thread.start()
+    a.wait_for(lambda: len(a.seen) == 200)
+    for thread in threads:
+        thread.join()
+    for thread in range(4):
+        of_thread = [data[1] for _, data in a.seen if data[0] == thread]
+        assert of_thread == list(range(50))
