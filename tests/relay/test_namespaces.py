@@ -73,7 +73,7 @@ def test_hosts_with_an_address_each_see_the_same(namespaces, name):
     try:
         for host in ADDRESSES:
             arguments = (f"{name}-{host}", ADDRESSES["a"], count)
-            hosts[host] = start(PROGRAM, *arguments, prefix=inside[host])
+            hosts[host] = start(PROGRAM, *arguments, before=inside[host])
         for program in hosts.values():
             assert program.stdout.readline() == "ready\n"
         for program in hosts.values():

@@ -1,6 +1,6 @@
 """The reader killed at each step of its way from the stream to the bus; rules of `_cursor`.
 
-Steps are lines, and here and there opcodes: of these every seventh, and with --long each one.
+Steps are lines, of which each third is tried, or opcodes, each seventh; with --long, all.
 """
 
 from __future__ import annotations
@@ -61,14 +61,18 @@ def put(client, number):
 
 
 @pytest.fixture
-def opcodes(request):
-    """`(trace opcodes?, from one to the next)`, for what is killed between two of them."""
-    if not HAS_OPCODES:
-        return False, 1
-    return True, 1 if request.config.option.long else 7
+def lines(request):
+    """`(trace opcodes?, from one step to the next)`."""
+    return False, 1 if request.config.option.long else 3
 
 
-def kill_at_each_step(readers, fork, client, traced, opcodes=(False, 1)):
+@pytest.fixture
+def opcodes(request, lines):
+    """The same, where there are opcodes to trace."""
+    return (True, 1 if request.config.option.long else 7) if HAS_OPCODES else lines
+
+
+def kill_at_each_step(readers, fork, client, traced, steps):
     """Have a child killed at step 1 of reading, the next at step 2, until one gets through.
 
     After each of them somebody else posts, and the next reader goes on. Returns how many of the
@@ -78,12 +82,12 @@ def kill_at_each_step(readers, fork, client, traced, opcodes=(False, 1)):
 
     def live(parent, step):
         options = {"traced": traced} if traced else {}
-        with_steps(lambda: read_all(reader()), at(step, die), opcodes=opcodes[0], **options)
+        with_steps(lambda: read_all(reader()), at(step, die), opcodes=steps[0], **options)
 
     of_each = []
-    step, finished = 1 - opcodes[1], False
+    step, finished = 1 - steps[1], False
     while not finished:
-        step += opcodes[1]
+        step += steps[1]
         expected = put(client, step)
         watching.seen.clear()
         finished = fork(live, step).wait() == 0
@@ -98,15 +102,15 @@ def kill_at_each_step(readers, fork, client, traced, opcodes=(False, 1)):
     return of_each
 
 
-def test_a_reader_killed_at_any_step_leaves_no_gap_and_no_double(readers, fork, client):
+def test_a_reader_killed_at_any_step_leaves_no_gap_and_no_double(readers, fork, client, lines):
     """P1 to P4 and the cursor's rules 1 to 4: the events and their place come with one store.
 
     From the election to the last entry: each line of the package. Also the claim of the unique
     one, which the next reader of the host knows for its own.
     """
-    of_each = kill_at_each_step(readers, fork, client, None)
+    of_each = kill_at_each_step(readers, fork, client, None, lines)
     assert set(of_each) == {0, 3}
-    assert len(of_each) > 200
+    assert len(of_each) > 100
 
 
 def test_an_append_killed_at_any_opcode_leaves_no_gap_and_no_double(readers, fork, client, opcodes):
@@ -118,11 +122,11 @@ def test_an_append_killed_at_any_opcode_leaves_no_gap_and_no_double(readers, for
 
 
 def test_a_reader_killed_between_batches_leaves_the_cursor_between_them(
-    readers, fork, client, monkeypatch
+    readers, fork, client, lines, monkeypatch
 ):
     """Each batch has a place of its own."""
     monkeypatch.setattr(_reader, "LONGEST_BATCH", 1)
-    of_each = kill_at_each_step(readers, fork, client, lambda code: code in APPENDING)
+    of_each = kill_at_each_step(readers, fork, client, lambda code: code in APPENDING, lines)
     assert set(of_each) == {0, 1, 2, 3}
 
 
