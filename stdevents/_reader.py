@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from . import _codec
 from ._bus import Bus, _Session, events
-from ._cursor import LEASE, Move, Position
+from ._cursor import LEASE, Move, Overtaken, Position
 from ._errors import NoRoom, StdeventsError
 from ._layout import FLAG_RELAYED, HEADER_EPOCH
 from ._stream import EntryId, Gap, Look, Stream, parse, preceding, written
@@ -172,6 +172,9 @@ class Reader:
             except NoRoom:  # with overflow="wait"
                 time.sleep(self.session.settings.wait_interval)
                 break
+            except Overtaken:
+                self._term = 0
+                raise
             self._counts["relayed"] += sum(event[1] & FLAG_RELAYED > 0 for event in batch)
             position, pending = move.after, pending[1:]
         self._position, self._pending = position, pending

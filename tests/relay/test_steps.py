@@ -16,6 +16,7 @@ import stdevents
 from stdevents import _cursor, _reader
 from stdevents._table import Table
 
+LOCAL = 4  # events that others post after each kill: as many as take the ids of the dead one's
 HAS_OPCODES = sys.implementation.name == "cpython"
 APPENDING = {
     getattr(of, function).__code__
@@ -91,9 +92,10 @@ def kill_at_each_step(readers, fork, client, traced, steps):
         expected = put(client, step)
         watching.seen.clear()
         finished = fork(live, step).wait() == 0
-        watching.bus.post("test", "local", step)
+        for number in range(LOCAL):
+            watching.bus.post("test", "local", number)
         watching.bus.poll()
-        of_each.append(len(watching.seen) - 1)
+        of_each.append(len(watching.seen) - LOCAL)
         read_all(reader())
         watching.bus.poll()
         seen = [seen for seen in watching.seen if seen[0] != "local"]
@@ -119,6 +121,30 @@ def test_an_append_killed_at_any_opcode_leaves_no_gap_and_no_double(readers, for
     of_each = kill_at_each_step(readers, fork, client, lambda code: code in APPENDING, opcodes)
     assert set(of_each) == {0, 3}
     assert len(of_each) > 100
+
+
+def test_a_place_whose_events_were_never_published_does_not_come_to_count(
+    readers, fork, client, monkeypatch
+):
+    """Rule 4: its reader was killed right before P4, and others post events with those ids."""
+    watching, reader = readers
+    write = _cursor.Cursor.write
+
+    def write_and_die(cursor, number, position):
+        write(cursor, number, position)
+        die()
+
+    def live(parent):
+        monkeypatch.setattr(_cursor.Cursor, "write", write_and_die)
+        read_all(reader())
+
+    expected = put(client, 1)
+    assert fork(live).wait() != 0
+    for number in range(LOCAL):
+        watching.bus.post("test", "local", number)
+    read_all(reader())
+    watching.bus.poll()
+    assert watching.seen == [*(("local", number) for number in range(LOCAL)), *expected]
 
 
 def test_a_reader_killed_between_batches_leaves_the_cursor_between_them(

@@ -124,6 +124,7 @@ def test_a_reader_whose_term_is_over_appends_nothing(host, client):
         first._pending = [(tuple(batch), move)]
         with pytest.raises(_cursor.Overtaken):
             first.read()
+        assert not first.reading
         second.read()
     a.until(*only((1, 2)))
 
