@@ -12,7 +12,10 @@ import pytest
 
 import stdevents
 from stdevents import _stream
+from stdevents._check import check
 from stdevents._cursor import Position
+from stdevents._layout import RELAY_CELLS
+from stdevents._tail import _lines
 
 
 def only(events):
@@ -470,6 +473,45 @@ class stdevents_bus:
 
     def __exit__(self, *_):
         self.bus.close()
+
+
+# -- the command line ------------------------------------------------------------------------------
+
+
+def test_check_finds_no_fault_in_what_was_relayed(host, name):
+    a = host("a")
+    for number in range(5):
+        a.relay.post("test", "event", number)
+        a.relay.post("test", "one", number, unique=number)
+    a.wait_for(lambda: len(a.seen) == 10)
+    assert check(f"{name}a") == []
+
+
+@pytest.mark.parametrize(
+    "word, value, fault",
+    [
+        (RELAY_CELLS[0], 1 << 40, "relay cell 40 is of event 1099511627776"),
+        (RELAY_CELLS[1], 1 << 40, "relay cell 44 is of event 1099511627776"),
+    ],
+)
+def test_check_finds_a_place_of_an_event_that_is_not_there(host, name, word, value, fault):
+    a = host("a")
+    a.bus._session.words[word] = value
+    assert any(fault in one for one in check(f"{name}a"))
+
+
+def test_tail_says_where_an_event_comes_from(host):
+    a = host("a")
+    plain = a.relay.post("test", "event", 1)
+    one = a.relay.post("test", "one", 2, unique="key")
+    a.until(("event", 1), ("one", 2))
+    lines = [
+        {key: value for key, value in line.items() if key not in ("id", "pid", "source")}
+        for line in _lines(0, *a.bus._session.table.read(0))
+    ]
+    origin = {"host": "host a"}
+    assert {"event": "event", "data": 1, "entry": plain, **origin} in lines
+    assert {"event": "one", "data": 2, "unique": "key", "entry": one, **origin} in lines
 
 
 # -- the calls -------------------------------------------------------------------------------------

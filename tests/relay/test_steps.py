@@ -14,6 +14,7 @@ from test_relay import entry_of, only
 
 import stdevents
 from stdevents import _cursor, _reader
+from stdevents._check import check
 from stdevents._table import Table
 
 LOCAL = 4  # events that others post after each kill: as many as take the ids of the dead one's
@@ -140,6 +141,7 @@ def test_a_place_whose_events_were_never_published_does_not_come_to_count(
 
     expected = put(client, 1)
     assert fork(live).wait() != 0
+    assert check(watching.bus._loop.name) == []
     for number in range(LOCAL):
         watching.bus.post("test", "local", number)
     read_all(reader())
