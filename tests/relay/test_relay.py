@@ -387,6 +387,19 @@ def test_overflow_wait_leaves_on_the_stream_what_a_worker_has_not_taken(host, cl
     assert a.relay.stats().skipped == a.relay.stats().gaps == a.bus.stats().lost == 0
 
 
+def test_a_batch_is_a_part_of_the_ring_only(host, client):
+    """Else it overwrites, with overflow="drop", what no worker could have read yet."""
+    a = host("a", size=4096)
+    a.relay.close()
+    for number in range(8):
+        client.xadd("stream", entry_of("event", "x" * 300 if number % 2 else number))
+    look = a.relay._stream.look(Position(0, 0, 0), 100)
+    batches = a.relay._reader._batches(Position(0, 0, 0), look)
+    assert sum(len(batch.events) for batch in batches) == 8
+    assert all(sum(len(event[0]) for event in batch.events) <= 1024 for batch in batches)
+    assert all(len(batch.events) <= 4 for batch in batches)
+
+
 # -- what is not ours ------------------------------------------------------------------------------
 
 FOREIGN = {
