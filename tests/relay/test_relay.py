@@ -392,7 +392,7 @@ def test_a_batch_is_a_part_of_the_ring_only(host, client):
     a = host("a", size=4096)
     a.relay.close()
     for number in range(8):
-        client.xadd("stream", entry_of("event", "x" * 300 if number % 2 else number))
+        client.xadd("stream", entry_of("event", "x" * 450))
     look = a.relay._stream.look(Position(0, 0, 0), 100)
     batches = a.relay._reader._batches(Position(0, 0, 0), look)
     assert sum(len(batch.events) for batch in batches) == 8
