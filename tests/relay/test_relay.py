@@ -391,7 +391,7 @@ def test_a_batch_is_a_part_of_the_ring_only(host, client):
     """Else it overwrites, with overflow="drop", what no worker could have read yet."""
     a = host("a", size=4096)
     a.relay.close()
-    for number in range(8):
+    for _ in range(8):
         client.xadd("stream", entry_of("event", "x" * 450))
     look = a.relay._stream.look(Position(0, 0, 0), 100)
     batches = a.relay._reader._batches(Position(0, 0, 0), look)
