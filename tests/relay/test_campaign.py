@@ -58,7 +58,7 @@ def test_readers_killed_and_redis_restarted_at_random(
     hasty,  # noqa: F811
 ):
     """Lost, duplicated, reordered: nothing, on no host."""
-    count = campaign.size(200, 30_000)
+    count = campaign.size(200, 10_000)
     watching = {suffix: host(suffix, relayed=False, size="4m", timeout=0.001) for suffix in "ab"}
     crews = {suffix: [] for suffix in watching}
 
