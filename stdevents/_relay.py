@@ -17,7 +17,6 @@ import os
 import secrets
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from . import _codec, _hooks
@@ -40,8 +39,7 @@ MAXLEN = 100_000
 LONGEST_ID = written((LARGEST, LARGEST))
 
 
-@dataclass(frozen=True)
-class RelayStats:
+class RelayStats(NamedTuple):
     """What `Relay.stats()` returns: counts of this process, since it was made or forked."""
 
     #: events that this process has put on the stream
