@@ -11,7 +11,7 @@ of its own.
 from __future__ import annotations
 
 WORD = 8
-VERSION = 2
+VERSION = 1
 SIGNATURE = int.from_bytes(b"stdevnt", "big")
 MAGIC = SIGNATURE << 8 | VERSION
 
@@ -23,6 +23,7 @@ HEADER_WORKERS = 3  # worker slots
 HEADER_CLAIMS = 4  # claim slots
 HEADER_EVENTS = 5  # event slots
 HEADER_OVERFLOW = 6  # 0 "drop", 1 "wait"
+HEADER_LOCK = 7  # inode of the lock file under which all of this is written
 LAST = 8  # id of the last published event
 INTENT = 16  # ring position up to which bytes may be being overwritten
 INTENT_ID = 17  # id of the last event whose slot may be being overwritten

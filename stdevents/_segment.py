@@ -7,6 +7,8 @@ unlinked in between locks nothing, and is opened anew.
     nobody alive, nothing there   create
     nobody alive, something there stale: what a killed set left behind; replaced
     somebody alive                join, if it is sound
+    somebody alive, but without   the lock or the memory was removed under them: made anew, for
+    this lock and memory          all to come to
     nobody alive after us         remove segment, files, folder
 
 All of it may be removed under workers that live, by who cleans up too eagerly; and their files
@@ -33,6 +35,7 @@ from ._errors import SegmentError, StdeventsError
 from ._folder import BELL, LOCK, Folder, root
 from ._layout import (
     HEADER_EPOCH,
+    HEADER_LOCK,
     HEADER_MAGIC,
     HEADER_OVERFLOW,
     HEADER_SIZE,
@@ -87,6 +90,10 @@ class Segment:
         """Is the file that this process locks the one that the folder shows?"""
         return self.folder.shows(LOCK, self._lock_file.number)
 
+    def lock_inode(self) -> int:
+        """By which the lock file is known to the memory that is written under it."""
+        return os.fstat(self._lock_file.number).st_ino
+
     def has_its_files(self) -> bool:
         """Did nobody close the files of this process under it?"""
         assert self.worker is not None
@@ -99,7 +106,12 @@ class Segment:
         if not self.has_its_files() or _inode_of(self.folder) != self._memory.inode:
             return False
         try:
-            return self.has_current_lock()
+            assert self.worker is not None
+            return (
+                self.has_current_lock()
+                and self.worker.is_shown()
+                and self.folder.shows(BELL, self.bell.file.number)
+            )
         except SegmentError as error:
             # EACCES: it gave up the privileges to look into the folder.
             return error.errno == errno.EACCES
@@ -208,12 +220,13 @@ def _join(segment: Segment) -> tuple[Segment, _workers.Worker]:
     settings = segment.settings
     try:
         with _locked(segment, create=True), _undone_if_it_fails(segment):
-            if _workers.live_slots(segment.folder, None):
-                segment.map(*_attach(segment.folder))
+            memory = _memory_in_use(segment)
+            if memory is not None:
+                segment.map(*memory)
                 settings.agree_on_overflow(OVERFLOWS[segment.words[HEADER_OVERFLOW]])
             else:
                 _remove_memory(segment.folder)
-                segment.map(*_create(segment.folder, settings))
+                segment.map(*_create(segment, settings))
             segment.open_bell()
             return segment, segment.take_worker(segment.words[LAST])
     except BaseException:
@@ -229,9 +242,10 @@ def attach(name: str, settings: Settings) -> Segment:
     segment = Segment(Folder(name), settings)
     try:
         with _locked(segment, create=False):
-            if not _workers.live_slots(segment.folder, None):
+            memory = _memory_in_use(segment)
+            if memory is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-            segment.map(*_attach(segment.folder))
+            segment.map(*memory)
             segment.open_bell()
     except BaseException:
         segment.close()
@@ -363,7 +377,8 @@ def _remove_if_last(segment: Segment) -> bool:
 # -- shared memory ---------------------------------------------------------------------------------
 
 
-def _create(folder: Folder, settings: Settings) -> tuple[_Memory, Layout]:
+def _create(segment: Segment, settings: Settings) -> tuple[_Memory, Layout]:
+    folder = segment.folder
     layout = Layout(settings.size)
     try:
         memory = _open_memory(folder, layout.total)
@@ -379,6 +394,7 @@ def _create(folder: Folder, settings: Settings) -> tuple[_Memory, Layout]:
                 words[index] = value
             words[HEADER_EPOCH] = secrets.randbits(64)
             words[HEADER_OVERFLOW] = OVERFLOWS.index(settings.overflow)
+            words[HEADER_LOCK] = segment.lock_inode()
             words[HEADER_MAGIC] = MAGIC
     except BaseException:
         memory.close()
@@ -440,20 +456,44 @@ def _inode_of(folder: Folder) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _has_current_memory(segment: Segment) -> bool:
-    """Is the memory that is mapped the one that newcomers join? Under the lock."""
+def _memory_in_use(segment: Segment) -> tuple[_Memory, Layout] | None:
+    """The memory that live workers share under the lock that this process has, if they do."""
+    return _current_memory(segment) if _workers.live_slots(segment.folder, None) else None
+
+
+def _current_memory(segment: Segment) -> tuple[_Memory, Layout] | None:
+    """The memory that is written under the lock that this process has, if there is any.
+
+    Who removes files may have left memory for which there was another lock: two would exclude
+    nobody.
+    """
     try:
-        memory, _ = _attach(segment.folder)
+        memory, layout = _attach(segment.folder)
     except SegmentError as error:
         if error.errno == errno.ENOENT:
-            return False
+            return None
         raise
-    try:
-        with memory.buf[: HEADER_WORDS * WORD] as header, header.cast("Q") as words:
-            epoch: int = words[HEADER_EPOCH]
-    finally:
-        memory.close()
+    if _header_word(memory, HEADER_LOCK) == segment.lock_inode():
+        return memory, layout
+    memory.close()
+    return None
+
+
+def _has_current_memory(segment: Segment) -> bool:
+    """Is the memory that is mapped the one that newcomers join? Under the lock."""
+    found = _current_memory(segment)
+    if found is None:
+        return False
+    memory, _ = found
+    epoch = _header_word(memory, HEADER_EPOCH)
+    memory.close()
     return epoch == segment.words[HEADER_EPOCH]
+
+
+def _header_word(memory: _Memory, index: int) -> int:
+    with memory.buf[: HEADER_WORDS * WORD] as header, header.cast("Q") as words:
+        word: int = words[index]
+        return word
 
 
 def _checked_layout(folder: Folder, memory: SharedMemory) -> Layout:

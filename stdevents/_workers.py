@@ -58,6 +58,10 @@ class Worker:
         words[self._at + WORKER_SINCE] = int(time.time())
         words[self._at + WORKER_PID] = pid
 
+    def is_shown(self) -> bool:
+        """Is its file still the one of its slot? Else another worker may take the slot, too."""
+        return self._folder.shows(_file(self.slot), self.file.number)
+
     def leave(self) -> None:
         """Give up slot and file; under the lock of the bus."""
         self._words[self._at + WORKER_PID] = 0
@@ -112,6 +116,8 @@ def live_workers(folder: Folder, words: memoryview, last: int) -> list[WorkerInf
         at = _at(slot)
         position = words[at + WORKER_POSITION]
         pid, since = words[at + WORKER_PID], words[at + WORKER_SINCE]
+        if not pid:  # it lives, but has not noticed yet that this bus was made anew
+            continue
         workers.append(WorkerInfo(pid, slot, position, max(0, last - position), since))
     return workers
 

@@ -26,12 +26,19 @@ def remove_memory(name):
 
 
 def remove_folder(name):
-    shutil.rmtree(Folder(name).path)
+    path = Folder(name).path
+    os.rename(path, f"{path}-removed")  # at once: who notices makes another one
+    shutil.rmtree(f"{path}-removed")
 
 
 def remove_all(name):
     remove_folder(name)
     remove_memory(name)
+
+
+def remove_lock(name):
+    """As who removes what has not changed for long."""
+    os.unlink(os.path.join(Folder(name).path, "lock"))
 
 
 each_removal = pytest.mark.parametrize(
@@ -43,6 +50,7 @@ each_removal = pytest.mark.parametrize(
         ),
         remove_folder,
         remove_all,
+        remove_lock,
     ],
 )
 
@@ -101,6 +109,48 @@ def test_workers_whose_bus_is_removed_meet_again_and_are_told(name, fork, remove
     bus.post("test", "after", 1)
     for child in children:
         assert child.result() == [("lost", TOLD), ("after", 1)]
+    bus.close()
+
+
+@each_removal
+def test_a_newcomer_does_not_wait_for_a_worker_that_has_not_noticed(name, fork, remove):
+    """G2: nor shares its memory under another lock; the two meet when the other one looks."""
+
+    def work(parent):
+        bus = stdevents.Bus(name, interval=0)
+        ear = Ear(bus)
+        parent.tell()
+        parent.hear()
+        bus.post("test", "late", 1)
+        bus._session.next_look = 0
+        bus.poll()
+        return ear.seen
+
+    child = fork(work)
+    child.hear()
+    remove(name)
+    bus = stdevents.Bus(name, interval=0)
+    ear = Ear(bus)
+    bus.post("test", "early", 1)
+    assert [worker.pid for worker in bus.workers()] == [os.getpid()]
+    child.say()
+    assert child.result() == [("late", 1), ("lost", TOLD), ("early", 1)]
+    bus.poll()
+    assert ear.seen == [("early", 1)]
+    bus.close()
+
+
+@pytest.mark.parametrize("file", ["bell", "worker.0"])
+def test_a_worker_without_its_bell_or_slot_takes_new_ones(name, eager, file):
+    """G8: on the same bus, with nothing lost."""
+    bus = stdevents.Bus(name, interval=0)
+    ear = Ear(bus)
+    os.unlink(os.path.join(Folder(name).path, file))
+    bus.post("test", "event", 1)
+    bus.poll()
+    assert os.path.exists(os.path.join(Folder(name).path, file))
+    assert bus._session.segment.stands()
+    assert ear.seen == [("event", 1)]
     bus.close()
 
 
