@@ -43,6 +43,7 @@ from ._errors import (
     SegmentError,
     StdeventsError,
 )
+from ._handlers import Handler
 from ._names import EventList, event_list
 from ._relay import Relay, RelayStats
 from ._workers import WorkerInfo
@@ -53,6 +54,7 @@ __all__ = [
     "Bus",
     "EncodeError",
     "EventList",
+    "Handler",
     "LockTimeout",
     "NoRoom",
     "NotConfigured",
