@@ -1,6 +1,6 @@
 """Caches of a process, and the three lines that drop an entry from all of them.
 
-    python examples/cache.py
+python examples/cache.py
 """
 
 from __future__ import annotations

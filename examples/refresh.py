@@ -1,6 +1,6 @@
 """N workers notice that something is out of date, and one of them makes it anew for all.
 
-    python examples/refresh.py
+python examples/refresh.py
 """
 
 from __future__ import annotations

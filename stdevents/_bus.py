@@ -17,7 +17,7 @@ from ._errors import NoRoom, NotConfigured, StdeventsError
 from ._handlers import EVERY, Callbacks, Handler, Handlers, Level
 from ._layout import FLAG_RELAYED, FLAG_UNIQUE, LAST, NAMES_SHIFT, WAITING
 from ._lock import Stranded
-from ._names import event_list
+from ._names import EventList, event_list
 from ._settings import Settings, check_name
 from ._table import LOST, Event, Record, Table
 from ._turn import Turn
@@ -25,7 +25,7 @@ from ._workers import Worker, WorkerInfo
 
 logger = logging.getLogger(__package__)
 
-events = event_list("stdevents", "started", "stopping", "lost")
+events: EventList = event_list("stdevents", "started", "stopping", "lost")
 
 ROUNDS = 16
 NOT_PLAIN = FLAG_UNIQUE | FLAG_RELAYED
@@ -195,6 +195,7 @@ class Bus:
         if shm is None:
             raise ValueError("shm: no bus is open here yet; give the name of the one to open")
         name, settings = check_name(shm), Settings(options)
+        _hooks.check_server()
         if _open_here.setdefault(name, self) is not self:
             raise StdeventsError(
                 f"bus {name!r}: this process has it open already; use that one, or close it first"

@@ -35,7 +35,7 @@ from ._errors import NotConfigured, StdeventsError
 
 __all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
 
-logger = logging.getLogger(__package__)
+_logger = logging.getLogger(__package__)
 
 INTERVAL = 0.05  # seconds
 LIMIT = 10_000  # events
@@ -224,7 +224,7 @@ class AsyncBus:
         except NotConfigured:
             self.detach()
         except StdeventsError as error:
-            logger.error("%r: %s; next try in %s s", self._bus, error, self._interval)
+            _logger.error("%r: %s; next try in %s s", self._bus, error, self._interval)
             if self._loop is not None:
                 # The descriptor is readable still: one try after the other would hold up all else.
                 self._stop_listening()
@@ -307,7 +307,7 @@ class Events:
             self._waiting.popleft()
             self._lost += 1
             if self._lost == 1:
-                logger.warning("%r: an `async for` loses events, limit=%d", self._bus, self._limit)
+                _logger.warning("%r: an `async for` loses events, limit=%d", self._bus, self._limit)
         self._waiting.append(event)
         self._news.set()
 

@@ -18,7 +18,7 @@ import pytest
 
 import stdevents
 
-PATIENCE = 30.0  # seconds after which what is waited for is not coming
+PATIENCE = 20.0  # seconds after which what is waited for is not coming
 BIN = Path(sys.executable).parent
 
 
@@ -30,7 +30,7 @@ def wait_until(condition, what):
         if found:
             return found
         time.sleep(0.02)
-    return pytest.fail(f"waited {PATIENCE:g} s in vain: {what}")
+    return pytest.fail(f"waited {PATIENCE:g} s in vain: {what() if callable(what) else what}")
 
 
 class Process:
@@ -67,7 +67,12 @@ class Process:
             self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             pytest.fail(f"does not end; its log:\n{self.log()}")
-        for complaint in ("Traceback", "Exception ignored", "Warning: ", "stdevents: "):
+        for complaint in (
+            "Traceback",
+            "Exception ignored",
+            "ResourceWarning",
+            "DeprecationWarning",
+        ):
             assert complaint not in self.log(), self.log()
 
     def kill(self):
@@ -111,7 +116,7 @@ class Server(Process):
             except (OSError, urllib.error.URLError):
                 return None
 
-        return wait_until(answers, f"an answer; the log:\n{self.log()}")
+        return wait_until(answers, lambda: f"an answer; the log:\n{self.log()}")
 
     def crowd(self, path, count=24):
         """The answers to so many GETs, eight at a time, so that all workers get some."""
@@ -128,7 +133,8 @@ class Server(Process):
                     accepted[answer["pid"]] = answer
             return len(accepted) >= workers
 
-        wait_until(all_have, f"{workers} workers at {path}; only {accepted}; {self.log()}")
+        what = f"{workers} workers at {path}"
+        wait_until(all_have, lambda: f"{what}; only {accepted}; {self.log()}")
         assert len(accepted) == workers, accepted
         return set(accepted)
 
