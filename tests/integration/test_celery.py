@@ -1,4 +1,4 @@
-"""Celery: an event reaches every child of a prefork pool, also one that took the place of another."""
+"""Celery: an event reaches every child of a prefork pool, and those that replace one."""
 
 from __future__ import annotations
 
