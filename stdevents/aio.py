@@ -37,7 +37,7 @@ __all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
 
 _logger = logging.getLogger(__package__)
 
-INTERVAL = 0.05  # seconds
+INTERVAL = 1.0  # seconds
 LIMIT = 10_000  # events
 
 Level = Tuple[Optional[str], ...]  # source, and its events
@@ -148,8 +148,8 @@ class AsyncBus:
     def attach(self, interval: float = INTERVAL) -> None:
         """Have the event loop that runs handle events, until `detach` or `close`.
 
-        A post wakes it. Where that cannot be (without epoll, as on macOS, or on an event loop
-        that watches no descriptors) it looks every `interval` seconds.
+        It is woken by a post, and polls every `interval` seconds all the same. Without epoll (as
+        on macOS), or on an event loop that watches no descriptors, that is all: make it shorter.
 
         RuntimeError if no event loop runs, or it is attached already; NotConfigured if the bus is
         not open; ValueError if the bus has a loop of its own.
@@ -197,7 +197,6 @@ class AsyncBus:
 
     def _listen(self) -> None:
         assert self._loop is not None
-        self._timer = None
         try:
             self._descriptor = self._bus.fileno()
             self._loop.add_reader(self._descriptor, self._poll)
@@ -206,8 +205,12 @@ class AsyncBus:
             return
         except (StdeventsError, NotImplementedError):
             self._descriptor = -1
-        if self._poll() and self._descriptor < 0 and self._loop is not None:
-            self._timer = self._loop.call_later(self._interval, self._listen)
+        self._look()
+
+    def _look(self) -> None:
+        """Poll, whether there is news or not, and again after the interval."""
+        if self._poll() and self._loop is not None:
+            self._timer = self._loop.call_later(self._interval, self._look)
 
     def _stop_listening(self) -> None:
         if self._loop is not None and self._descriptor >= 0:

@@ -392,6 +392,19 @@ def test_where_there_is_no_epoll_it_looks_at_intervals(bus, other, monkeypatch):
     assert seen == [0, 1]
 
 
+def test_it_looks_at_intervals_too_since_a_wake_up_may_be_lost(bus, other):
+    async def main():
+        handler, done = gather([], 1)
+        other.register(handler, "test")
+        other.attach(interval=0.01)
+        asyncio.get_running_loop().remove_reader(other._descriptor)  # nobody wakes it
+        bus.post("test", "tick")
+        await done.wait()
+        await other.close()
+
+    run(main())
+
+
 def test_a_bus_that_is_closed_meanwhile_is_let_go(bus, other):
     async def main():
         async with other:
