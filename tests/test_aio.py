@@ -352,7 +352,7 @@ def test_a_poll_in_another_thread_hands_the_events_to_the_event_loop(bus, other)
         threads, done = [], asyncio.Event()
 
         @other.on("test")
-        async def handler(data, event, source, pid):
+        def handler(data, event, source, pid):
             threads.append(threading.get_ident())
             done.set()
 
