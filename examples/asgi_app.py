@@ -1,8 +1,8 @@
 """An ASGI app whose workers handle events on their event loops, by coroutines.
 
     cd examples; uvicorn --workers 4 asgi_app:app
-    curl http://127.0.0.1:8000/prices/tea
     curl -X PUT -d 3.20 http://127.0.0.1:8000/prices/tea
+    curl http://127.0.0.1:8000/prices/tea
 
 Bare ASGI, to need no framework: with one, the three marked lines go where it starts and stops.
 The prices are files in the folder that PRICES names; they stand for a database.

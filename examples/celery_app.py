@@ -1,7 +1,8 @@
 """Celery: the children of a prefork pool keep prices in a cache each, and all drop what changed.
 
     cd examples; celery -A celery_app worker --concurrency 4
-    python -c "import celery_app; print(celery_app.price.delay('tea').get())"
+    python -c "import celery_app as c; print(c.change.delay('tea', '3.20').get())"
+    python -c "import celery_app as c; print(c.price.delay('tea').get())"
 
 Queue and results are folders here, so that no broker has to run; any broker will do.
 """

@@ -1,6 +1,7 @@
 """Django: its local-memory cache, of which each process has one, invalidated in all of them.
 
     cd examples; gunicorn --workers 4 django_app:application
+    curl -X PUT -d 3.20 http://127.0.0.1:8000/prices/tea
     curl http://127.0.0.1:8000/prices/tea
 
 One file, so that it can be read at once: `Poll` belongs to the MIDDLEWARE of your settings, and

@@ -1,8 +1,8 @@
 """A Flask app whose workers keep prices in a cache each, and tell each other what to drop.
 
     cd examples; gunicorn -c gunicorn_conf.py flask_app:app
-    curl http://127.0.0.1:8000/prices/tea
     curl -X PUT -d 3.20 http://127.0.0.1:8000/prices/tea
+    curl http://127.0.0.1:8000/prices/tea
 
 The prices are files in the folder that PRICES names; they stand for a database.
 """
