@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+from pathlib import Path
 
 import pytest
 from servers import Load, wait_until
@@ -18,6 +20,12 @@ GUNICORN = ("gunicorn", "-b", "{address}", "-w", str(WORKERS), "--log-level", "w
 
 each_kind = pytest.mark.parametrize("kind", CONFIGURED)
 preloaded_or_not = pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
+
+
+def handles_signals(pid):
+    """Has the worker its own signal handlers by now? Of SIGABRT its master has none."""
+    (caught,) = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return int(caught, 16) >> (signal.SIGABRT - 1) & 1
 
 
 @each_kind
@@ -77,6 +85,8 @@ def test_workers_that_are_replaced_after_some_requests(serve, witness, told):
         assert {answer["price"] for answer in answers} == {price}
         seen |= {answer["pid"] for answer in answers}
     assert len(seen) > WORKERS
+    # gunicorn loses a SIGTERM to a worker that it has just forked, and waits for that one then.
+    wait_until(lambda: all(map(handles_signals, watching.others())), "all to handle signals")
     watching.bus.close()
     server.stop()
     told(f"{len(seen)} workers took turns, {server.requests} requests, none stale")
