@@ -23,14 +23,15 @@ The functions here are those of one `Bus` that is there from the beginning.
 
 from __future__ import annotations
 
-import logging
+import logging as _logging
+from typing import Final as _Final
 
 try:
     import fcntl as _fcntl  # noqa: F401  to say what is missing, before a traceback does
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "stdevents needs the file locks of POSIX (the fcntl module), which Windows does not have"
-    ) from error
+    ) from _error
 
 from ._bus import Bus, Origin, Stats, default, events
 from ._errors import (
@@ -43,6 +44,7 @@ from ._errors import (
     SegmentError,
     StdeventsError,
 )
+from ._handlers import Handler
 from ._names import EventList, event_list
 from ._relay import Relay, RelayStats
 from ._workers import WorkerInfo
@@ -53,6 +55,7 @@ __all__ = [
     "Bus",
     "EncodeError",
     "EventList",
+    "Handler",
     "LockTimeout",
     "NoRoom",
     "NotConfigured",
@@ -84,21 +87,21 @@ __all__ = [
     "workers",
 ]
 
-configure = default.configure
-configured = default.configured
-post = default.post
-post_many = default.post_many
-post_local = default.post_local
-poll = default.poll
-register = default.register
-register_weak = default.register_weak
-unregister = default.unregister
-on = default.on
-origin = default.origin
-fileno = default.fileno
-stats = default.stats
-workers = default.workers
-close = default.close
+configure: _Final = default.configure
+configured: _Final = default.configured
+post: _Final = default.post
+post_many: _Final = default.post_many
+post_local: _Final = default.post_local
+poll: _Final = default.poll
+register: _Final = default.register
+register_weak: _Final = default.register_weak
+unregister: _Final = default.unregister
+on: _Final = default.on
+origin: _Final = default.origin
+fileno: _Final = default.fileno
+stats: _Final = default.stats
+workers: _Final = default.workers
+close: _Final = default.close
 
-logging.getLogger(__name__).addHandler(logging.NullHandler())
-del default, logging
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())
+del default

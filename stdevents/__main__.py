@@ -71,7 +71,7 @@ COMMANDS: dict[Callable[[argparse.Namespace], int], tuple[str, str, str]] = {
         "status my-app --watch",
     ),
     tail: (
-        "the events of a bus as they come, one JSON object a line",
+        "the events of a bus as they come; in a pipe, one JSON object a line",
         'A {"lost": ...} line stands for events that were overwritten before they were read here.\n'
         "Goes on when the bus is made anew; ends with Ctrl-C.",
         "tail my-app --source cache",

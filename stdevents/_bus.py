@@ -14,10 +14,10 @@ from typing import Any, Callable, Iterable, NamedTuple, Sequence, TypeVar
 from . import _codec, _hooks, _loop, _segment, _settings
 from ._bell import Listener, Sleeper
 from ._errors import NoRoom, NotConfigured, StdeventsError
-from ._handlers import EVERY, Callback, Callbacks, Handlers, Level
+from ._handlers import EVERY, Callbacks, Handler, Handlers, Level
 from ._layout import FLAG_RELAYED, FLAG_UNIQUE, LAST, NAMES_SHIFT, WAITING
 from ._lock import Stranded
-from ._names import event_list
+from ._names import EventList, event_list
 from ._settings import Settings, check_name
 from ._table import LOST, Event, Record, Table
 from ._turn import Turn
@@ -25,7 +25,7 @@ from ._workers import Worker, WorkerInfo
 
 logger = logging.getLogger(__package__)
 
-events = event_list("stdevents", "started", "stopping", "lost")
+events: EventList = event_list("stdevents", "started", "stopping", "lost")
 
 ROUNDS = 16
 NOT_PLAIN = FLAG_UNIQUE | FLAG_RELAYED
@@ -33,7 +33,7 @@ NOT_PLAIN = FLAG_UNIQUE | FLAG_RELAYED
 NOT_DECODED = (ValueError, LookupError, TypeError, RecursionError, StopIteration)
 LOOK_EVERY = 0.5  # seconds, whether the bus is there still
 
-AnyCallback = TypeVar("AnyCallback", bound=Callback)
+AnyHandler = TypeVar("AnyHandler", bound=Handler)
 
 
 @dataclass(frozen=True)
@@ -195,6 +195,7 @@ class Bus:
         if shm is None:
             raise ValueError("shm: no bus is open here yet; give the name of the one to open")
         name, settings = check_name(shm), Settings(options)
+        _hooks.check_server()
         if _open_here.setdefault(name, self) is not self:
             raise StdeventsError(
                 f"bus {name!r}: this process has it open already; use that one, or close it first"
@@ -605,9 +606,7 @@ class Bus:
 
     # -- handlers ----------------------------------------------------------------------------------
 
-    def register(
-        self, callback: AnyCallback, source: str | None = None, *events: str
-    ) -> AnyCallback:
+    def register(self, callback: AnyHandler, source: str | None = None, *events: str) -> AnyHandler:
         """Have `callback(data, event, source, pid)` called for events.
 
         For every event; or those of `source`; or `events` of it. `pid` is the poster's. Called
@@ -615,14 +614,15 @@ class Bus:
         weak before strong, in order of registration. Registered twice in one place, it is called
         once. Takes effect for the next event, also from within a handler; needs no open bus.
 
-        Returns the callback. TypeError if it is not callable, or is a coroutine function.
+        Returns the callback. TypeError if it is not callable, or is a coroutine function: for
+        those see `stdevents.aio`.
         """
         self._handlers.add(callback, _levels(source, events), weak=False)
         return callback
 
     def register_weak(
-        self, callback: AnyCallback, source: str | None = None, *events: str
-    ) -> AnyCallback:
+        self, callback: AnyHandler, source: str | None = None, *events: str
+    ) -> AnyHandler:
         """The same, without keeping `callback` alive: it is called until it is collected.
 
         A bound method lives as long as its object. TypeError for what cannot be held weakly.
@@ -630,14 +630,14 @@ class Bus:
         self._handlers.add(callback, _levels(source, events), weak=True)
         return callback
 
-    def unregister(self, callback: Callback, source: str | None = None, *events: str) -> bool:
+    def unregister(self, callback: Handler, source: str | None = None, *events: str) -> bool:
         """Remove `callback` where it was registered, with the same source and events.
 
         Strong and weak; not in other places. True if something was removed.
         """
         return self._handlers.remove(callback, _levels(source, events))
 
-    def on(self, source: str | None = None, *events: str) -> Callable[[AnyCallback], AnyCallback]:
+    def on(self, source: str | None = None, *events: str) -> Callable[[AnyHandler], AnyHandler]:
         """`register` as a decorator: `@stdevents.on("cache", "drop")`."""
         return lambda callback: self.register(callback, source, *events)
 

@@ -117,12 +117,12 @@ class Worker:
         self.report("handled", source=source, event=event, data=data, pid=pid, effect=effect,
                     same=same)  # fmt: skip
 
-    def drop(self, data: Any, event: str, source: str, pid: int) -> None:
+    def drop(self, data: Any, event: str, source: str, pid: int | None) -> None:
         with self.caching:
             self.cache.pop(data["row"], None)
             self.told[data["row"]] = data["version"]
 
-    def refresh(self, data: Any, event: str, source: str, pid: int) -> None:
+    def refresh(self, data: Any, event: str, source: str, pid: int | None) -> None:
         """What is costly, and need be done by one only."""
         with closing(sqlite3.connect(self.plan.database)) as database:
             (total,) = database.execute("SELECT round(sum(price), 2) FROM rows").fetchone()

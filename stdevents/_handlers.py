@@ -12,12 +12,22 @@ import logging
 import threading
 import weakref
 from types import BuiltinMethodType, MethodType
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Optional, Protocol, Tuple
 
-Callback = Callable[..., Any]
+
+class Handler(Protocol):
+    """What is called for an event: `callback(data, event, source, pid)`.
+
+    `data` is what was posted, after a way through JSON. `pid` is that of the process that posted
+    it, and None for a local event.
+    """
+
+    def __call__(self, data: Any, event: str, source: str, pid: int | None, /) -> object: ...
+
+
 Level = Tuple[Optional[str], Optional[str]]
 # One of the two is there: the callback, or what it is held by weakly.
-Entry = Tuple[Optional[Callback], Optional["weakref.ref[Any]"]]
+Entry = Tuple[Optional[Handler], Optional["weakref.ref[Any]"]]
 Callbacks = Tuple[Entry, ...]
 
 logger = logging.getLogger(__package__)
@@ -34,7 +44,7 @@ class Handlers:
         # Tuples that are replaced, never changed: who dispatches, or is forked, at any instant
         # has a whole one.
         self._weak: dict[Level, tuple[weakref.ref[Any], ...]] = {}
-        self._strong: dict[Level, tuple[Callback, ...]] = {}
+        self._strong: dict[Level, tuple[Handler, ...]] = {}
         #: what was found, under the pair of names or whatever they are known by
         self.found: dict[Any, Any] = {}
         self.forked()
@@ -45,7 +55,7 @@ class Handlers:
         self._process = object()
         self.failed = 0
 
-    def add(self, callback: Callback, levels: list[Level], weak: bool) -> None:
+    def add(self, callback: Handler, levels: list[Level], weak: bool) -> None:
         """Register at each level, at the end."""
         _check(callback)
         reference = _reference(callback) if weak else None
@@ -61,7 +71,7 @@ class Handlers:
                     self._weak[level] = (*live, reference)
             self.found = {}
 
-    def remove(self, callback: Callback, levels: list[Level]) -> bool:
+    def remove(self, callback: Handler, levels: list[Level]) -> bool:
         """Remove at each level; was it registered at one of them?"""
         with self._changing:
             removed = [
@@ -119,17 +129,20 @@ class Handlers:
                 continue
             try:
                 callback(data, event, source, pid)
-            except Exception:
-                self.failed += 1
-                logger.exception(
-                    "event callback failed; source=%s, event=%s, pid=%s", source, event, pid
-                )
+            except Exception as error:
+                self.tell_failure(error, source, event, pid)
             callback = None  # not to be kept alive by this frame
             if self._process is not process:
                 return
 
+    def tell_failure(self, error: Exception, source: str, event: str, pid: int | None) -> None:
+        """Count and log an exception of a callback; never with the payload."""
+        self.failed += 1
+        what = "event callback failed; source=%s, event=%s, pid=%s"
+        logger.error(what, source, event, pid, exc_info=error)
+
     @staticmethod
-    def _drop(held: dict[Level, Any], level: Level, callback: Callback) -> bool:
+    def _drop(held: dict[Level, Any], level: Level, callback: Handler) -> bool:
         known = held.get(level, ())
         left = tuple(
             entry
@@ -151,11 +164,11 @@ def _check(callback: Any) -> None:
     if getattr(getattr(callback, "__code__", None), "co_flags", 0) & CO_COROUTINE:
         raise TypeError(
             f"{callback!r} is a coroutine function, which nobody here would await; "
-            "register a plain function that hands the event to your event loop"
+            f"register it with an AsyncBus of {__package__}.aio, or register a plain function"
         )
 
 
-def _reference(callback: Callback) -> weakref.ref[Any]:
+def _reference(callback: Handler) -> weakref.ref[Any]:
     try:
         if isinstance(callback, MethodType):
             return weakref.WeakMethod(callback)
@@ -166,7 +179,7 @@ def _reference(callback: Callback) -> weakref.ref[Any]:
         ) from error
 
 
-def _same(known: Callback | None, callback: Callback) -> bool:
+def _same(known: Handler | None, callback: Handler) -> bool:
     # A bound method is another object at each look; for anything else, equal is not the same.
     if isinstance(callback, (MethodType, BuiltinMethodType)):
         return known == callback

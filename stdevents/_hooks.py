@@ -22,7 +22,12 @@ import weakref
 from multiprocessing import util
 from typing import Any, Protocol
 
+from ._errors import StdeventsError
+
 logger = logging.getLogger(__package__)
+
+# Has uWSGI run the hooks below, those in the child.
+UWSGI_HOOKS = "py-call-uwsgi-fork-hooks"
 
 LAST_TO_EXIT = -100  # of the exit handlers of a multiprocessing child
 
@@ -54,6 +59,18 @@ def enter(participant: Participant) -> None:
     with closing it, and its locks would be copied as that one holds them.
     """
     _participants.append(weakref.ref(participant, _participants.remove))
+
+
+def check_server() -> None:
+    """Refuse to be opened where forks are made behind Python's back: by uWSGI's master."""
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is None or not hasattr(uwsgi, "worker_id") or uwsgi.worker_id():
+        return
+    if UWSGI_HOOKS not in uwsgi.opt:
+        raise StdeventsError(
+            "uWSGI forks its workers without telling Python, so they could not be told apart; "
+            f"call configure in uwsgi.post_fork_hook, or start uwsgi with --{UWSGI_HOOKS}"
+        )
 
 
 def _present() -> list[Participant]:

@@ -35,6 +35,10 @@ class Status(NamedTuple):
     last_id: int
     workers: list[tuple[WorkerInfo, float]]  # each with the share of the ring it has to read
 
+    def lost(self, worker: WorkerInfo) -> int:
+        """How many events were overwritten before the worker came to them, and it does not know."""
+        return max(0, self.last_id - self.events - worker.position)
+
     def as_json(self) -> str:
         fields: dict[str, Any] = self._asdict()
         # In hex, since many readers of JSON cannot hold 64 bits.
@@ -47,13 +51,15 @@ def status(name: str, watch: bool, as_json: bool) -> int:
     """Show the bus once, or again and again until Ctrl-C, which is how that ends."""
     segment: Segment | None = find(name)
     terminal = Terminal(sys.stdout)
+    rate = Rate()
     try:
         while True:
             try:
                 if segment is None:
                     _show_none(terminal, name, as_json, NOBODY)
                 else:
-                    _show(terminal, look(segment), watch, as_json)
+                    state = look(segment)
+                    _show(terminal, state, rate.of(state), watch, as_json)
             except LockTimeout:
                 if not watch:
                     raise
@@ -72,6 +78,21 @@ def status(name: str, watch: bool, as_json: bool) -> int:
     finally:
         if segment is not None:
             segment.close()
+
+
+class Rate:
+    """How many events a second were posted between two looks at the same bus."""
+
+    def __init__(self) -> None:
+        self._epoch = self._last_id = 0
+        self._at = 0.0
+
+    def of(self, state: Status) -> float | None:
+        """Since the look before; None at the first one."""
+        before, self._last_id = self._last_id, state.last_id
+        since, self._at = self._at, time.monotonic()
+        same, self._epoch = self._epoch == state.epoch, state.epoch
+        return (state.last_id - before) / (self._at - since) if same else None
 
 
 def look(segment: Segment) -> Status:
@@ -104,13 +125,15 @@ def look(segment: Segment) -> Status:
 # -- how it looks ----------------------------------------------------------------------------------
 
 
-def _show(terminal: Terminal, state: Status, watch: bool, as_json: bool) -> None:
+def _show(
+    terminal: Terminal, state: Status, rate: float | None, watch: bool, as_json: bool
+) -> None:
     if as_json:
         terminal.line(state.as_json())
     elif watch:
-        terminal.draw([*_lines(terminal, state), "", _footer(terminal)])
+        terminal.draw([*_lines(terminal, state, rate), "", _footer(terminal)])
     else:
-        for line in _lines(terminal, state):
+        for line in _lines(terminal, state, rate):
             terminal.line(line)
 
 
@@ -125,7 +148,7 @@ def _footer(terminal: Terminal) -> str:
     return terminal.paint(f"{time.strftime('%H:%M:%S')}, every {EVERY:g} s; Ctrl-C ends", "dim")
 
 
-def _lines(terminal: Terminal, state: Status) -> list[str]:
+def _lines(terminal: Terminal, state: Status, rate: float | None) -> list[str]:
     full = max(state.used / state.size, state.events / state.event_slots)
     title = terminal.paint(f"bus {state.name}", "bold")
     lines = [
@@ -134,20 +157,22 @@ def _lines(terminal: Terminal, state: Status) -> list[str]:
         f"  ring     {full:.0%} full {terminal.bar(full, BAR)} "
         f"{_bytes(state.used)} of {_bytes(state.size)}, "
         f"{state.events:,} events of at most {state.event_slots:,}",
-        f"  last id  {state.last_id:,}",
+        f"  last id  {state.last_id:,}" + ("" if rate is None else f", {rate:,.1f} events/s"),
         "",
         terminal.paint("       pid  since                    position         lag  behind", "dim"),
     ]
-    lines += [_worker_line(terminal, worker, share) for worker, share in state.workers]
+    lines += [
+        _worker_line(terminal, worker, share, state.lost(worker)) for worker, share in state.workers
+    ]
     return lines
 
 
-def _worker_line(terminal: Terminal, worker: WorkerInfo, share: float) -> str:
+def _worker_line(terminal: Terminal, worker: WorkerInfo, share: float, lost: int) -> str:
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(worker.since))
     start = f"  {worker.pid:>8}  {since}  {worker.position:>12,}  {worker.lag:>10,}  "
     colour = "red" if share >= 0.8 else "yellow" if share >= 0.4 else "green"
     bar = terminal.paint(terminal.bar(share, BAR), colour)
-    note = terminal.paint(" loses events", "red") if share >= 1 else ""
+    note = terminal.paint(f" loses {lost:,} events", "red") if lost else ""
     return f"{start}{share:6.0%} {bar}{note}".rstrip()
 
 

@@ -1,4 +1,4 @@
-"""`tail`: the events of a bus as they come, one JSON object a line."""
+"""`tail`: the events of a bus as they come; in a pipe or file one JSON object a line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._layout import LAST
 from ._outside import current, find
 from ._segment import Segment
 from ._table import Table
-from ._terminal import complain
+from ._terminal import Terminal, complain, harmless
 
 STEP = 0.02  # seconds between two looks for news, each of which reads one word
 RENEW = 0.5  # seconds between two looks whether it is the same bus still
@@ -23,17 +23,18 @@ RENEW = 0.5  # seconds between two looks whether it is the same bus still
 def tail(name: str, source: str | None, event: str | None, oldest: bool) -> int:
     """Write the events until Ctrl-C, or until nobody reads them any more."""
     segment: Segment | None = find(name)
+    terminal = Terminal(sys.stdout)
     try:
         assert segment is not None
         position = Table(segment).before_oldest() if oldest else segment.words[LAST]
         while True:
             if segment is not None:
-                position = _write(segment, position, source, event)
+                position = _write(terminal, segment, position, source, event)
             now = _wait(name, segment, position)
             if now is segment:
                 continue
             if segment is not None:
-                _write(segment, position, source, event)  # what came before its end
+                _write(terminal, segment, position, source, event)  # what came before its end
                 segment.close()
             if now is None:
                 complain(f"bus {name!r} has no live worker any more; waiting for one")
@@ -51,7 +52,9 @@ class _NobodyReads(Exception):
     """Standard output is a pipe whose other end was closed."""
 
 
-def _write(segment: Segment, position: int, source: str | None, event: str | None) -> int:
+def _write(
+    terminal: Terminal, segment: Segment, position: int, source: str | None, event: str | None
+) -> int:
     """Write the events after `position`; returns the id of the last one."""
     table = Table(segment)
     while table.last != position:
@@ -63,9 +66,25 @@ def _write(segment: Segment, position: int, source: str | None, event: str | Non
             if "lost" in line or (
                 source in (None, line["source"]) and event in (None, line["event"])
             ):
-                print(json.dumps(line), flush=True)
+                terminal.line(_in_colour(terminal, line) if terminal.is_live else json.dumps(line))
         position = through
     return position
+
+
+def _in_colour(terminal: Terminal, line: dict[str, Any]) -> str:
+    """For a person: `    12  cache drop {"key": 7}  of 4711`."""
+    if "lost" in line:
+        lost = line["lost"]
+        text = f"events {lost['first']} to {lost['last']} ({lost['count']}) are lost here"
+        return terminal.paint(text, "red")
+    number = terminal.paint(f"{line['id']:>6}", "dim")
+    source = terminal.paint(harmless(line["source"]), "cyan")
+    event = terminal.paint(harmless(line["event"]), "bold")
+    data = "" if line["data"] is None else f" {json.dumps(line['data'])}"
+    unique = f"  unique {line['unique']!r}" if "unique" in line else ""
+    return f"{number}  {source} {event}{data}" + terminal.paint(
+        f"{unique}  of {line['pid']}", "dim"
+    )
 
 
 def _lines(position: int, through: int, records: list[Any]) -> Iterator[dict[str, Any]]:

@@ -70,9 +70,14 @@ class Terminal:
 
 
 def fit(text: str, width: int) -> str:
-    """`text` in so many columns: shortened, or filled up; nothing in it steers a terminal."""
-    text = text.translate(CONTROLS)
+    """`text` in so many columns: shortened, or filled up."""
+    text = harmless(text)
     return text.ljust(width) if len(text) <= width else text[: width - 3] + "..."
+
+
+def harmless(text: str) -> str:
+    """`text` with nothing in it that steers a terminal."""
+    return text.translate(CONTROLS)
 
 
 def complain(message: object) -> None:

@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import sys
+import types
 
 import pytest
 from programs import run, run_on_small_memory, start
@@ -524,6 +525,7 @@ def test_where_there_are_no_file_locks_the_import_says_so():
     """As on Windows, of which the standard library there has no fcntl."""
     program = """
 import sys
+import types
 sys.modules["fcntl"] = None
 try:
     import stdevents
@@ -533,3 +535,29 @@ except ImportError as error:
     printed = run(program)
     assert "Windows" in printed
     assert "fcntl" in printed
+
+
+# -- a server that forks behind Python's back ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("worker", "options", "refused"),
+    [
+        (0, {"master": True}, True),
+        (0, {"master": True, "py-call-uwsgi-fork-hooks": True}, False),
+        (2, {"master": True}, False),
+    ],
+)
+def test_the_master_of_uwsgi_does_not_open_a_bus_for_its_workers(
+    worker, options, refused, name, monkeypatch
+):
+    """G7: its forks run no hooks, unless it is told to; a worker may open what it wants."""
+    server = types.SimpleNamespace(worker_id=lambda: worker, opt=options)
+    monkeypatch.setitem(sys.modules, "uwsgi", server)
+    if refused:
+        with pytest.raises(stdevents.StdeventsError, match="uwsgi.post_fork_hook"):
+            stdevents.configure(name, interval=0)
+    else:
+        stdevents.configure(name, interval=0)
+    assert stdevents.configured() is not refused
+    stdevents.close()

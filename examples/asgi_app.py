@@ -1,0 +1,71 @@
+"""An ASGI app whose workers handle events on their event loops, by coroutines.
+
+    cd examples; uvicorn --workers 4 asgi_app:app
+    curl -X PUT -d 3.20 http://127.0.0.1:8000/prices/tea
+    curl http://127.0.0.1:8000/prices/tea
+
+Bare ASGI, to need no framework: with one, the three marked lines go where it starts and stops.
+The prices are files in the folder that PRICES names; they stand for a database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import stdevents
+from stdevents import aio
+
+prices = Path(os.environ.get("PRICES", tempfile.gettempdir()))
+cache: dict[str, str] = {}
+caching = asyncio.Lock()  # from database to cache, as in flask_app.py
+bus = aio.AsyncBus()
+
+
+@bus.on("prices", "changed")
+async def drop(data, event, source, pid):
+    async with caching:
+        cache.pop(data["item"], None)
+
+
+@bus.on("stdevents", "lost")
+async def drop_all(data, event, source, pid):
+    async with caching:
+        cache.clear()
+
+
+async def price(item):
+    async with caching:
+        cached = item in cache
+        if not cached:
+            cache[item] = await asyncio.to_thread((prices / f"price-{item}").read_text)
+        return {"pid": os.getpid(), "price": cache[item], "cached": cached}
+
+
+async def change(item, new):
+    await asyncio.to_thread((prices / f"price-{item}").write_text, new)
+    event = stdevents.post("prices", "changed", {"item": item})
+    return {"pid": os.getpid(), "event": event}
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        stdevents.configure("my-app", interval=0)  # at the start of each worker
+        async with bus:  # as long as it runs
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        stdevents.close()  # at its end
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    item = scope["path"].rpartition("/")[2]
+    if scope["method"] == "PUT":
+        answer = await change(item, (await receive())["body"].decode())
+    else:
+        answer = await price(item)
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps(answer).encode()})

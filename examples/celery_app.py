@@ -1,0 +1,68 @@
+"""Celery: the children of a prefork pool keep prices in a cache each, and all drop what changed.
+
+    cd examples; celery -A celery_app worker --concurrency 4
+    python -c "import celery_app as c; print(c.change.delay('tea', '3.20').get())"
+    python -c "import celery_app as c; print(c.price.delay('tea').get())"
+
+Queue and results are folders here, so that no broker has to run; any broker will do.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from celery import Celery
+from celery.signals import worker_process_init, worker_process_shutdown
+
+import stdevents
+
+prices = Path(os.environ.get("PRICES", tempfile.gettempdir()))
+queue, results = prices / "queue", prices / "results"
+for folder in (queue, results):
+    folder.mkdir(exist_ok=True)
+
+app = Celery("celery_app", broker="filesystem://", backend=results.as_uri())
+app.conf.broker_transport_options = {
+    "data_folder_in": str(queue),
+    "data_folder_out": str(queue),
+    "control_folder": str(prices / "control"),
+    "polling_interval": 0.1,
+}
+cache: dict[str, str] = {}
+
+
+@worker_process_init.connect
+def open_bus(**_):
+    stdevents.configure("my-app")
+
+
+@worker_process_shutdown.connect
+def close_bus(**_):  # these processes end without Python's exit handlers
+    stdevents.close()
+
+
+@stdevents.on("prices", "changed")
+def drop(data, event, source, pid):
+    cache.pop(data["item"], None)
+
+
+@stdevents.on("stdevents", "lost")
+def drop_all(data, event, source, pid):
+    cache.clear()
+
+
+@app.task
+def price(item):
+    cached = item in cache
+    if not cached:
+        cache[item] = (prices / f"price-{item}").read_text()
+    return {"pid": os.getpid(), "price": cache[item], "cached": cached}
+
+
+@app.task
+def change(item, new):
+    (prices / f"price-{item}").write_text(new)
+    event = stdevents.post("prices", "changed", {"item": item})
+    return {"pid": os.getpid(), "event": event}

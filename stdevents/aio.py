@@ -1,0 +1,320 @@
+"""Events on an asyncio event loop: handlers run on it, and may be coroutine functions.
+
+    import stdevents
+    from stdevents import aio
+
+    bus = aio.AsyncBus()
+
+    @bus.on("prices", "changed")
+    async def drop(data, event, source, pid):
+        await cache.delete(data["item"])
+
+    async def main():
+        stdevents.configure("my-app", interval=0)
+        async with bus:
+            async for event in bus.events("chat"):
+                print(event.data)
+
+Order: plain handlers run one after the other, by ascending id. A coroutine function is started in
+that same order, each call as a task of its own, and from its first `await` on runs beside those
+of other events. Who needs one event done before the next begins takes them by `async for`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from typing import Any, Awaitable, Callable, NamedTuple, Optional, Protocol, Tuple, TypeVar
+
+from ._bus import Bus, default, events
+from ._errors import NotConfigured, StdeventsError
+
+__all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
+
+_logger = logging.getLogger(__package__)
+
+INTERVAL = 1.0  # seconds
+LIMIT = 10_000  # events
+
+Level = Tuple[Optional[str], ...]  # source, and its events
+
+
+class AsyncHandler(Protocol):
+    """What `AsyncBus` calls for an event: a plain function, or a coroutine function."""
+
+    def __call__(
+        self, data: Any, event: str, source: str, pid: int | None, /
+    ) -> Awaitable[object] | object: ...
+
+
+AnyHandler = TypeVar("AnyHandler", bound=AsyncHandler)
+
+
+class Event(NamedTuple):
+    """One event, as `async for` gives it."""
+
+    data: Any
+    event: str
+    source: str
+    pid: int | None
+
+
+class AsyncBus:
+    """A `Bus`, by default that of the package's functions, on the event loop that runs.
+
+    `async with` attaches it to the loop, and at its end detaches it and waits for the handlers
+    that are still at work; when it is left by an exception, they are cancelled. Handlers may be
+    registered before. Posting is `Bus.post`: it takes microseconds, and waits, which holds up the
+    event loop, only while another process has the lock; `wait_max` bounds that.
+
+    The bus itself stays open: detach, then close it. A forked child is not attached.
+    """
+
+    def __init__(self, bus: Bus | None = None) -> None:
+        self._bus = default if bus is None else bus
+        self._registered: list[tuple[_Handler, Level]] = []
+        self._streams: weakref.WeakSet[Events] = weakref.WeakSet()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._owner = (0, 0)  # process and thread of the event loop
+        self._interval = INTERVAL
+        self._descriptor = -1
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<AsyncBus of {self._bus!r}{', attached' if self.attached() else ''}>"
+
+    # -- handlers ----------------------------------------------------------------------------------
+
+    def register(self, callback: AnyHandler, source: str | None = None, *events: str) -> AnyHandler:
+        """As `Bus.register`, for coroutine functions, too: each call of one is run as a task.
+
+        An exception is logged and counted as that of any handler. So is, for each event, that the
+        bus is polled while it is not attached.
+        """
+        if not callable(callback):
+            raise TypeError(
+                f"{callback!r} is not callable; a handler is callback(data, event, source, pid)"
+            )
+        handler = self._handler_of(callback) or _Handler(self, callback)
+        self._bus.register(handler.handle, source, *events)
+        self._registered.append((handler, (source, *events)))
+        return callback
+
+    def on(self, source: str | None = None, *events: str) -> Callable[[AnyHandler], AnyHandler]:
+        """`register` as a decorator."""
+        return lambda callback: self.register(callback, source, *events)
+
+    def unregister(self, callback: AsyncHandler, source: str | None = None, *events: str) -> bool:
+        """Remove what was registered here, with the same source and events; was there something?"""
+        handler = self._handler_of(callback)
+        if handler is None:
+            return False
+        entry = (handler, (source, *events))
+        self._registered = [known for known in self._registered if known != entry]
+        return self._bus.unregister(handler.handle, source, *events)
+
+    def _handler_of(self, callback: AsyncHandler) -> _Handler | None:
+        # Equal, not the same: a bound method is another object at each look.
+        found = (handler for handler, _ in self._registered if handler.callback == callback)
+        return next(found, None)
+
+    def events(self, source: str | None = None, *events: str, limit: int = LIMIT) -> Events:
+        """The events from now on, for `async for`: in their order, one at a time.
+
+        It ends when the bus is detached, after what came until then. An iterator that is `limit`
+        events behind loses the oldest of them: a `lost` event stands in their place, of which
+        only the `count` is known. NotConfigured if the bus is not attached.
+        """
+        if not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"limit={limit!r} is not a number of events; give 1 or more")
+        self._check_attached()
+        stream = Events(self, limit)
+        # Weakly: it ends when nobody iterates over it any more.
+        self._bus.register_weak(stream.handle, source, *events)
+        self._streams.add(stream)
+        return stream
+
+    # -- attaching ---------------------------------------------------------------------------------
+
+    def attached(self) -> bool:
+        """Is it attached to an event loop, in this process?"""
+        return self._loop is not None and self._owner[0] == os.getpid()
+
+    def attach(self, interval: float = INTERVAL) -> None:
+        """Have the event loop that runs handle events, until `detach` or `close`.
+
+        It is woken by a post, and polls every `interval` seconds all the same. Without epoll (as
+        on macOS), or on an event loop that watches no descriptors, that is all: make it shorter.
+
+        RuntimeError if no event loop runs, or it is attached already; NotConfigured if the bus is
+        not open; ValueError if the bus has a loop of its own.
+        """
+        if self.attached():
+            raise RuntimeError(f"{self!r}; detach it first")
+        loop = asyncio.get_running_loop()
+        if self._bus._loop.interval:
+            raise ValueError(
+                f"{self._bus!r} polls in a thread of its own, which would run the handlers; "
+                "configure it with interval=0, and they run on the event loop"
+            )
+        self._bus.stats()  # NotConfigured
+        self._loop, self._interval, self._descriptor, self._timer = loop, interval, -1, None
+        self._owner = os.getpid(), threading.get_ident()
+        self._tasks = set()
+        self._listen()
+
+    def detach(self) -> None:
+        """Let go of the event loop; handlers that are at work go on. Twice is fine."""
+        if self.attached():
+            self._stop_listening()
+            self._loop = None
+            for stream in self._streams:
+                stream.end()
+            self._streams.clear()
+
+    async def close(self) -> None:
+        """Detach, and wait for the handlers that are still at work. The bus stays open."""
+        self.detach()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def __aenter__(self) -> AsyncBus:
+        self.attach()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for task in self._tasks:
+                task.cancel()
+        await self.close()
+
+    # -- on the event loop -------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        assert self._loop is not None
+        try:
+            self._descriptor = self._bus.fileno()
+            self._loop.add_reader(self._descriptor, self._poll)
+        except NotConfigured:  # somebody has closed it
+            self.detach()
+            return
+        except (StdeventsError, NotImplementedError):
+            self._descriptor = -1
+        self._look()
+
+    def _look(self) -> None:
+        """Poll, whether there is news or not, and again after the interval."""
+        if self._poll() and self._loop is not None:
+            self._timer = self._loop.call_later(self._interval, self._look)
+
+    def _stop_listening(self) -> None:
+        if self._loop is not None and self._descriptor >= 0:
+            self._loop.remove_reader(self._descriptor)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._descriptor, self._timer = -1, None
+
+    def _poll(self) -> bool:
+        """Poll; False if that did not go well, and what comes next is settled."""
+        try:
+            self._bus.poll()
+            return True
+        except NotConfigured:
+            self.detach()
+        except StdeventsError as error:
+            _logger.error("%r: %s; next try in %s s", self._bus, error, self._interval)
+            if self._loop is not None:
+                # The descriptor is readable still: one try after the other would hold up all else.
+                self._stop_listening()
+                self._timer = self._loop.call_later(self._interval, self._listen)
+        return False
+
+    def _check_attached(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None or not self.attached():
+            raise NotConfigured(f"{self!r} is attached to no event loop here; use `async with`")
+        return self._loop
+
+    def _on_loop(self, do: Callable[..., None], event: Event) -> None:
+        """Do it on the event loop; somebody may be polling in another thread."""
+        loop = self._check_attached()
+        if self._owner[1] == threading.get_ident():
+            do(event)
+        else:
+            loop.call_soon_threadsafe(do, event)
+
+    def _start(self, callback: AsyncHandler, event: Event) -> None:
+        outcome = callback(*event)
+        if self._loop is not None and asyncio.iscoroutine(outcome):
+            task = self._loop.create_task(self._finish(outcome, event))
+            self._tasks.add(task)  # the event loop itself holds it weakly
+            task.add_done_callback(self._tasks.discard)
+
+    async def _finish(self, outcome: Awaitable[object], event: Event) -> None:
+        try:
+            await outcome
+        except Exception as error:
+            self._bus._handlers.tell_failure(error, event.source, event.event, event.pid)
+
+
+class _Handler:
+    """A callback of an `AsyncBus`, as its `Bus` calls it."""
+
+    def __init__(self, bus: AsyncBus, callback: AsyncHandler) -> None:
+        self._bus = bus
+        self.callback = callback
+
+    def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
+        self._bus._on_loop(self._start, Event(data, event, source, pid))
+
+    def _start(self, event: Event) -> None:
+        self._bus._start(self.callback, event)
+
+
+class Events:
+    """What `AsyncBus.events` returns: an iterator for `async for`."""
+
+    def __init__(self, bus: AsyncBus, limit: int) -> None:
+        self._bus = bus
+        self._limit = limit
+        self._waiting: deque[Event] = deque()
+        self._lost = 0
+        self._over = False
+        self._news = asyncio.Event()
+
+    def __aiter__(self) -> Events:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not (self._waiting or self._over):
+            self._news.clear()
+            await self._news.wait()
+        if self._lost:
+            count, self._lost = self._lost, 0
+            data = {"first": None, "last": None, "count": count}
+            return Event(data, events.lost, events._source, None)
+        if self._waiting:
+            return self._waiting.popleft()
+        raise StopAsyncIteration
+
+    def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
+        """For the bus: take an event."""
+        self._bus._on_loop(self._take, Event(data, event, source, pid))
+
+    def _take(self, event: Event) -> None:
+        if len(self._waiting) == self._limit:
+            self._waiting.popleft()
+            self._lost += 1
+            if self._lost == 1:
+                _logger.warning("%r: an `async for` loses events, limit=%d", self._bus, self._limit)
+        self._waiting.append(event)
+        self._news.set()
+
+    def end(self) -> None:
+        """For the bus: no more will come."""
+        self._over = True
+        self._news.set()

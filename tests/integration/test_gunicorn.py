@@ -1,0 +1,114 @@
+"""gunicorn: every kind of worker, preloaded or not; reloaded, worn out and killed under load."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from servers import Load, wait_until
+
+WORKERS = 3
+CONFIGURED = {
+    "sync": ("-c", "gunicorn_conf.py", "-k", "sync", "flask_app:app"),
+    "gthread": ("-c", "gunicorn_conf.py", "-k", "gthread", "--threads", "4", "flask_app:app"),
+    "gevent": ("-c", "gevent_conf.py", "flask_app:app"),
+}
+GUNICORN = ("gunicorn", "-b", "{address}", "-w", str(WORKERS), "--log-level", "warning")
+
+each_kind = pytest.mark.parametrize("kind", CONFIGURED)
+preloaded_or_not = pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
+
+
+def handles_signals(pid):
+    """Has the worker its own signal handlers by now? Of SIGABRT its master has none."""
+    (caught,) = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return int(caught, 16) >> (signal.SIGABRT - 1) & 1
+
+
+@each_kind
+@preloaded_or_not
+def test_every_worker_drops_what_one_changed(kind, preload, serve, told):
+    server = serve(*GUNICORN, *preload, *CONFIGURED[kind])
+    workers = server.change_price("tea", WORKERS)
+    server.stop()
+    told(f"{len(workers)} workers acted, {server.requests} requests")
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+@preloaded_or_not
+def test_a_bus_that_the_app_opened_at_its_import(kind, preload, serve, witness, told):
+    server = serve(*GUNICORN, *preload, "-k", kind, "preloaded_app:app")
+    workers = server.change_price("tea", WORKERS)
+    on_the_bus = witness().others()
+    assert on_the_bus == workers | ({server.pid} if preload else set())
+    server.stop()
+    told(f"{len(workers)} workers acted, {server.requests} requests")
+
+
+@each_kind
+def test_a_reload_under_load_leaves_only_the_new_workers(kind, serve, witness, told):
+    server = serve(*GUNICORN, *CONFIGURED[kind])
+    old = server.change_price("tea", WORKERS)
+    watching = witness()
+    with Load(server) as load:
+        wait_until(lambda: load.pids() >= old, "load on the old workers")
+        server.send(signal.SIGHUP)
+        wait_until(lambda: len(watching.others() - old) == WORKERS, "the new workers")
+        wait_until(lambda: not watching.others() & old, "the end of the old workers")
+        new = watching.others()
+        wait_until(lambda: load.pids() >= new, "load on the new workers")
+    assert server.change_price("tea", WORKERS) == new
+    assert set(watching.stopped) >= old
+    assert watching.bus.stats().lost == 0
+    watching.bus.close()
+    server.stop()
+    told(
+        f"{len(old)} workers replaced by {len(new)}, which all acted; {server.requests} requests, "
+        f"{len(load.failures)} refused while it reloaded"
+    )
+
+
+def test_workers_that_are_replaced_after_some_requests(serve, witness, told):
+    options = ("--max-requests", "15", "--max-requests-jitter", "5")
+    server = serve(*GUNICORN, *options, *CONFIGURED["sync"])
+    watching = witness()
+    seen = set()
+    for count in range(12):
+        price = f"{count}.50"
+        event = server.ask("/prices/tea", price)["event"]
+        watching.bus.post("test", "after the change")
+        wait_until(lambda: watching.all_have_handled(event), "all to have handled it")  # noqa: B023
+        answers = server.crowd("/prices/tea", 16)
+        assert {answer["price"] for answer in answers} == {price}
+        seen |= {answer["pid"] for answer in answers}
+    assert len(seen) > WORKERS
+    # gunicorn loses a SIGTERM to a worker that it has just forked, and waits for that one then.
+    wait_until(lambda: all(map(handles_signals, watching.others())), "all to handle signals")
+    watching.bus.close()
+    server.stop()
+    told(f"{len(seen)} workers took turns, {server.requests} requests, none stale")
+
+
+def test_a_killed_worker_is_gone_from_the_bus_and_its_successor_is_on_it(serve, witness, told):
+    server = serve(*GUNICORN, *CONFIGURED["sync"])
+    before = server.change_price("tea", WORKERS)
+    watching = witness()
+    victim = min(before)
+    with Load(server) as load:
+        wait_until(lambda: load.pids() >= before, "load on all workers")
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(watching.others() - {victim}) == WORKERS, "its successor")
+    after = server.change_price("tea", WORKERS)
+    assert after == watching.others()
+    assert len(before & after) == WORKERS - 1
+    assert victim not in watching.stopped  # G5: not a word from it, and yet nothing is held
+    watching.bus.close()
+    server.send(signal.SIGTERM)
+    server.process.wait()
+    told(
+        f"killed 1 of {WORKERS}; its successor and the others acted; {server.requests} requests, "
+        f"{len(load.failures)} failed with it"
+    )

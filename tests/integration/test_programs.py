@@ -1,0 +1,94 @@
+"""The examples that are programs: pools of all kinds, a script that forks, caches, a refresh."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from servers import PATIENCE, wait_until
+
+POOL = "workers had it cached, and have dropped it"
+
+
+@pytest.fixture
+def program(start, told):
+    """`program(file, ...)` runs it to its end, and returns its lines."""
+
+    def run(file, *arguments):
+        process = start("python", "-W", "error::ResourceWarning", file, *arguments)
+        assert process.process.wait(3 * PATIENCE) == 0, process.log()
+        lines = process.log().splitlines()
+        for line in lines:
+            told(line)
+        return lines
+
+    return run
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_every_worker_of_a_pool_acts(method, program):
+    assert program("pool.py", method) == [
+        f"Pool, {method}: 3 {POOL}",
+        f"ProcessPoolExecutor, {method}: 3 {POOL}",
+    ]
+
+
+def test_every_worker_of_joblib_acts(program):
+    assert program("joblib_pool.py") == [
+        f"joblib, loky: 3 {POOL}",
+        f"joblib, multiprocessing: 3 {POOL}",
+    ]
+
+
+def test_a_dict_and_an_lru_cache(program):
+    child, parent = program("cache.py")
+    assert re.fullmatch(r"the child \d+ has dropped both", child)
+    assert re.fullmatch(r"the parent \d+ has dropped both: {}, 0", parent)
+
+
+def test_one_of_four_refreshes_for_all(program):
+    lines = program("refresh.py")
+    assert len(lines) == 4
+    assert len({re.search(r"fresh by (\d+)", line)[1] for line in lines}) == 1
+
+
+def test_a_shell_stops_a_script_and_its_children(start, name, told, examples):
+    script = start("python", "forked.py")
+
+    def command(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "stdevents", *arguments], capture_output=True, text=True
+        )
+
+    def all_there():
+        seen = command("status", name, "--json").stdout
+        return seen.count('"pid"') == 4
+
+    wait_until(all_there, "the script and its children")
+    assert command("post", name, "jobs", "stop", '"enough"').returncode == 0
+    assert script.process.wait(PATIENCE) == 0
+    lines = script.log().splitlines()
+    assert len({line.split()[0] for line in lines}) == 4
+    assert all(line.endswith(": enough") for line in lines)
+    told(f"{len(lines)} processes stopped")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_wrong_call_in_an_initializer_shows_in_the_parent(method, examples, start):
+    """The executor breaks, and says so; what was wrong is on standard error, with the way out."""
+    (examples / "wrong.py").write_text(
+        f"""
+import multiprocessing, stdevents
+from concurrent.futures import ProcessPoolExecutor
+if __name__ == "__main__":
+    context = multiprocessing.get_context({method!r})
+    with ProcessPoolExecutor(2, context, stdevents.configure, ("my-app\\0",)) as executor:
+        executor.submit(print).result()
+"""
+    )
+    process = start("python", "wrong.py")
+    assert process.process.wait(PATIENCE) == 1
+    assert "BrokenProcessPool" in process.log()
+    assert re.search(r"ValueError: shm: .*my-app", process.log()), process.log()

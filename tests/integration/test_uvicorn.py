@@ -1,0 +1,62 @@
+"""uvicorn: several workers, each of which handles events on its event loop."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from servers import Load, wait_until
+
+WORKERS = 3
+UVICORN = ("uvicorn", "--port", "{port}", "--workers", str(WORKERS), "--log-level", "warning")
+
+
+def test_every_worker_drops_what_one_changed(serve, witness, told):
+    server = serve(*UVICORN, "asgi_app:app")
+    workers = server.change_price("tea", WORKERS)
+    watching = witness()
+    assert watching.others() == workers
+    watching.bus.close()
+    server.stop()
+    told(f"{len(workers)} workers acted, {server.requests} requests")
+
+
+def test_a_killed_worker_has_a_successor_that_acts(serve, witness, told):
+    server = serve(*UVICORN, "asgi_app:app")
+    before = server.change_price("tea", WORKERS)
+    watching = witness()
+    victim = min(before)
+    with Load(server) as load:
+        wait_until(lambda: load.pids() >= before, "load on all workers")
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(watching.others() - {victim}) == WORKERS, "its successor")
+    after = server.change_price("tea", WORKERS)
+    assert len(before & after) == WORKERS - 1
+    watching.bus.close()
+    server.stop()
+    told(
+        f"killed 1 of {WORKERS}; its successor and the others acted; {server.requests} requests, "
+        f"{len(load.failures)} failed with it"
+    )
+
+
+def test_a_reload_under_load_leaves_only_the_new_workers(serve, witness, told):
+    server = serve(*UVICORN, "asgi_app:app")
+    old = server.change_price("tea", WORKERS)
+    watching = witness()
+    with Load(server) as load:
+        wait_until(lambda: load.pids() >= old, "load on the old workers")
+        server.send(signal.SIGHUP)
+        wait_until(
+            lambda: len(watching.others() - old) == WORKERS and not watching.others() & old,
+            "the new workers, and the end of the old ones",
+        )
+    new = server.change_price("tea", WORKERS)
+    assert new == watching.others()
+    assert set(watching.stopped) >= old
+    watching.bus.close()
+    server.stop()
+    told(
+        f"{len(old)} workers replaced by {len(new)}, which all acted; {server.requests} requests, "
+        f"{len(load.failures)} refused while it reloaded"
+    )
