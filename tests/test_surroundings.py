@@ -308,13 +308,6 @@ def test_memory_that_is_cut_short_is_refused_while_somebody_lives(name, folder, 
     assert_opens_anew(name)
 
 
-def test_memory_that_is_gone_is_missed_while_somebody_lives(name, worker, memory):
-    os.unlink(memory)
-    assert_refused(name, errno.ENOENT)
-    assert not os.path.exists(memory)
-    assert worker("one") == ["one"]
-
-
 @needs_root
 def test_memory_of_another_user_is_refused_while_somebody_lives(name, worker, memory):
     os.chown(memory, NOBODY, -1)
