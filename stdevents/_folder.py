@@ -14,7 +14,6 @@ import hashlib
 import os
 import stat
 import sys
-import tempfile
 
 from ._errors import SegmentError
 
@@ -25,7 +24,11 @@ BELL = "bell"
 
 def root() -> str:
     """The folder that holds the folders of all buses."""
-    return "/dev/shm" if sys.platform.startswith("linux") else tempfile.gettempdir()
+    if sys.platform.startswith("linux"):
+        return "/dev/shm"
+    import tempfile  # 300 KiB in every worker, where they are needed
+
+    return tempfile.gettempdir()
 
 
 def names() -> list[str]:
