@@ -49,7 +49,7 @@ class Terminal:
         if not self.is_live:
             print(*lines, "", sep="\n", file=self._stream, flush=True)
             return
-        height = shutil.get_terminal_size().lines
+        height = shutil.get_terminal_size().lines or 24  # 0 where it does not know its size
         if len(lines) > height - 1:
             lines = [*lines[: height - 2], f"  … and {len(lines) - height + 2} lines more"]
         begin = "\x1b[H" if self._drawn else "\x1b[H\x1b[2J"

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from programs import PACKAGE_PARENT
@@ -34,8 +35,10 @@ class Screen:
 
     def until(self, pattern):
         """Read on until there is something like this; returns the match."""
+        deadline = time.monotonic() + SECONDS
         while not re.search(pattern, self.text):
-            ready, _, _ = select.select([self._mine], [], [], SECONDS)
+            left = max(0, deadline - time.monotonic())
+            ready, _, _ = select.select([self._mine], [], [], left)
             assert ready, f"no {pattern!r} on the screen: {self.text!r}"
             self.text += os.read(self._mine, 1 << 16).decode()
         return re.search(pattern, self.text)
