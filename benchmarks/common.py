@@ -65,6 +65,16 @@ def table(figures):
         yield f"| {' | '.join(row)} | {'; '.join(filter(None, (met, one.more)))} |"
 
 
+def table_for_users(figures):
+    """The same, of those that say how it compares, and nothing of what is aimed at."""
+    yield "| what | against | best | median | |"
+    yield "|---|---|---|---|---|"
+    for one in figures:
+        if one.goal is not None:
+            row = one.what, one.against, f"{one.best:.2f}", f"{one.median:.2f}", one.more
+            yield f"| {' | '.join(row)} |"
+
+
 def main(measure, about):
     """The command line of one program."""
     parser = argparse.ArgumentParser(description=about.split("\n")[0])

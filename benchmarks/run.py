@@ -22,7 +22,7 @@ import idle
 import memory
 import scaling
 import wake
-from common import SIZES, table
+from common import SIZES, table, table_for_users
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
@@ -36,7 +36,7 @@ def machine(size):
         "command": f"tox -e bench -- {size}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "machine": f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "load": f"{os.getloadavg()[0]:.1f} before it began",
     }
 
@@ -89,6 +89,7 @@ def main():
         print(f"no chart: {error}", file=sys.stderr)
     if options.readme:
         before, rest = README.read_text().split(BEGIN)
+        text[2:] = [*table_for_users(figures), ""]
         README.write_text(before + BEGIN + "\n".join(text) + END + rest.split(END)[1])
 
 

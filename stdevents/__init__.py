@@ -24,6 +24,8 @@ The functions here are those of one `Bus` that is there from the beginning.
 from __future__ import annotations
 
 import logging as _logging
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 from typing import Final as _Final
 
 try:
@@ -46,8 +48,10 @@ from ._errors import (
 )
 from ._handlers import Handler
 from ._names import EventList, event_list
-from ._relay import Relay, RelayStats
 from ._workers import WorkerInfo
+
+if _TYPE_CHECKING:
+    from ._relay import Relay, RelayStats
 
 __version__ = "0.1.0"
 
@@ -102,6 +106,20 @@ fileno: _Final = default.fileno
 stats: _Final = default.stats
 workers: _Final = default.workers
 close: _Final = default.close
+
+
+def __getattr__(name: str) -> _Any:
+    # The relay is loaded by those who use it, not into every worker.
+    if name in ("Relay", "RelayStats"):
+        from . import _relay
+
+        return getattr(_relay, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 del default
