@@ -30,6 +30,7 @@ INTENT_ID = 17  # id of the last event whose slot may be being overwritten
 ROOM_ID = 18  # "wait": id, and ring position, up to which a post overwrites nothing that a live
 ROOM_POSITION = 19  # worker has not taken; a lower bound, so 0 is always right
 WAITING = 24  # somebody sleeps
+HEADER_CHECK = 26  # crc32 of words 1 to 7, which stay as created
 RELAY_STREAM = 32  # hash of the stream's name; 0: no relay has been here
 RELAY_TERM = 33  # how often a reader of the stream was elected
 RELAY_READER = 34  # worker slot of the reader, plus 1; 0: nobody

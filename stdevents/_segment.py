@@ -27,6 +27,7 @@ import threading
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any, Iterator
+from zlib import crc32
 
 from . import _workers
 from ._bell import Bell
@@ -34,6 +35,7 @@ from ._descriptor import NONE, Descriptor, forsake
 from ._errors import SegmentError, StdeventsError
 from ._folder import BELL, LOCK, Folder, root
 from ._layout import (
+    HEADER_CHECK,
     HEADER_EPOCH,
     HEADER_LOCK,
     HEADER_MAGIC,
@@ -395,6 +397,7 @@ def _create(segment: Segment, settings: Settings) -> tuple[_Memory, Layout]:
             words[HEADER_EPOCH] = secrets.randbits(64)
             words[HEADER_OVERFLOW] = OVERFLOWS.index(settings.overflow)
             words[HEADER_LOCK] = segment.lock_inode()
+            words[HEADER_CHECK] = _header_check(words)
             words[HEADER_MAGIC] = MAGIC
     except BaseException:
         memory.close()
@@ -490,6 +493,10 @@ def _has_current_memory(segment: Segment) -> bool:
     return epoch == segment.words[HEADER_EPOCH]
 
 
+def _header_check(words: memoryview) -> int:
+    return crc32(words[HEADER_EPOCH : HEADER_LOCK + 1])
+
+
 def _header_word(memory: _Memory, index: int) -> int:
     with memory.buf[: HEADER_WORDS * WORD] as header, header.cast("Q") as words:
         word: int = words[index]
@@ -525,6 +532,9 @@ def _checked_layout(folder: Folder, memory: SharedMemory) -> Layout:
                 raise damaged(f"is damaged: header word {index} is {words[index]}, not {value}")
         if words[HEADER_OVERFLOW] >= len(OVERFLOWS):
             raise damaged(f"is damaged: header word {HEADER_OVERFLOW} is out of range")
+        # Without it a damaged HEADER_LOCK would say that the bus was removed in part.
+        if words[HEADER_CHECK] != _header_check(words):
+            raise damaged("is damaged: the checksum of its header is wrong")
     return layout
 
 

@@ -379,7 +379,9 @@ class Table:
         """Was the published event `number` overwritten, or may it be being so just now?"""
         words = self._words
         slot = self._slot_of(number)
-        if number + self._events <= words[INTENT_ID]:
+        # LAST is never beyond INTENT_ID, but for damage: of as many events as it says then, all
+        # but the last few are lost, and not looked for one by one.
+        if number + self._events <= max(words[INTENT_ID], words[LAST]):
             return True
         if words[slot] != number:
             return False  # it cannot be: so it is damaged, or not visible yet
