@@ -12,7 +12,6 @@ a worker has to stand what goes with less than a page, where here all slots and 
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import mmap
 import os
@@ -236,13 +235,7 @@ def refuse_newcomers(campaign, name, lengths, before):
     """Memory of any other length is refused while somebody lives, if it is shorter; all cases."""
     bus = stdevents.Bus(name, **OPTIONS)
     image = bytes(bus._session.segment._memory.buf)
-    bus.close()
-    folder = Folder(name)
-    folder.make()
-    worker = folder.open_file("worker.0", create=True)
-    os.close(folder.open_file("lock", create=True))
-    fcntl.flock(worker, fcntl.LOCK_EX)
-    path = f"/dev/shm/{folder.segment_name}"
+    path = f"/dev/shm/{Folder(name).segment_name}"
     for done, length in enumerate(lengths):
         with open(path, "wb") as file:
             file.write(image)
@@ -252,8 +245,9 @@ def refuse_newcomers(campaign, name, lengths, before):
         campaign.count("unexpected", os.stat(path).st_size != length)
         if done % BATCH == 0:
             campaign.progress("corruption", before + done)
-    os.close(worker)
-    stdevents.Bus(name, **OPTIONS).close()  # nobody lives: it is replaced
+    with open(path, "wb") as file:
+        file.write(image)
+    bus.close()
     return before + len(lengths)
 
 
