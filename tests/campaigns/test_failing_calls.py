@@ -11,6 +11,7 @@ and so one call here.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import intervene
@@ -40,6 +41,9 @@ def run(name, scenario, size, library, monkeypatch):
     return cases, process.returncode, err
 
 
+@pytest.mark.skipif(
+    sys.implementation.name == "pypy", reason="PyPy's own memory comes by the calls that fail"
+)
 def test_failing_calls(campaign, name, library, monkeypatch):
     """An error of ours, or none; nothing left open or locked; then it can be done."""
     cases = []
@@ -50,7 +54,7 @@ def test_failing_calls(campaign, name, library, monkeypatch):
         for case in found:
             campaign.count("unexpected", bool(case["wrong"]))
             if case["wrong"]:
-                print(case.pop("wrong"), case)
+                print(case)
         assert status == 0 or cases[-1]["wrong"], err
         assert err == "" and found
         campaign.progress("failing calls", len(cases))
