@@ -43,11 +43,30 @@ def _encoder() -> Callable[[Any, int], Iterable[str]]:
     )
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
-        return lambda value, _: (plain.encode(value),)
+        return lambda value, _: (plain.encode(_not_too_deep(value)),)
     in_c: Callable[[Any, int], Iterable[str]] = make(
         None, _not_json, json.encoder.encode_basestring, None, ":", ",", False, False, False
     )
     return in_c
+
+
+def _not_too_deep(data: Any) -> Any:
+    """`data`, or RecursionError; by levels, for an encoder in Python.
+
+    It would find out by itself, but PyPy ends the process if its stack does within a regular
+    expression, as those that quote strings.
+    """
+    level = [data]
+    for _ in range(DEEPEST + 1):
+        nested = {id(one): one for one in level if isinstance(one, (list, tuple, dict))}
+        if not nested:
+            return data
+        level = [
+            item
+            for one in nested.values()
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
+    raise RecursionError
 
 
 _pieces = _encoder()
