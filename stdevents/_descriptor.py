@@ -7,7 +7,10 @@ before a number is locked, written to or closed, it has to be ours still.
 from __future__ import annotations
 
 import os
-import secrets
+import time
+
+
+LARGEST_OFFSET = (1 << 40) - 1  # that every file system has
 
 
 class Descriptor:
@@ -19,8 +22,10 @@ class Descriptor:
         self.number = number
         #: for a plain file its offset, which nobody else moves: to ask for it is one short call
         self.mark: object = None
+        # No random number: where descriptors are short, PyPy has none to ask the system for one.
+        offset = time.monotonic_ns() & LARGEST_OFFSET
         try:
-            self.mark = os.lseek(number, secrets.randbits(40), os.SEEK_SET)
+            self.mark = os.lseek(number, offset, os.SEEK_SET)
         except OSError:  # a FIFO or pipe has none
             self.mark = _inode(number)
 

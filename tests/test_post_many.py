@@ -271,7 +271,7 @@ def interrupt():
     raise Interrupt
 
 
-def test_with_an_exception_at_any_line_all_are_there_or_none(small):
+def test_with_an_exception_at_any_line_all_are_there_or_none(no_garbage, small):
     """P1 to P4, G2, G5: of a signal handler, say; nothing is there twice."""
     bus, seen = small
     many = [("test", "many", [number, "x" * 300]) for number in range(5)]

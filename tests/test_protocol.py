@@ -37,7 +37,7 @@ def interrupt():
 
 
 @pytest.mark.parametrize("size", [1, 3_000])
-def test_a_post_with_an_exception_at_any_line_is_there_or_is_not(name, size):
+def test_a_post_with_an_exception_at_any_line_is_there_or_is_not(no_garbage, name, size):
     """P1 to P4, G2, G5: of a signal handler, say. The lock is not kept, nothing is there twice."""
     bus = stdevents.Bus(name, size=4096, interval=0)
     seen = Seen(bus)
@@ -64,7 +64,7 @@ def test_a_post_with_an_exception_at_any_line_is_there_or_is_not(name, size):
 
 
 @pytest.mark.parametrize("unique", [None, "key"])
-def test_a_poll_with_an_exception_at_any_line_goes_on_after_it(name, unique):
+def test_a_poll_with_an_exception_at_any_line_goes_on_after_it(no_garbage, name, unique):
     """R1 to R5, C1 to C4, G5: the lock is free; no event twice, only the interrupted one missed."""
     bus = stdevents.Bus(name, interval=0, timeout=1e-6)
     seen = Seen(bus)
