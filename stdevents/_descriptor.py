@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 
-
 LARGEST_OFFSET = (1 << 40) - 1  # that every file system has
 
 
