@@ -13,8 +13,7 @@ import pytest
 from programs import start
 
 NAME = "soak"
-# Bytes of memory: an allocator is never quite still, and PyPy compiles what runs often.
-SLACK = 64 << 20 if sys.implementation.name == "pypy" else 4 << 20
+SLACK = 4 << 20  # bytes of memory; an allocator is never quite still
 
 PROGRAM = """
 import contextlib, gc, itertools, json, os, random, signal, sys, threading, time
