@@ -43,7 +43,7 @@ class Process:
             self.process = subprocess.Popen(
                 [str(BIN / command[0]), *map(str, command[1:])],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": package, "PYTHONUNBUFFERED": "1", **environment},
+                env={**os.environ, "PYTHONPATH": package, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
