@@ -23,6 +23,7 @@ from stdevents._folder import Folder, root
 name, seed, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 chance = random.Random(seed)
 WORKERS, WARM_UP, EVERY = 2, 30, 10  # rounds
+PATIENCE = 40  # seconds
 
 def measure():
     gc.collect()
@@ -41,13 +42,13 @@ def names():
     ))))
 
 def live_as_worker():
-    signal.alarm(30)
+    os.close(alive[1])
     bus.register(lambda *_: None, "work")
     @bus.on("soak", "measure")
     def tell(data, event, source, pid):
-        signal.alarm(30)
         bus.post("soak", "measured", measure())
-    signal.pause()
+    os.read(alive[0], 1)  # until the parent has died, at the latest
+    os._exit(0)
 
 def work_and_die(how):
     bus.post("work", "from child")
@@ -96,11 +97,11 @@ def do_everything(number):
 def measure_all():
     measured.clear()
     bus.post("soak", "measure")
-    everybody_has.acquire()
+    assert everybody_has.acquire(timeout=PATIENCE), (bus.workers(), measured)
     processes = [measure(), *measured]
     print(json.dumps({"round": number, "names": names(), "processes": processes}), flush=True)
 
-measured, everybody_has = [], threading.Semaphore(0)
+measured, everybody_has, alive = [], threading.Semaphore(0), os.pipe()
 bus = stdevents.Bus(name, size="1m", interval=0.05, wait_max=20)
 @bus.on("soak", "measured")
 def note(data, event, source, pid):
@@ -135,8 +136,6 @@ assert names() == 0
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc and /dev/shm")
 def test_soak(campaign, name):
     """G9: nothing is left open, running, allocated or lying about."""
-    if not campaign.long:
-        pytest.skip("what grows does not show in seconds: see the long size")
     process = start(PROGRAM, name, campaign.seed, campaign.size(3, 30 * 60))
     try:
         figures = []
@@ -154,7 +153,8 @@ def test_soak(campaign, name):
         grown = after["memory"] - before["memory"]
         campaign.count("unexpected", after["descriptors"] != before["descriptors"])
         campaign.count("unexpected", after["threads"] != before["threads"])
-        campaign.count("unexpected", grown > SLACK)
+        # In seconds an allocator's noise is all that there is to see of memory.
+        campaign.count("unexpected", campaign.long and grown > SLACK)
         campaign.count("descriptors", after["descriptors"])
         campaign.count("threads", after["threads"])
         campaign.count("KiB grown", grown // 1024)
