@@ -133,7 +133,7 @@ class Model:
         """All that its handlers are given."""
         worker = self.workers[pid]
         given = [(*event, None) for event in worker.local]
-        worker.errors += sum(data == "raise" for _, _, data in worker.local)
+        worker.errors += worker.listens and sum(data == "raise" for _, _, data in worker.local)
         worker.local = []
         first = worker.position + 1
         oldest = self.oldest(first)
