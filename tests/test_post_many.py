@@ -8,6 +8,7 @@ import threading
 from zlib import crc32
 
 import pytest
+from children import SECONDS
 from steps import at, die, with_steps
 
 import stdevents
@@ -240,6 +241,7 @@ def test_killed_at_any_step_all_are_there_or_none(name, fork, length):
 
     published, step, status = [], 0, 1
     while status:
+        signal.alarm(SECONDS)  # the watchdog's: it gets on
         step += 1
         for number in range(12):
             bus.post("test", "before", [number, text])

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 
 import pytest
+from children import SECONDS
 from seen import Seen
 from state import is_locked
 from steps import at, with_steps
@@ -45,6 +47,7 @@ def test_a_post_with_an_exception_at_any_line_is_there_or_is_not(no_garbage, nam
     step = 0
     finished = False
     while not finished:
+        signal.alarm(SECONDS)  # the watchdog's: it gets on
         step += 1
         try:
             data = [step, "x" * size]
@@ -72,6 +75,7 @@ def test_a_poll_with_an_exception_at_any_line_goes_on_after_it(no_garbage, name,
     step = 0
     finished = False
     while not finished:
+        signal.alarm(SECONDS)  # the watchdog's: it gets on
         step += 1
         first = bus.post("test", "event", 1, unique)
         bus.post("test", "event", 2)
@@ -252,6 +256,7 @@ def test_a_bus_that_is_removed_at_any_step_of_a_join_is_made_anew(name, fork):
     step = 0
     finished = False
     while not finished:
+        signal.alarm(SECONDS)  # the watchdog's: it gets on
         step += 1
         finished = True
         last_worker = fork(leave_when_told, name)
