@@ -24,9 +24,6 @@ The functions here are those of one `Bus` that is there from the beginning.
 from __future__ import annotations
 
 import logging as _logging
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
-from typing import Final as _Final
 
 try:
     import fcntl as _fcntl  # noqa: F401  to say what is missing, before a traceback does
@@ -35,7 +32,7 @@ except ImportError as _error:
         "stdevents needs the file locks of POSIX (the fcntl module), which Windows does not have"
     ) from _error
 
-from ._bus import Bus, Origin, Stats, default, events
+from ._bus import Bus, default, events
 from ._errors import (
     EncodeError,
     LockTimeout,
@@ -46,12 +43,15 @@ from ._errors import (
     SegmentError,
     StdeventsError,
 )
-from ._handlers import Handler
 from ._names import EventList, event_list
-from ._workers import WorkerInfo
 
-if _TYPE_CHECKING:
+TYPE_CHECKING = False  # see _types
+if TYPE_CHECKING:
+    from typing import Any as _Any
+    from typing import Final as _Final
+
     from ._relay import Relay, RelayStats
+    from ._types import Handler, Origin, Stats, WorkerInfo
 
 __version__ = "0.1.0"
 
@@ -109,11 +109,15 @@ close: _Final = default.close
 
 
 def __getattr__(name: str) -> _Any:
-    # The relay is loaded by those who use it, not into every worker.
+    # What is loaded by those who use it, not into every worker.
     if name in ("Relay", "RelayStats"):
         from . import _relay
 
         return getattr(_relay, name)
+    if name in ("Handler", "Origin", "Stats", "WorkerInfo"):
+        from . import _types
+
+        return getattr(_types, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -122,4 +126,4 @@ def __dir__() -> list[str]:
 
 
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())
-del default
+del default, TYPE_CHECKING

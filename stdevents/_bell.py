@@ -21,9 +21,12 @@ import os
 import select
 import threading
 import time
-from typing import Any
 
 from ._descriptor import NONE, Descriptor, forsake
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 FULL = 1 << 16  # bytes; what a FIFO holds, unless somebody has enlarged it
 

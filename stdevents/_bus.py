@@ -8,20 +8,29 @@ import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Callable, Iterable, NamedTuple, Sequence, TypeVar
 
 from . import _codec, _hooks, _loop, _segment, _settings
 from ._bell import Listener, Sleeper
 from ._errors import NoRoom, NotConfigured, StdeventsError
-from ._handlers import EVERY, Callbacks, Handler, Handlers, Level
+from ._handlers import EVERY, Handlers
 from ._layout import FLAG_RELAYED, FLAG_UNIQUE, LAST, NAMES_SHIFT, WAITING
 from ._lock import Stranded
-from ._names import EventList, event_list
+from ._names import event_list
 from ._settings import Settings, check_name
-from ._table import LOST, Event, Record, Table
+from ._table import LOST, Table
 from ._turn import Turn
-from ._workers import Worker, WorkerInfo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Sequence, TypeVar
+
+    from ._handlers import Callbacks, Level
+    from ._names import EventList
+    from ._table import Event, Record
+    from ._types import Handler, Origin, Stats, WorkerInfo
+    from ._workers import Worker
+
+    AnyHandler = TypeVar("AnyHandler", bound=Handler)
 
 logger = logging.getLogger(__package__)
 
@@ -32,37 +41,6 @@ NOT_PLAIN = FLAG_UNIQUE | FLAG_RELAYED
 # What a payload that is no event of ours raises.
 NOT_DECODED = (ValueError, LookupError, TypeError, RecursionError, StopIteration)
 LOOK_EVERY = 0.5  # seconds, whether the bus is there still
-
-AnyHandler = TypeVar("AnyHandler", bound=Handler)
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What `stats()` returns: counts of one bus in this process, since it was opened or forked."""
-
-    #: events that this process has posted
-    posted: int
-    #: events that were given to handlers here, or had none; broadcast ones only
-    handled: int
-    #: events that were overwritten, or damaged, before this process came to them
-    lost: int
-    #: `unique` events that were left to another worker
-    ignored: int
-    #: exceptions of handlers
-    handler_errors: int
-    #: id of the last event on the bus
-    last_id: int
-    #: how many published events this process has still to take
-    lag: int
-
-
-class Origin(NamedTuple):
-    """Where an event comes from that a relay has brought."""
-
-    #: the host, as its relay calls it; the `pid` of the handler is one of that host
-    host: str
-    #: id of the entry in the stream
-    entry: str
 
 
 class _Session:
@@ -126,7 +104,7 @@ class Bus:
     def _start_anew(self) -> None:
         self._opening = threading.RLock()
         self._turn = Turn()
-        self._origin: Origin | None = None
+        self._origin: tuple[str, str] | None = None  # of the event that is being handled
         self._local: deque[tuple[str, str, Any]] = deque()
 
     def __repr__(self) -> str:
@@ -546,7 +524,7 @@ class Bus:
                 return
         session.take(number)
         if flags & FLAG_RELAYED:
-            self._dispatch_relayed(Origin(parts[4], parts[5]), callbacks, data, event, source, pid)
+            self._dispatch_relayed((parts[4], parts[5]), callbacks, data, event, source, pid)
         else:
             self._dispatch(callbacks, data, event, source, pid)
 
@@ -597,7 +575,7 @@ class Bus:
     def _log(event: str, source: str, pid: int | None) -> None:
         logger.debug("handling event; source=%s, event=%s, pid=%s", source, event, pid)
 
-    def _dispatch_relayed(self, origin: Origin, *arguments: Any) -> None:
+    def _dispatch_relayed(self, origin: tuple[str, str], *arguments: Any) -> None:
         try:
             self._origin = origin
             self._dispatch(*arguments)
@@ -646,7 +624,11 @@ class Bus:
 
         None for an event that no relay has brought, and outside of a handler.
         """
-        return self._origin if self._turn.mine() else None
+        if self._origin is None or not self._turn.mine():
+            return None
+        from ._types import Origin
+
+        return Origin(*self._origin)
 
     # -- looking at it -----------------------------------------------------------------------------
 
@@ -658,6 +640,8 @@ class Bus:
         except ValueError as error:
             self._recover_from(session, error)
             return self.stats()
+        from ._types import Stats
+
         return Stats(
             posted=session.table.posted,
             handled=session.handled,
@@ -672,10 +656,13 @@ class Bus:
         """The live workers of the bus, by slot. NotConfigured; LockTimeout."""
         session = self._session or self._ready()
         try:
-            return session.table.workers()
+            workers = session.table.workers()
         except (ValueError, Stranded) as error:
             self._recover_from(session, error)
             return self.workers()
+        from ._types import WorkerInfo
+
+        return [WorkerInfo(*worker) for worker in workers]
 
     # -- waiting for news --------------------------------------------------------------------------
 

@@ -12,10 +12,13 @@ import json
 import math
 import re
 from itertools import accumulate
-from typing import Any, Callable, Iterable
 
 from ._errors import EncodeError
 from ._layout import FLAG_RELAYED, FLAG_UNIQUE, NAMES_SHIFT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable
 
 # How deep lists and dicts may be nested. The json module recurses, and a reader that is itself
 # deep in calls has to manage what its poster managed.

@@ -28,7 +28,6 @@ All of it is read and written under the lock of the bus.
 from __future__ import annotations
 
 import time
-from typing import Callable, NamedTuple
 
 from ._errors import StdeventsError
 from ._layout import (
@@ -45,33 +44,13 @@ from ._layout import (
     RELAY_UNTIL,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from ._position import Move, Position
+
 LEASE = 3_000_000_000  # nanoseconds for which a reader is elected; it renews that in time
-LARGEST = (1 << 64) - 1
-
-
-class Position(NamedTuple):
-    """A place in a stream: behind the entry `milliseconds`-`sequence`."""
-
-    milliseconds: int
-    sequence: int
-    added: int = LARGEST  # how many entries there were up to here; LARGEST: unknown
-
-    @property
-    def entry(self) -> tuple[int, int]:
-        """What positions are compared by."""
-        return self.milliseconds, self.sequence
-
-    def __str__(self) -> str:
-        return f"{self.milliseconds}-{self.sequence}"
-
-
-class Move(NamedTuple):
-    """A step of the cursor, as the reader of a term asks for it."""
-
-    term: int
-    before: Position | None
-    after: Position
-    pids: tuple[int, ...] = ()  # the posters of the events that come with it
 
 
 class Overtaken(StdeventsError):
@@ -89,7 +68,11 @@ class Cursor:
     def position(self) -> Position | None:
         """How far the bus has come; None if no relay has been here."""
         at = self._counting()
-        return Position(*self._words[at + CELL_MILLISECONDS : at + CELL_WORDS]) if at else None
+        if not at:
+            return None
+        from ._position import Position  # every bus has a cursor, and few a relay
+
+        return Position(*self._words[at + CELL_MILLISECONDS : at + CELL_WORDS])
 
     def check(self, move: Move) -> None:
         """Overtaken, unless the move comes from the reader of this term, and from here."""

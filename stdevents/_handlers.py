@@ -12,23 +12,17 @@ import logging
 import threading
 import weakref
 from types import BuiltinMethodType, MethodType
-from typing import Any, Optional, Protocol, Tuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional, Tuple
 
-class Handler(Protocol):
-    """What is called for an event: `callback(data, event, source, pid)`.
+    from ._types import Handler
 
-    `data` is what was posted, after a way through JSON. `pid` is that of the process that posted
-    it, and None for a local event.
-    """
-
-    def __call__(self, data: Any, event: str, source: str, pid: int | None, /) -> object: ...
-
-
-Level = Tuple[Optional[str], Optional[str]]
-# One of the two is there: the callback, or what it is held by weakly.
-Entry = Tuple[Optional[Handler], Optional["weakref.ref[Any]"]]
-Callbacks = Tuple[Entry, ...]
+    Level = Tuple[Optional[str], Optional[str]]
+    # One of the two is there: the callback, or what it is held by weakly.
+    Entry = Tuple[Optional[Handler], Optional["weakref.ref[Any]"]]
+    Callbacks = Tuple[Entry, ...]
 
 logger = logging.getLogger(__package__)
 

@@ -20,9 +20,24 @@ import threading
 import warnings
 import weakref
 from multiprocessing import util
-from typing import Any, Protocol
 
 from ._errors import StdeventsError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class Participant(Protocol):
+        """What has to know of forks and of the exit."""
+
+        def before_fork(self) -> None: ...
+
+        def after_fork_in_parent(self) -> None: ...
+
+        def after_fork_in_child(self) -> None: ...
+
+        def close(self) -> None: ...
+
 
 logger = logging.getLogger(__package__)
 
@@ -34,18 +49,6 @@ LAST_TO_EXIT = -100  # of the exit handlers of a multiprocessing child
 # CPython issue 137109: from 3.13 on the threads of a forking process are counted, for a warning,
 # after they were started again. It was mended in later patch releases of 3.13 and 3.14.
 COUNTS_LATE = sys.version_info >= (3, 13)
-
-
-class Participant(Protocol):
-    """What has to know of forks and of the exit."""
-
-    def before_fork(self) -> None: ...
-
-    def after_fork_in_parent(self) -> None: ...
-
-    def after_fork_in_child(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 _participants: list[weakref.ref[Participant]] = []

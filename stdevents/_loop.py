@@ -12,10 +12,13 @@ import logging
 import os
 import threading
 import time
-from typing import Callable
 
 from ._bell import Listener, Sleeper
 from ._errors import StdeventsError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
 
 logger = logging.getLogger(__package__)
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _codec
 from ._errors import EncodeError, NoRoom
 from ._outside import find
 from ._settings import Settings
-from ._table import Event, Table
+from ._table import Table
+
+if TYPE_CHECKING:
+    from ._table import Event
 
 
 def post(name: str, source: str, event: str, text: str, unique: str | None) -> int:

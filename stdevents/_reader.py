@@ -16,15 +16,18 @@ import os
 import time
 from collections import Counter
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import _codec
 from ._bus import Bus, _Session, events
-from ._cursor import LEASE, Move, Overtaken, Position
+from ._cursor import LEASE, Overtaken
 from ._errors import NoRoom, StdeventsError
 from ._layout import FLAG_RELAYED, HEADER_EPOCH
+from ._position import Move, Position
 from ._stream import EntryId, Gap, Look, Stream, parse, preceding, written
-from ._table import Event
+
+if TYPE_CHECKING:
+    from ._table import Event
 
 logger = logging.getLogger(__package__)
 

@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 from . import _codec, _hooks
 from ._bell import Sleeper
 from ._bus import Bus, _Session
-from ._cursor import LARGEST, Overtaken
+from ._cursor import Overtaken
 from ._errors import NotConfigured, RelayError, StdeventsError
 from ._lock import Stranded
 from ._loop import Loop
+from ._position import LARGEST
 from ._reader import LONGEST_NAME, Reader
 from ._stream import Stream, check_client, parse, written
 from ._turn import Turn

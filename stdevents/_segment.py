@@ -26,7 +26,6 @@ import sys
 import threading
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
-from typing import Any, Iterator
 from zlib import crc32
 
 from . import _workers
@@ -51,6 +50,10 @@ from ._layout import (
 )
 from ._lock import Lock, Stranded
 from ._settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator
 
 OVERFLOWS = ("drop", "wait")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import Any, TypeVar
 
 from ._errors import StdeventsError
 from ._layout import SMALLEST
 
-T = TypeVar("T", str, int, float)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T", str, int, float)
 
 
 class Default:

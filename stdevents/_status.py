@@ -14,7 +14,7 @@ from ._outside import current, end_of, find, position_of
 from ._segment import OVERFLOWS, Segment
 from ._table import Table
 from ._terminal import Terminal
-from ._workers import WorkerInfo
+from ._types import WorkerInfo
 
 EVERY = 1.0  # seconds from one look to the next
 BAR = 20
@@ -104,7 +104,8 @@ def look(segment: Segment) -> Status:
         last, before = table.last, table.before_oldest()
         end = end_of(segment, last)
         used = end - position_of(segment, before + 1) if before < last else 0
-        workers = _workers.live_workers(segment.folder, words, last)
+        live = _workers.live_workers(segment.folder, words, last)
+        workers = [WorkerInfo(*worker) for worker in live]
         shares = [
             0.0 if worker.position >= last
             else 1.0 if worker.position < before

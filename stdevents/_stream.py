@@ -14,8 +14,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any, Callable, NamedTuple, Tuple
 
-from ._cursor import LARGEST, Position
 from ._errors import RelayError
+from ._position import LARGEST, Position
 
 REMEMBERED = 86_400_000  # milliseconds in which a post may be sent again
 UNKNOWN_ID = LARGEST, LARGEST

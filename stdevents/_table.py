@@ -39,10 +39,9 @@ from collections import deque
 from functools import partial
 from hashlib import blake2b
 from struct import Struct
-from typing import Any, Callable, List, NamedTuple, Tuple, TypeVar
 from zlib import crc32
 
-from ._cursor import Cursor, Move, Position
+from ._cursor import Cursor
 from ._errors import LockTimeout, NoRoom, PayloadTooLarge, SegmentError, StdeventsError
 from ._layout import (
     CLAIM_DEADLINE,
@@ -66,7 +65,20 @@ from ._layout import (
     WORD,
 )
 from ._segment import Segment
-from ._workers import WorkerInfo, is_live, live_slots, live_workers, positions
+from ._workers import is_live, live_slots, live_workers, positions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, List, Tuple, TypeVar
+
+    from ._position import Move, Position
+
+    T = TypeVar("T")
+    Event = Tuple[bytes, int]  # payload, flags
+    # Events on their way into the table together, their bytes, the id that the last one of them
+    # had at their last P1, or 0, and how they move the cursor of a relay, or None.
+    Entry = List[Any]
+    Record = Tuple[int, int, int, bytes]  # id, pid of the poster, flags, payload
 
 logger = logging.getLogger(__package__)
 
@@ -83,19 +95,15 @@ _place = Struct("=3Q")  # id, position, length
 _intents = Struct("=4Q")  # INTENT, INTENT_ID, ROOM_ID, ROOM_POSITION
 _key_halves = Struct("=2Q")
 
-T = TypeVar("T")
-Event = Tuple[bytes, int]  # payload, flags
-# Events on their way into the table together, their bytes, the id that the last one of them had
-# at their last P1, or 0, and how they move the cursor of a relay, or None.
-Entry = List[Any]
-Record = Tuple[int, int, int, bytes]  # id, pid of the poster, flags, payload
 
-
-class Claimed(NamedTuple):
+class Claimed:
     """How a claim ended: to be handled by this worker, by `pid`, or lost."""
 
-    mine: bool
-    pid: int = 0
+    __slots__ = ("mine", "pid")
+
+    def __init__(self, mine: bool, pid: int = 0) -> None:
+        self.mine = mine
+        self.pid = pid
 
 
 MINE = Claimed(True)
@@ -460,11 +468,11 @@ class Table:
 
     # -- workers -----------------------------------------------------------------------------------
 
-    def workers(self) -> list[WorkerInfo]:
-        """The live workers, by slot."""
+    def workers(self) -> list[tuple[int, ...]]:
+        """The live workers, by slot: the fields of a `WorkerInfo` of each."""
         return self._exclusively(self._workers)
 
-    def _workers(self) -> list[WorkerInfo]:
+    def _workers(self) -> list[tuple[int, ...]]:
         try:
             return live_workers(self._folder, self._words, self._words[LAST])
         except OSError as error:

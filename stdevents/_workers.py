@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
-from typing import NamedTuple
 
 from ._descriptor import Descriptor
 from ._errors import SegmentError
@@ -25,21 +24,6 @@ from ._layout import (
     WORKER_WORDS,
     WORKERS,
 )
-
-
-class WorkerInfo(NamedTuple):
-    """One live worker, as `workers()` tells of it."""
-
-    #: process id
-    pid: int
-    #: number of its slot
-    slot: int
-    #: id of the last event that it has taken
-    position: int
-    #: how many published events it has still to take
-    lag: int
-    #: when it joined, in seconds since the epoch
-    since: int
 
 
 class Worker:
@@ -109,16 +93,16 @@ def positions(words: memoryview) -> list[tuple[int, int]]:
     return [(position, pid) for position, pid in zip(taken, pids) if pid]
 
 
-def live_workers(folder: Folder, words: memoryview, last: int) -> list[WorkerInfo]:
-    """All live workers, by slot. Under the lock."""
-    workers = []
+def live_workers(folder: Folder, words: memoryview, last: int) -> list[tuple[int, ...]]:
+    """All live workers, by slot: the fields of a `WorkerInfo` of each. Under the lock."""
+    workers: list[tuple[int, ...]] = []
     for slot in live_slots(folder, words):
         at = _at(slot)
         position = words[at + WORKER_POSITION]
         pid, since = words[at + WORKER_PID], words[at + WORKER_SINCE]
         if not pid:  # it lives, but has not noticed yet that this bus was made anew
             continue
-        workers.append(WorkerInfo(pid, slot, position, max(0, last - position), since))
+        workers.append((pid, slot, position, max(0, last - position), since))
     return workers
 
 

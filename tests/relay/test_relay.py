@@ -13,8 +13,8 @@ import pytest
 import stdevents
 from stdevents import _stream
 from stdevents._check import check
-from stdevents._cursor import Position
 from stdevents._layout import RELAY_CELLS
+from stdevents._position import Position
 from stdevents._tail import _lines
 
 

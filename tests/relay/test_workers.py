@@ -14,7 +14,7 @@ from programs import run
 from test_relay import entry_of, only
 
 import stdevents
-from stdevents import _cursor, _relay
+from stdevents import _cursor, _position, _relay
 from stdevents._layout import HEADER_WORDS, RELAY_READER, WORKER_PID, WORKER_WORDS
 
 
@@ -117,7 +117,7 @@ def test_a_reader_whose_term_is_over_appends_nothing(host, client):
     assert first.elect() and not second.elect()
     before = first.begin()
     ((batch, pids, after),) = first._batches(before, a.relay._stream.look(before, 10))
-    move = _cursor.Move(first._term, before, after, tuple(pids))
+    move = _position.Move(first._term, before, after, tuple(pids))
     first._table._exclusively(a.bus._session.words.__setitem__, RELAY_READER, 0)
     assert second.elect()
     for _ in range(2):
@@ -139,7 +139,7 @@ def test_a_reader_that_has_read_from_another_place_appends_nothing(host, client)
     before = reader.begin()
     ((batch, pids, after),) = reader._batches(before, a.relay._stream.look(before, 10))
     assert reader.read()
-    move = _cursor.Move(reader._term, before, after, tuple(pids))
+    move = _position.Move(reader._term, before, after, tuple(pids))
     reader._pending = [(tuple(batch), move)]
     with pytest.raises(_cursor.Overtaken):
         reader.read()
