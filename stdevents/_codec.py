@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # deep in calls has to manage what its poster managed.
 DEEPEST = 256
 
-_no_brackets = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{}"]+')
+NO_BRACKETS = r'"(?:[^"\\]|\\.)*"|[^][{}"]+'  # not compiled: hardly anybody nests so deep
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 REMEMBERED = 1024
 
@@ -169,7 +169,7 @@ def _depth(text: str) -> int:
     """How deep lists and dicts are nested in it, or less than that if it is not deep at all."""
     if text.count("[") + text.count("{") <= DEEPEST:
         return 0
-    return max(accumulate(map(_STEP.__getitem__, _no_brackets.sub("", text))))
+    return max(accumulate(map(_STEP.__getitem__, re.sub(NO_BRACKETS, "", text))))
 
 
 def _explain(source: str, event: str, unique: Any, data: Any, error: Exception) -> str:

@@ -10,30 +10,33 @@ from ._layout import SMALLEST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypeVar
-
-    T = TypeVar("T", str, int, float)
+    from typing import Any
 
 
 class Default:
     """Marks a default value, to tell it from an equal one that the caller gave."""
 
 
-def default(value: T) -> T:
-    """`value`, marked as a default."""
-    marked = type("Default", (type(value), Default), {"__repr__": type(value).__repr__})
-    result: T = marked(value)
-    return result
+class DefaultText(str, Default):
+    """A default value that is a str."""
 
 
-SIZE = default("1m")
-TIMEOUT = default(2.0)
-INTERVAL = default(1.0)
-WAIT_INTERVAL = default(0.010)
-WAIT_MAX = default(0.5)
-SHM_RETRIES = default(999)
-OVERFLOW = default("drop")
-START = default("new")
+class DefaultCount(int, Default):
+    """One that is an int."""
+
+
+class DefaultSeconds(float, Default):
+    """One that is a float."""
+
+
+SIZE = DefaultText("1m")
+TIMEOUT = DefaultSeconds(2.0)
+INTERVAL = DefaultSeconds(1.0)
+WAIT_INTERVAL = DefaultSeconds(0.010)
+WAIT_MAX = DefaultSeconds(0.5)
+SHM_RETRIES = DefaultCount(999)
+OVERFLOW = DefaultText("drop")
+START = DefaultText("new")
 
 LARGEST = 1 << 40
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
