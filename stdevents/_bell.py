@@ -74,6 +74,7 @@ class Listener:
             raise OSError("there is no epoll here")
         epoll: Any = select
         self._closing = threading.RLock()
+        self._is_sound = True
         self._epoll = epoll.epoll()
         self._called = self._call = NONE
         try:
@@ -96,8 +97,8 @@ class Listener:
         self._epoll.register(number, epoll.EPOLLIN | epoll.EPOLLET)
 
     def is_intact(self) -> bool:
-        """Are its files, and its bell's, open and its own still?"""
-        return self._called.is_ours() and self._call.is_ours() and self._bell.file.is_ours()
+        """Was its bell not closed, and none of its own files found to be somebody else's?"""
+        return self._is_sound and self._bell.file.number >= 0
 
     def fileno(self) -> int:
         """A descriptor that is readable while there is something to hear."""
@@ -106,22 +107,35 @@ class Listener:
 
     def wake(self) -> None:
         """Be heard by this listener, now or when it next waits."""
-        with self._closing, contextlib.suppress(OSError):  # BlockingIOError: called already
-            if self._call.is_ours():
-                os.write(self._call.number, b"!")
+        with self._closing:
+            try:
+                if self._call.is_ours():
+                    os.write(self._call.number, b"!")
+                    return
+            except BlockingIOError:  # called already
+                return
+            except OSError:  # its other end was closed
+                pass
+            self._is_sound = False
 
     def wait(self, timeout: float) -> None:
         """Wait until there is something to hear, at most `timeout` seconds; hears all there is."""
         try:
-            # epoll takes an int of milliseconds.
-            heard = self._epoll.poll(min(timeout, 1e6))
+            # epoll takes an int of milliseconds; and room for as many answers as it has files.
+            heard = self._epoll.poll(min(timeout, 1e6), 2)
         except OSError:  # somebody has closed its file: as where there is no epoll
             time.sleep(timeout)
             return
         for descriptor, _ in heard:
-            with self._closing, contextlib.suppress(OSError):
-                if descriptor == self._called.number:
-                    os.read(descriptor, FULL)
+            if descriptor == self._called.number:
+                self._hear_call()
+
+    def _hear_call(self) -> None:
+        with self._closing, contextlib.suppress(OSError):
+            if self._called.is_ours():
+                os.read(self._called.number, FULL)
+                return
+            self._is_sound = False
 
     def close(self) -> None:
         """Close its files; twice is fine."""

@@ -427,9 +427,7 @@ class Bus:
             return True
         # Half of an interval, since no sleep takes exactly as long as it is told to.
         session.next_look = now + min(LOOK_EVERY, self._loop.interval / 2 or LOOK_EVERY)
-        with contextlib.suppress(ValueError):  # another thread is just closing it
-            return self._session is not session or session.segment.stands()
-        return True
+        return self._session is not session or session.segment.stands()
 
     def _poll(self, session: _Session) -> None:
         self._debug = logger.isEnabledFor(logging.DEBUG)  # asked once, not for each event

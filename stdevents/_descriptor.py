@@ -39,6 +39,17 @@ class Descriptor:
         except OSError:
             return False
 
+    def is_linked(self) -> bool:
+        """The same, and has nobody removed the file since?
+
+        Asked without its path, which takes longer to walk, and which a process may have lost the
+        privileges for.
+        """
+        try:
+            return self.is_ours() and os.fstat(self.number).st_nlink > 0
+        except OSError:  # another thread has just closed it
+            return False
+
     def close(self) -> None:
         """Close it if it is ours; twice is fine."""
         if self.is_ours():

@@ -106,20 +106,18 @@ class Segment:
         return all(file.is_ours() for file in files)
 
     def stands(self) -> bool:
-        """Has this process its files, and would a newcomer join the bus that it is on?"""
-        assert self._memory is not None
-        if not self.has_its_files() or _inode_of(self.folder) != self._memory.inode:
-            return False
-        try:
-            assert self.worker is not None
-            return (
-                self.has_current_lock()
-                and self.worker.is_shown()
-                and self.folder.shows(BELL, self.bell.file.number)
-            )
-        except SegmentError as error:
-            # EACCES: it gave up the privileges to look into the folder.
-            return error.errno == errno.EACCES
+        """Has this process its files, and nobody removed them, or the memory?
+
+        Without the lock or the memory, newcomers would make another bus; without its file the
+        worker would be taken for dead; and without the bell nobody new would wake it.
+        """
+        assert self.worker is not None and self._memory is not None
+        return (
+            self._lock_file.is_linked()
+            and self.worker.file.is_linked()
+            and self.bell.file.is_linked()
+            and self._memory.is_linked()
+        )
 
     def close_lock(self) -> None:
         """Close the lock file. Never unlocks: in a forked child it is the parent's lock too."""
@@ -320,12 +318,7 @@ def traces(name: str) -> list[str]:
     """What there is of the bus `name`, in use or left behind: its folder, its shared memory."""
     folder = Folder(name)
     found = [folder.path] if os.path.lexists(folder.path) else []
-    try:
-        os.close(_posixshmem.shm_open(f"/{folder.segment_name}", os.O_RDONLY, 0))
-        found.append(f"/{folder.segment_name}")
-    except FileNotFoundError:
-        pass
-    except PermissionError:
+    if _is_memory(folder.segment_name):
         found.append(f"/{folder.segment_name}")
     return found
 
@@ -442,26 +435,6 @@ def _attach(folder: Folder) -> tuple[_Memory, Layout]:
         raise
 
 
-def _inode_of(folder: Folder) -> tuple[int, int] | None:
-    """Device and inode of the memory that newcomers join, if there is any.
-
-    On macOS both are 0, and a bus that was made anew is told by its lock alone.
-    """
-    try:
-        if sys.platform.startswith("linux"):
-            # Not by shm_open: a worker may have given up the privileges for that.
-            status = os.stat(os.path.join(root(), folder.segment_name))
-        else:
-            descriptor = _posixshmem.shm_open(f"/{folder.segment_name}", os.O_RDONLY, 0)
-            try:
-                status = os.fstat(descriptor)
-            finally:
-                os.close(descriptor)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 def _memory_in_use(segment: Segment) -> tuple[_Memory, Layout] | None:
     """The memory that live workers share under the lock that this process has, if they do."""
     return _current_memory(segment) if _workers.live_slots(segment.folder, None) else None
@@ -553,7 +526,17 @@ class _Memory(SharedMemory):
             self.close()  # not left to __del__, which on PyPy comes late
             raise
         status = os.fstat(_descriptor(self))
-        self.inode = (status.st_dev, status.st_ino)
+        self._inode = status.st_dev, status.st_ino
+
+    def is_linked(self) -> bool:
+        """Do newcomers find it still?"""
+        if not sys.platform.startswith("linux"):  # macOS tells nothing of memory by its number
+            return _is_memory(self.name)
+        try:
+            status = os.fstat(_descriptor(self))
+        except OSError:  # somebody has closed that; mapped it is all the same
+            return True
+        return status.st_nlink > 0 or (status.st_dev, status.st_ino) != self._inode
 
     def forsake(self) -> None:
         """Never close it: its numbers were closed already, and may be other files' by now."""
@@ -576,6 +559,17 @@ class _Memory(SharedMemory):
 def _descriptor(memory: SharedMemory) -> int:
     descriptor: int = memory._fd  # type: ignore[attr-defined]
     return descriptor
+
+
+def _is_memory(name: str) -> bool:
+    """Is there shared memory of this name?"""
+    try:
+        os.close(_posixshmem.shm_open(f"/{name}", os.O_RDONLY, 0))
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _open_memory(folder: Folder, size: int = 0) -> _Memory:

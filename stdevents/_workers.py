@@ -42,10 +42,6 @@ class Worker:
         words[self._at + WORKER_SINCE] = int(time.time())
         words[self._at + WORKER_PID] = pid
 
-    def is_shown(self) -> bool:
-        """Is its file still the one of its slot? Else another worker may take the slot, too."""
-        return self._folder.shows(_file(self.slot), self.file.number)
-
     def leave(self) -> None:
         """Give up slot and file; under the lock of the bus."""
         self._words[self._at + WORKER_PID] = 0
