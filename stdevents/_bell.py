@@ -41,17 +41,19 @@ class Bell:
 
     def ring(self) -> None:
         """Wake all that listen, in all processes."""
-        with self._closing, contextlib.suppress(OSError):
-            if self.file.is_ours():
-                self._write(self.file.number)
+        with self._closing:
+            try:
+                if self.file.is_ours():
+                    os.write(self.file.number, b"!")
+            except BlockingIOError:
+                self._ring_full()
+            except OSError:  # of no use, and a lost wake-up costs no event
+                pass
 
-    @staticmethod
-    def _write(number: int) -> None:
-        try:
-            os.write(number, b"!")
-        except BlockingIOError:
-            os.read(number, FULL - 1)
-            os.write(number, b"!")
+    def _ring_full(self) -> None:
+        with contextlib.suppress(OSError):
+            os.read(self.file.number, FULL - 1)
+            os.write(self.file.number, b"!")
 
     def close(self) -> None:
         """Close the file of this process."""

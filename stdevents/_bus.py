@@ -423,11 +423,13 @@ class Bus:
     def _stands(self, session: _Session) -> bool:
         """Is the bus still there, and the files of this process open? Looks now and then."""
         now = time.monotonic()
-        if now < session.next_look or session.segment.lock.mine():  # the latter: amid a post
+        if now < session.next_look:
             return True
         # Half of an interval, since no sleep takes exactly as long as it is told to.
         session.next_look = now + min(LOOK_EVERY, self._loop.interval / 2 or LOOK_EVERY)
-        return self._session is not session or session.segment.stands()
+        if self._session is not session or session.segment.stands():
+            return True
+        return session.segment.lock.mine()  # then this is amid a post, and there is a next time
 
     def _poll(self, session: _Session) -> None:
         self._debug = logger.isEnabledFor(logging.DEBUG)  # asked once, not for each event
@@ -451,7 +453,8 @@ class Bus:
             if session.was_removed:
                 session.was_removed = False
                 self._tell_lost(None, None, None)
-            self._handle_local(session)
+            if self._local:
+                self._handle_local(session)
             while session.position < last and self._session is session:
                 self._handle_run(session)
             if self._session is not session:  # a handler closed the bus, or forked this child

@@ -525,7 +525,8 @@ class _Memory(SharedMemory):
         except BaseException:
             self.close()  # not left to __del__, which on PyPy comes late
             raise
-        status = os.fstat(_descriptor(self))
+        self._number = _descriptor(self)
+        status = os.fstat(self._number)
         self._inode = status.st_dev, status.st_ino
 
     def is_linked(self) -> bool:
@@ -533,7 +534,7 @@ class _Memory(SharedMemory):
         if not sys.platform.startswith("linux"):  # macOS tells nothing of memory by its number
             return _is_memory(self.name)
         try:
-            status = os.fstat(_descriptor(self))
+            status = os.fstat(self._number)
         except OSError:  # somebody has closed that; mapped it is all the same
             return True
         return status.st_nlink > 0 or (status.st_dev, status.st_ino) != self._inode
