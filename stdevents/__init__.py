@@ -23,8 +23,6 @@ The functions here are those of one `Bus` that is there from the beginning.
 
 from __future__ import annotations
 
-import logging as _logging
-
 try:
     import fcntl as _fcntl  # noqa: F401  to say what is missing, before a traceback does
 except ImportError as _error:
@@ -125,5 +123,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-_logging.getLogger(__name__).addHandler(_logging.NullHandler())
 del default, TYPE_CHECKING

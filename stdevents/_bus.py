@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -15,6 +14,7 @@ from ._errors import NoRoom, NotConfigured, StdeventsError
 from ._handlers import EVERY, Handlers
 from ._layout import FLAG_RELAYED, FLAG_UNIQUE, LAST, NAMES_SHIFT, WAITING
 from ._lock import Stranded
+from ._log import logger
 from ._names import event_list
 from ._settings import Settings, check_name
 from ._table import LOST, Table
@@ -32,14 +32,13 @@ if TYPE_CHECKING:
 
     AnyHandler = TypeVar("AnyHandler", bound=Handler)
 
-logger = logging.getLogger(__package__)
-
 events: EventList = event_list("stdevents", "started", "stopping", "lost")
 
 ROUNDS = 16
 NOT_PLAIN = FLAG_UNIQUE | FLAG_RELAYED
 # What a payload that is no event of ours raises.
 NOT_DECODED = (ValueError, LookupError, TypeError, RecursionError, StopIteration)
+DEBUG = 10  # logging.DEBUG, without its import
 LOOK_EVERY = 0.5  # seconds, whether the bus is there still
 
 
@@ -247,7 +246,7 @@ class Bus:
         try:
             session.table.append((_codec.encode(events._source, event, None, None),))
         except tolerated as error:
-            logger.warning("bus %r: %s could not be posted: %s", self._loop.name, event, error)
+            logger().warning("bus %r: %s could not be posted: %s", self._loop.name, event, error)
 
     def _leave(self, session: _Session | None) -> None:
         self._session = self._unready = None
@@ -261,7 +260,7 @@ class Bus:
             try:
                 _segment.leave(session.segment)
             except (StdeventsError, OSError) as error:
-                logger.warning("bus %r: not left in good order: %s", self._loop.name, error)
+                logger().warning("bus %r: not left in good order: %s", self._loop.name, error)
 
     def _ready(self) -> _Session:
         """The session, when it is not there at once: of a child that is no worker yet, or none."""
@@ -432,7 +431,7 @@ class Bus:
         return session.segment.lock.mine()  # then this is amid a post, and there is a next time
 
     def _poll(self, session: _Session) -> None:
-        self._debug = logger.isEnabledFor(logging.DEBUG)  # asked once, not for each event
+        self._debug = logger().isEnabledFor(DEBUG)  # asked once, not for each event
         if session.watch is None:
             self._handle_rounds(session)
             return
@@ -537,13 +536,13 @@ class Bus:
         elif not claimed.mine:
             session.skip(number)
             session.ignored += 1
-            logger.debug("skipping event %d was handled by worker %d", number, claimed.pid)
+            logger().debug("skipping event %d was handled by worker %d", number, claimed.pid)
         return claimed.mine
 
     def _drop(self, session: _Session, record: Record, error: Exception) -> None:
         number, pid, _, _ = record
         what = "bus %r: event %d of process %d cannot be decoded, and is dropped: %s"
-        logger.error(what, session.segment.name, number, pid, type(error).__name__)
+        logger().error(what, session.segment.name, number, pid, type(error).__name__)
         self._lose(session, number)
 
     def _lose(self, session: _Session, last: int) -> None:
@@ -552,7 +551,7 @@ class Bus:
         count = last - session.position
         session.skip(last)
         session.lost += count
-        logger.warning(
+        logger().warning(
             "bus %r: events %d to %d (%d) are lost, overwritten before this worker came to them; "
             "poll more often, or configure a larger size",
             session.segment.name, first, last, count,
@@ -574,7 +573,7 @@ class Bus:
 
     @staticmethod
     def _log(event: str, source: str, pid: int | None) -> None:
-        logger.debug("handling event; source=%s, event=%s, pid=%s", source, event, pid)
+        logger().debug("handling event; source=%s, event=%s, pid=%s", source, event, pid)
 
     def _dispatch_relayed(self, origin: tuple[str, str], *arguments: Any) -> None:
         try:
@@ -761,7 +760,7 @@ class Bus:
         self._loop.start()
 
     def _join_anew(self, session: _Session, removed: _segment.Removed) -> _Session:
-        logger.warning(
+        logger().warning(
             "%s; joining anew, events that were posted meanwhile are lost to this worker", removed
         )
         segment, worker = _segment.join_anew(session.segment)

@@ -8,10 +8,11 @@ strongly.
 
 from __future__ import annotations
 
-import logging
 import threading
 import weakref
 from types import BuiltinMethodType, MethodType
+
+from ._log import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     # One of the two is there: the callback, or what it is held by weakly.
     Entry = Tuple[Optional[Handler], Optional["weakref.ref[Any]"]]
     Callbacks = Tuple[Entry, ...]
-
-logger = logging.getLogger(__package__)
 
 EVERY: Level = (None, None)
 REMEMBERED = 1024  # pairs of source and event
@@ -133,7 +132,7 @@ class Handlers:
         """Count and log an exception of a callback; never with the payload."""
         self.failed += 1
         what = "event callback failed; source=%s, event=%s, pid=%s"
-        logger.error(what, source, event, pid, exc_info=error)
+        logger().error(what, source, event, pid, exc_info=error)
 
     @staticmethod
     def _drop(held: dict[Level, Any], level: Level, callback: Handler) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import sys
 import threading
@@ -22,6 +21,7 @@ import weakref
 from multiprocessing import util
 
 from ._errors import StdeventsError
+from ._log import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
         def close(self) -> None: ...
 
-
-logger = logging.getLogger(__package__)
 
 # Has uWSGI run the hooks below, those in the child.
 UWSGI_HOOKS = "py-call-uwsgi-fork-hooks"
@@ -103,7 +101,7 @@ def _close_all() -> None:
         try:
             participant.close()
         except Exception:
-            logger.exception("closing a bus at the exit failed")
+            logger().exception("closing a bus at the exit failed")
 
 
 def _before_fork() -> None:

@@ -8,19 +8,17 @@ a process that forks on our account.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
 
 from ._bell import Listener, Sleeper
 from ._errors import StdeventsError
+from ._log import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
-
-logger = logging.getLogger(__package__)
 
 
 class Loop:
@@ -126,9 +124,9 @@ class Loop:
             this.asleep = True  # before the last look for what would be slept over
             return self._may_sleep()
         except StdeventsError as error:
-            logger.error("bus %r: %s; next try in %s s", self.name, error, self.interval)
+            logger().error("bus %r: %s; next try in %s s", self.name, error, self.interval)
         except (Exception, SystemExit):
-            logger.exception("bus %r: the loop goes on after", self.name)
+            logger().exception("bus %r: the loop goes on after", self.name)
         return True
 
 

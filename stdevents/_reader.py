@@ -11,7 +11,6 @@ Killed at any instant, it leaves the cursor where the next reader has to begin.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections import Counter
@@ -23,13 +22,12 @@ from ._bus import Bus, _Session, events
 from ._cursor import LEASE, Overtaken
 from ._errors import NoRoom, StdeventsError
 from ._layout import FLAG_RELAYED, HEADER_EPOCH
+from ._log import logger
 from ._position import Move, Position
 from ._stream import EntryId, Gap, Look, Stream, parse, preceding, written
 
 if TYPE_CHECKING:
     from ._table import Event
-
-logger = logging.getLogger(__package__)
 
 ENTRIES = 256  # at most, in one look
 LONGEST_BATCH = 64  # events: nobody else has the lock meanwhile
@@ -106,7 +104,7 @@ class Reader:
             self._term = self._table.elect(worker.slot) if worker is not None else 0
             self._forget_place()
             if self._term:
-                logger.info("bus %r: this process reads %r now", self._name, self._stream.name)
+                logger().info("bus %r: this process reads %r now", self._name, self._stream.name)
         self._renewal = now + LEASE // 3
         return self._term > 0
 
@@ -241,7 +239,7 @@ class Reader:
         self._counts["skipped"] += 1
         count = self._counts["skipped"]
         if count <= LOGGED or not count & (count - 1):
-            logger.warning(
+            logger().warning(
                 "bus %r: entry %s of stream %r is no event of a relay of this version, and is "
                 "skipped (%s); %d so far",
                 self._name, entry, self._stream.name, type(error).__name__, count,
@@ -256,7 +254,7 @@ class Reader:
             "count": gap.number,
             "stream": self._stream.name,
         }
-        logger.warning(
+        logger().warning(
             "bus %r: events of stream %r are lost, %s to %s (%s), gone before this host came to "
             "them; keep more of the stream, by maxlen, or have Redis persist it",
             self._name, self._stream.name, data["first"], data["last"],

@@ -12,7 +12,6 @@ reader, appends what it reads, each event together with its place in the stream,
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import secrets
 import threading
@@ -25,13 +24,12 @@ from ._bus import Bus, _Session
 from ._cursor import Overtaken
 from ._errors import NotConfigured, RelayError, StdeventsError
 from ._lock import Stranded
+from ._log import logger
 from ._loop import Loop
 from ._position import LARGEST
 from ._reader import LONGEST_NAME, Reader
 from ._stream import Stream, check_client, parse, written
 from ._turn import Turn
-
-logger = logging.getLogger(__package__)
 
 BLOCK = 0.2  # seconds: longest wait for an entry; a fork may have to wait as long for the thread
 EVERY = 1.0  # seconds between two looks whether there is a reader
@@ -157,7 +155,7 @@ class Relay:
         self._resign()
         if self._waiting:
             what = "bus %r: its relay was closed with %d posts in the buffer, which are dropped"
-            logger.warning(what, self._loop.name, len(self._waiting))
+            logger().warning(what, self._loop.name, len(self._waiting))
             self._waiting.clear()
 
     def _patience(self) -> float:
@@ -249,7 +247,7 @@ class Relay:
         except NotConfigured:  # the bus is closed
             self._busy = False
         except Overtaken as error:
-            logger.info("bus %r: %s", self._loop.name, error)
+            logger().info("bus %r: %s", self._loop.name, error)
         except RelayError as error:
             self._lose_contact(error)
         except (ValueError, Stranded) as error:
@@ -284,14 +282,14 @@ class Relay:
             self._loop.interval = min(2 * self._loop.interval, longest) if self._away else first
         if not self._away:
             self._away = True
-            logger.warning("bus %r: %s; it will be tried again", self._loop.name, error)
+            logger().warning("bus %r: %s; it will be tried again", self._loop.name, error)
 
     def _reach(self) -> None:
         if self._away:
             self._away = False
             if self._loop.interval:
                 self._loop.interval = EVERY
-            logger.warning("bus %r: stream %r is reached", self._loop.name, self._stream.name)
+            logger().warning("bus %r: stream %r is reached", self._loop.name, self._stream.name)
 
     # -- fork --------------------------------------------------------------------------------------
 

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import time
 from collections import deque
@@ -64,6 +63,7 @@ from ._layout import (
     WAITING,
     WORD,
 )
+from ._log import logger
 from ._segment import Segment
 from ._workers import is_live, live_slots, live_workers, positions
 
@@ -79,8 +79,6 @@ if TYPE_CHECKING:
     # had at their last P1, or 0, and how they move the cursor of a relay, or None.
     Entry = List[Any]
     Record = Tuple[int, int, int, bytes]  # id, pid of the poster, flags, payload
-
-logger = logging.getLogger(__package__)
 
 RUN_EVENTS = 128  # at most, in one look
 RUN_BYTES = 1 << 16  # of payload at most, in one look; one event may be larger
@@ -211,7 +209,7 @@ class Table:
                     if entry is own:
                         raise
                     what = "bus %r: a post of a signal handler or finaliser is dropped: %s"
-                    logger.error(what, self._name, error)
+                    logger().error(what, self._name, error)
                     continue
             entries.popleft()
 
@@ -414,7 +412,7 @@ class Table:
         """
         records = self._exclusively(self._copy, number, number)
         if not records and not self._is_reused(number):
-            logger.error("bus %r: event %d is damaged, and dropped", self._name, number)
+            logger().error("bus %r: event %d is damaged, and dropped", self._name, number)
         return records
 
     # -- claim -------------------------------------------------------------------------------------
@@ -459,7 +457,7 @@ class Table:
             if soonest < 0 or deadline < words[soonest + CLAIM_DEADLINE]:
                 soonest = claim
         if words[soonest + CLAIM_DEADLINE] > now:
-            logger.warning(
+            logger().warning(
                 "bus %r: too many unique keys at once; one is given up before its timeout: "
                 "configure a larger size, or a shorter timeout",
                 self._name,

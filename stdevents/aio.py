@@ -23,7 +23,6 @@ of other events. Who needs one event done before the next begins takes them by `
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import weakref
@@ -32,10 +31,9 @@ from typing import Any, Awaitable, Callable, NamedTuple, Optional, Protocol, Tup
 
 from ._bus import Bus, default, events
 from ._errors import NotConfigured, StdeventsError
+from ._log import logger
 
 __all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
-
-_logger = logging.getLogger(__package__)
 
 INTERVAL = 1.0  # seconds
 LIMIT = 10_000  # events
@@ -227,7 +225,7 @@ class AsyncBus:
         except NotConfigured:
             self.detach()
         except StdeventsError as error:
-            _logger.error("%r: %s; next try in %s s", self._bus, error, self._interval)
+            logger().error("%r: %s; next try in %s s", self._bus, error, self._interval)
             if self._loop is not None:
                 # The descriptor is readable still: one try after the other would hold up all else.
                 self._stop_listening()
@@ -310,7 +308,9 @@ class Events:
             self._waiting.popleft()
             self._lost += 1
             if self._lost == 1:
-                _logger.warning("%r: an `async for` loses events, limit=%d", self._bus, self._limit)
+                logger().warning(
+                    "%r: an `async for` loses events, limit=%d", self._bus, self._limit
+                )
         self._waiting.append(event)
         self._news.set()
 

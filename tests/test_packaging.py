@@ -34,6 +34,11 @@ needs_the_wheel = pytest.mark.skipif(
 )
 
 
+@pytest.fixture
+def bus_name():
+    return f"test-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
 def syntax_of(module):
     return ast.parse(module.read_text(encoding="utf-8"), str(module))
 
@@ -106,6 +111,72 @@ except ImportError as error:
     assert "Windows" in run(program, python_path=PACKAGE.parent, cwd=tmp_path)
 
 
+WORKER = """
+import json, multiprocessing.resource_tracker, multiprocessing.shared_memory, sys
+before = set(sys.modules)
+import stdevents
+
+stdevents.configure(sys.argv[1], interval=600)
+bus = stdevents.configure(interval=0)
+bus.register(lambda data, event, source, pid: data.missing, "test", "wrong")
+bus.post("test", "wrong", unique="key")
+bus.poll()
+loaded = {*sys.modules} - before
+print("loaded", *{"dataclasses", "inspect", "logging", "tempfile", "typing"} & loaded)
+
+import logging
+
+bus.post("test", "wrong")
+bus.poll()  # heard by nobody, not even the handler of last resort
+logging.basicConfig(stream=sys.stdout, format="%(levelname)s of %(name)s")
+logging.raiseExceptions = False
+bus.post("test", "wrong")
+bus.poll()
+print(bus.stats().handler_errors)
+stdevents.close()
+"""
+
+
+def test_a_worker_loads_little_and_logs_from_when_there_is_logging(tmp_path, bus_name):
+    said = run(WORKER, bus_name, python_path=PACKAGE.parent, cwd=tmp_path)
+    loaded, *logged, errors = said.split("\n")
+
+    assert loaded == "loaded"
+    assert logged[0] == "ERROR of stdevents"
+    assert [line for line in logged if line.startswith("ERROR")] == logged[:1]
+    assert errors == "3"
+
+
+LATE = """
+import sys
+import stdevents
+
+late = ["Handler", "Origin", "Relay", "RelayStats", "Stats", "WorkerInfo"]
+assert not {*late} & {*vars(stdevents)}
+assert {*late} <= {*dir(stdevents)} and not {"Any", "TYPE_CHECKING"} & {*dir(stdevents)}
+
+import pickle, pydoc
+from stdevents import *
+
+told = pydoc.plaintext.document(stdevents)
+for name in stdevents.__all__:
+    assert name in told, name
+    assert globals()[name] is getattr(stdevents, name)
+for one in (Stats(1, 2, 3, 4, 5, 6, 7), WorkerInfo(1, 2, 3, 4, 5), Origin("host", "1-0")):
+    assert pickle.loads(pickle.dumps(one)) == one
+try:
+    stdevents.Stat
+except AttributeError as error:
+    print(error)
+"""
+
+
+def test_names_that_are_loaded_late_are_there_as_the_others(tmp_path):
+    said = run(LATE, python_path=PACKAGE.parent, cwd=tmp_path)
+
+    assert said == "module 'stdevents' has no attribute 'Stat'"
+
+
 # What is shipped
 
 
@@ -153,11 +224,6 @@ def test_the_wheel_holds_the_package_its_metadata_and_its_licence_alone():
 
 
 # Wherever it is put
-
-
-@pytest.fixture
-def bus_name():
-    return f"test-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 def vendor(folder, application="app"):
