@@ -28,8 +28,8 @@ import re, sys
 sys.path.insert(0, sys.argv[1])
 def private():  # of the segment, each byte is there once for all workers
     with open("/proc/self/smaps_rollup") as file:
-        return sum(int(kib) for kib in re.findall(r"Anonymous: +(\\d+) kB", file.read()))
-import logging, threading, multiprocessing.shared_memory, json
+        return sum(int(kib) for kib in re.findall(r"Anonymous: +([0-9]+) kB", file.read()))
+{modules}
 before = private()
 import stdevents
 stdevents.configure(sys.argv[2])
@@ -50,12 +50,13 @@ def measure(size):
         # Compiled once, as whatever is installed is.
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        private = PRIVATE.format(modules=MODULES)
         ours, theirs = IMPORT.format(what="import stdevents"), IMPORT.format(what=MODULES)
         for program in (ours, theirs):
             printed(environment, program)
         rounds = range(ROUNDS[size])
         pairs = [(printed(environment, ours), printed(environment, theirs)) for _ in rounds]
-        kib = [printed(environment, PRIVATE, name()) for _ in rounds]
+        kib = [printed(environment, private, name()) for _ in rounds]
     seconds, modules = zip(*pairs)
     yield Figure(
         "import stdevents", MODULES,

@@ -14,7 +14,8 @@ import stdevents
 
 WORKERS = 4
 EVERY = 0.005  # seconds
-EVENTS = {"tiny": 5, "quick": 400, "full": 2000}
+EVENTS = {"tiny": 5, "quick": 200, "full": 500}  # a round
+ROUNDS = {"tiny": 1, "quick": 6, "full": 12}
 
 
 def hear_events(line, bus_name, count, number):
@@ -57,29 +58,40 @@ def latencies(processes, count, send):
 
 
 def measure(size):
-    """Median, and 99th percentile."""
-    count = EVENTS[size]
+    """Median, and 99th percentile, of several rounds of both."""
+    rounds = [(of_events(EVENTS[size]), of_bytes(EVENTS[size])) for _ in range(ROUNDS[size])]
+    yield figure("wake the last of 4 workers, median", median, rounds, 2.0)
+    yield figure("wake, 99th percentile", lambda times: quantiles(times, n=100)[-1], rounds)
+
+
+def of_events(count):
+    """Latencies of so many events on a bus of their own."""
     bus_name = name()
     with children(WORKERS, hear_events, bus_name, count) as processes:
         stdevents.configure(bus_name, interval=0)
         time.sleep(0.2)  # until they have handled each other's `started`, and sleep
-        events = latencies(processes, count, lambda: stdevents.post("wake", "up", 1))
+        found = latencies(processes, count, lambda: stdevents.post("wake", "up", 1))
         stdevents.close()
+    return found
+
+
+def of_bytes(count):
+    """The same of bytes."""
     pipes = [os.pipe() for _ in range(WORKERS)]
     with children(WORKERS, hear_bytes, pipes, count) as processes:
-        bytes_ = latencies(processes, count, lambda: [os.write(end, b"!") for _, end in pipes])
+        found = latencies(processes, count, lambda: [os.write(end, b"!") for _, end in pipes])
     for pair in pipes:
         for end in pair:
             os.close(end)
-    yield figure("wake the last of 4 workers, median", median, events, bytes_, 2.0)
-    yield figure("wake, 99th percentile", lambda times: quantiles(times, n=100)[-1], events, bytes_)
+    return found
 
 
-def figure(what, of, events, bytes_, goal=None):
-    """Both, and in microseconds."""
-    more = f"{of(events) * 1e6:.0f} µs, and a byte {of(bytes_) * 1e6:.0f} µs"
-    ratio = of(events) / of(bytes_)
-    return Figure(what, "a byte through a pipe each", ratio, ratio, goal, more=more)
+def figure(what, of, rounds, goal=None):
+    """The best round of each, and the medians of all rounds; also in microseconds."""
+    events, bytes_ = zip(*((of(events), of(bytes_)) for events, bytes_ in rounds))
+    more = f"{min(events) * 1e6:.0f} µs, and a byte {min(bytes_) * 1e6:.0f} µs"
+    best, middle = min(events) / min(bytes_), median(events) / median(bytes_)
+    return Figure(what, "a byte through a pipe each", best, middle, goal, more=more)
 
 
 if __name__ == "__main__":
