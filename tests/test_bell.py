@@ -248,3 +248,50 @@ def test_a_listener_that_cannot_be_made_leaves_no_descriptor():
     with pytest.raises((OSError, ValueError)):
         _bell.Listener(_bell.Bell())
     assert count() == before
+
+
+@pytest.mark.parametrize("end", ["_call", "_called"])
+def test_a_listener_finds_out_that_its_pipe_was_closed_when_it_is_called(bus, tmp_path, end):
+    """And writes to nobody else's file that has got the number."""
+    listener = _bell.Listener(bus._session.segment.bell)
+    number = getattr(listener, end).number
+    with open(tmp_path / "decoy", "w+b") as decoy:
+        os.dup2(decoy.fileno(), number)
+        listener.wake()
+        assert not listener.is_intact()
+        assert not decoy.read()
+    listener.close()
+    os.close(number)  # is open still
+
+
+def test_a_listener_reads_from_no_file_that_is_not_its_own(bus):
+    """A child may keep the pipe open, and with it what the epoll knows, by the old number."""
+    listener = _bell.Listener(bus._session.segment.bell)
+    number = listener._called.number
+    copy = os.dup(number)
+    there, here = os.pipe()
+    os.write(here, b"not ours")
+    os.dup2(there, number)
+    listener.wake()
+    listener.wait(FOR_EVER)
+    assert not listener.is_intact()
+    assert os.read(there, 100) == b"not ours"
+    listener.close()
+    for one in (number, copy, there, here):
+        os.close(one)
+
+
+def test_a_loop_whose_listener_was_closed_takes_another(sleeping):
+    bus, handled = sleeping
+    deaf = bus._loop._round.ears
+    os.dup2(bus._session.segment.bell.file.number, deaf._call.number)
+    bus.post_local("test", "not heard")
+    bus.post("test", "heard")
+    assert handled.wait(SECONDS)
+    waited = threading.Event()
+    while bus._loop._round.ears is deaf:
+        waited.wait(0.001)
+    until_asleep(bus)
+    handled.clear()
+    bus.post_local("test", "heard again")
+    assert handled.wait(SECONDS)

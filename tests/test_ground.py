@@ -288,6 +288,38 @@ def test_who_gave_up_the_privileges_to_make_the_bus_anew_is_told_so(name, fork, 
     bus.close()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can change the root folder")
+def test_who_does_not_see_the_folder_any_more_stays_on_its_bus(name, fork, eager, tmp_path):
+    """And notices all the same when it is removed."""
+    bus = stdevents.Bus(name, interval=0)
+
+    def work(parent):
+        ear = Ear(bus)
+        os.chroot(tmp_path)
+        bus.post("test", "from within")
+        bus.poll()
+        parent.tell(ear.seen)
+        parent.hear()
+        assert bus._session.segment.stands()
+        parent.tell()
+        parent.hear()
+        assert not bus._session.segment.stands()
+
+    ear = Ear(bus)
+    child = fork(work)
+    assert child.hear() == [("from within", None)]
+    bus.poll()
+    assert ear.seen == [("from within", None)]
+    child.say()
+    child.hear()
+    remove_lock(name)
+    child.say()
+    child.result()
+    bus.poll()
+    assert ear.seen[-1] == ("lost", TOLD)
+    bus.close()
+
+
 # -- files closed ----------------------------------------------------------------------------------
 
 
