@@ -105,6 +105,10 @@ def _close_all() -> None:
 
 
 def _before_fork() -> None:
+    # Else each child would load them on its own; one without its parent's privileges could not;
+    # and one that was forked while another thread loads them would wait for that for ever.
+    with contextlib.suppress(ImportError):
+        from . import _types  # noqa: F401
     for participant in reversed(_present()):
         participant.before_fork()
     if COUNTS_LATE:

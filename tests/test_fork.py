@@ -11,6 +11,7 @@ import warnings
 
 import pytest
 from children import SECONDS
+from programs import run
 
 import stdevents
 from stdevents import _segment
@@ -615,3 +616,22 @@ def test_a_signal_handler_that_posts_amid_the_enrolling_takes_no_second_slot(bus
         patch.setattr(_segment.Segment, "open_bell", open_bell)
         child = fork(work)
     assert child.result() == 1
+
+
+def test_a_child_has_the_types_that_its_parent_has_not_loaded(name):
+    """G7: it may not be allowed to read them any more, having changed its root or its user."""
+    program = """
+import os, sys
+import stdevents
+
+stdevents.configure(sys.argv[1], interval=0)
+assert "stdevents._types" not in sys.modules
+child = os.fork()
+if not child:
+    sys.meta_path.clear()
+    assert stdevents.workers() and stdevents.stats().last_id
+    os._exit(7)
+assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 7
+print("ok")
+"""
+    assert run(program, name) == "ok\n"
