@@ -33,7 +33,7 @@ def count_differences(campaign, lists, ran, posted):
 
 @pytest.mark.skipif(
     sys.implementation.name == "pypy",
-    reason="PyPy's threads wait for each other by the clock that jumps, which the kernel's does not",
+    reason="PyPy's threads wait for each other by the clock that jumps, not by the kernel's",
 )
 def test_clock_jumps(campaign, name, tmp_path, monkeypatch):
     """G1, G4, G5: by an hour, or by 30 years, at any instant, in any worker."""
