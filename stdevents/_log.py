@@ -11,6 +11,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from logging import Logger
+    from typing import Any
 
 
 class _Silence:
@@ -30,13 +31,15 @@ _logger: Logger | None = None
 
 
 def logger() -> Logger | _Silence:
-    """The logger of the package's name; from when logging is imported, by whomever."""
+    """The logger of the package's name, from when logging is imported, by whomever.
+
+    Waits for no import that another thread is in: in a forked child it would never end.
+    """
     global _logger
     if _logger is None:
-        if "logging" not in sys.modules:
+        logging: Any = sys.modules.get("logging")
+        if not hasattr(logging, "NullHandler"):  # not yet, or it is just being imported
             return _silence
-        import logging  # which waits, if another thread is just importing it
-
         _logger = logging.getLogger(__package__)
         _logger.addHandler(logging.NullHandler())
     return _logger
