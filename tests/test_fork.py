@@ -233,7 +233,7 @@ def test_a_child_may_close_and_configure_anew(bus, fork, name):
 @threads_are_ours
 def test_forks_while_other_threads_post(name, fork):
     """G7, G1, G2: whatever the threads are in the middle of, nothing hangs and nothing is lost."""
-    bus = stdevents.Bus(name, size="16m", interval=0)
+    bus = stdevents.Bus(name, size="16m", interval=0, wait_max=20)
     seen = []
     bus.register(lambda data, event, source, pid: seen.append((pid, event, data)), "test")
 
