@@ -51,7 +51,7 @@ class _Session:
         self.table = Table(segment)
         self.words = segment.words
         self.position = position  # id of the last event that was taken
-        self._position_at = worker.position_at
+        self.position_at = worker.position_at
         self.watch: Listener | None = None  # behind `fileno`
         self.handled = self.lost = self.ignored = 0
         self.process = os.getpid()
@@ -61,12 +61,12 @@ class _Session:
     def take(self, number: int) -> None:
         """Go on to the event `number`, and say so for all to see; those up to it are handled."""
         before = self.position
-        self.position = self.words[self._position_at] = number
+        self.position = self.words[self.position_at] = number
         self.handled += number - before
 
     def skip(self, number: int) -> None:
         """The same, but they were not handled here."""
-        self.position = self.words[self._position_at] = number
+        self.position = self.words[self.position_at] = number
 
     def go_on_from(self, before: _Session) -> None:
         """Take over what is not of the segment from a session of this process that is over."""
@@ -470,6 +470,7 @@ class Bus:
         if records and records[0][0] != session.position + 1:
             self._lose(session, records[0][0] - 1)
         handlers, from_json = self._handlers, _codec.from_json
+        words, position_at = session.words, session.position_at
         for record in records:
             number, pid, flags, payload = record
             known = handlers.found.get(payload[: flags >> NAMES_SHIFT])
@@ -492,8 +493,9 @@ class Bus:
                 self._drop(session, record, error)
                 continue
             # Before its handlers run: a child that one of them forks goes on after it, and so
-            # does the next poll if one of them is interrupted.
-            session.take(number)
+            # does the next poll if one of them is interrupted. As `take`, of one event.
+            session.position = words[position_at] = number
+            session.handled += 1
             if self._debug:
                 self._log(event, source, pid)
             handlers.dispatch(callbacks, data, event, source, pid)

@@ -53,7 +53,9 @@ class Lock(Turn):
 
     def acquire(self) -> None:
         """Take the lock, or raise LockTimeout. To be called inside the `try` of a `release`."""
-        if not (self.try_take() and self._lock_file()):
+        me = get_ident()
+        # As `try_take`.
+        if self.owner.setdefault("thread", me) != me or not self._lock_file():
             try:
                 self._waiting_here.add(get_ident())
                 self._wait()

@@ -49,10 +49,7 @@ from ._layout import (
     CLAIM_KEY_LOW,
     CLAIM_PID,
     CLAIM_WORDS,
-    EVENT_CHECKSUM,
     EVENT_CLAIMED,
-    EVENT_ID,
-    EVENT_LENGTH,
     EVENT_POSITION,
     EVENT_WORDS,
     INTENT,
@@ -85,12 +82,12 @@ RUN_BYTES = 1 << 16  # of payload at most, in one look; one event may be larger
 PROBES = 16  # places in which a key may stand
 
 SLOT_BYTES = WORD * EVENT_WORDS
-FIELDS_BYTES = WORD * (EVENT_CHECKSUM - 1)
 _fields = Struct("=4Q")  # position, length, pid, flags
-_slot = Struct("=6Q16x")  # id, fields, checksum
+_slot = Struct("=Q32sQ16x")  # id, the fields as bytes, checksum
+_slot_fields = Struct("=8x4Q24x")
 _slot_but_id = Struct("=6Q")  # fields, checksum, claimed
 _place = Struct("=3Q")  # id, position, length
-_intents = Struct("=4Q")  # INTENT, INTENT_ID, ROOM_ID, ROOM_POSITION
+_ends = Struct("=Q56x2Q")  # LAST, INTENT, INTENT_ID
 _key_halves = Struct("=2Q")
 
 
@@ -159,7 +156,7 @@ class Table:
             raise self.too_large(length, len(events))
         entry: Entry = [events, length, 0, move]
         lock = self._lock
-        if lock.mine():
+        if lock.owner and lock.mine():
             return self._leave_to_interrupted(entry)
         try:
             lock.acquire()
@@ -214,28 +211,21 @@ class Table:
             entries.popleft()
 
     def _write(self, entry: Entry) -> None:
-        words, memory, ring, size = self._words, self._bytes, self._ring, self._size
+        words, memory, size, count = self._words, self._bytes, self._size, self._events
         events, length, _, move = entry
         pid = self._pid
-        last = number = words[LAST]  # P1: the next id and position follow from the last event
-        intent, intent_id, room_id, room_position = _intents.unpack_from(memory, WORD * INTENT)
-        position = 0
-        if last:
-            slot = self._events_at + EVENT_WORDS * (last % self._events)
-            found, position, last_length = _place.unpack_from(memory, WORD * slot)
-            position += last_length
-            if (
-                found != last
-                or not position <= intent <= position + size
-                or not last <= intent_id < last + self._events
-            ):
-                raise self._damaged(f"the slot of event {last}, the last one, is not sound")
-        if intent != position:  # a poster died, or was interrupted, after P2
-            self._cursor.take_back()
+        # P1: the next id and position follow from the last event
+        last, intent, intent_id = _ends.unpack_from(memory, WORD * LAST)
+        number = last
+        slot = self._events_at + EVENT_WORDS * (last % count)
+        found, position, last_length = _place.unpack_from(memory, WORD * slot)
+        position += last_length
+        if found != last or intent != position or intent_id != last:
+            self._look_closer(last, found, position)
         if move is not None:
             self._cursor.check(move)
         through, end = last + len(events), position + length
-        if self._waits and (through > room_id or end > room_position):
+        if self._waits and (through > words[ROOM_ID] or end > words[ROOM_POSITION]):
             self._make_room(last, through, position, end)
         if end > intent:
             words[INTENT] = end  # P2: before any byte is overwritten
@@ -244,15 +234,15 @@ class Table:
         entry[2] = through
         for payload, flags in events:
             number += 1
-            slot = self._events_at + EVENT_WORDS * (number % self._events)
+            slot = self._events_at + EVENT_WORDS * (number % count)
             words[slot] = 0  # P3: what the slot has been is gone, before anything else in it
             length = len(payload)
             place = position % size
             if place + length <= size:
-                ring[place : place + length] = payload
+                self._ring[place : place + length] = payload
             else:
-                ring[place:] = payload[: size - place]
-                ring[: place + length - size] = payload[size - place :]
+                self._ring[place:] = payload[: size - place]
+                self._ring[: place + length - size] = payload[size - place :]
             if move is not None:
                 pid = move.pids[number - last - 1]
             fields = _fields.pack(position, length, pid, flags)
@@ -264,7 +254,19 @@ class Table:
         if move is not None:
             self._cursor.write(through, move.after)
         words[LAST] = through  # P4: all of them published, by this one store
-        self.posted += len(events)
+        self.posted += through - last
+
+    def _look_closer(self, last: int, found: int, position: int) -> None:
+        """What is beyond the end of event `last`: a poster that died after P2, or damage?"""
+        intent, intent_id = self._words[INTENT], self._words[INTENT_ID]
+        if (
+            found != last
+            or not position <= intent <= position + self._size
+            or not last <= intent_id < last + self._events
+        ):
+            raise self._damaged(f"the slot of event {last}, the last one, is not sound")
+        if intent != position:  # a poster died, or was interrupted, after P2
+            self._cursor.take_back()
 
     # -- room, with overflow="wait" ----------------------------------------------------------------
 
@@ -338,29 +340,26 @@ class Table:
         count = min(last + 1 - first, RUN_EVENTS, self._events - first % self._events)
         start = WORD * self._slot_of(first)
         copied = self._bytes[start : start + count * SLOT_BYTES].tobytes()  # R2: the slots
-        slots = list(_slot.iter_unpack(copied))
-        begin = slots[0][EVENT_POSITION]
+        slots = list(_slot_fields.iter_unpack(copied))
+        begin = slots[0][0]
         length = self._length_of_run(slots)
-        if slots[0][EVENT_ID] != first or length > self._size:
+        if length > self._size:
             return []
         payloads = self._copy_ring(begin, length)  # R3: the payloads, at once
         if self._is_reused(first):  # R4: the oldest of a run is overwritten first
             return []
         records: list[Record] = []
-        expected, at, end = first, WORD, begin
-        for number, position, length, pid, flags, checksum in slots:
-            payload = payloads[position - begin : position - begin + length]
-            fields = copied[at : at + FIELDS_BYTES]
-            if (
-                number != expected
-                or position != end
-                or crc32(fields + payload, number & 0xFFFFFFFF) != checksum  # R5
-            ):
+        expected, at = first, 0
+        pairs = zip(_slot.iter_unpack(copied), slots)
+        for (number, fields, checksum), (_, length, pid, flags) in pairs:
+            payload = payloads[at : at + length]
+            if number != expected:
+                break
+            if crc32(fields + payload, number & 0xFFFFFFFF) != checksum:  # R5
                 break
             records.append((number, pid, flags, payload))
             expected += 1
-            at += SLOT_BYTES
-            end += length
+            at += length
         return records
 
     def _length_of_run(self, slots: list[tuple[int, ...]]) -> int:
@@ -368,9 +367,10 @@ class Table:
 
         The first one's, however many they are, and then as long as it is little.
         """
-        begin = slots[0][EVENT_POSITION]
+        begin = slots[0][0]
         while True:
-            length = slots[-1][EVENT_POSITION] + slots[-1][EVENT_LENGTH] - begin
+            position, length, _, _ = slots[-1]
+            length += position - begin
             if 0 <= length <= RUN_BYTES or len(slots) == 1:
                 return length
             del slots[(len(slots) + 1) // 2 :]
