@@ -89,6 +89,7 @@ class Server:
     def stop(self):
         """Have it stand still: connections stay, and nobody answers."""
         self._process.send_signal(signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(self._process.pid, os.WUNTRACED)[1])
 
     def go_on(self):
         """After a stop."""
