@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 import pytest
@@ -102,9 +101,10 @@ def test_a_killed_child_has_a_successor_that_acts(asker, pool, examples, witness
     assert after == watching.others()
     assert len(before & after) == CHILDREN - 1
     assert not watching.stopped  # G5: not a word from it, and yet nothing is held
+    # With a lost child Celery does not always end. G9: who stays removes what the killed ones left.
+    worker.kill()
+    wait_until(lambda: not watching.others(), "their death")
     watching.bus.close()
-    worker.send(signal.SIGTERM)
-    worker.end()
     told(f"killed 1 of {CHILDREN}; its successor and the others acted, {asker.count} tasks")
 
 
