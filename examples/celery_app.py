@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 from celery import Celery
@@ -31,6 +32,7 @@ app.conf.broker_transport_options = {
     "polling_interval": 0.1,
 }
 cache: dict[str, str] = {}
+caching = threading.Lock()  # from database to cache, as in flask_app.py
 
 
 @worker_process_init.connect
@@ -45,20 +47,23 @@ def close_bus(**_):  # these processes end without Python's exit handlers
 
 @stdevents.on("prices", "changed")
 def drop(data, event, source, pid):
-    cache.pop(data["item"], None)
+    with caching:
+        cache.pop(data["item"], None)
 
 
 @stdevents.on("stdevents", "lost")
 def drop_all(data, event, source, pid):
-    cache.clear()
+    with caching:
+        cache.clear()
 
 
 @app.task
 def price(item):
-    cached = item in cache
-    if not cached:
-        cache[item] = (prices / f"price-{item}").read_text()
-    return {"pid": os.getpid(), "price": cache[item], "cached": cached}
+    with caching:
+        cached = item in cache
+        if not cached:
+            cache[item] = (prices / f"price-{item}").read_text()
+        return {"pid": os.getpid(), "price": cache[item], "cached": cached}
 
 
 @app.task

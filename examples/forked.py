@@ -32,6 +32,7 @@ def main():
             stdevents.close()
             os._exit(0)
         children.append(child)
+    enough.wait()
     for child in children:
         os.waitpid(child, 0)
 

@@ -18,6 +18,7 @@ cache = {}
 @stdevents.on("rates", "expired")
 def refresh(data, event, source, pid):
     # One worker is here for all. If it dies here, the next `expired` after `timeout` seconds does.
+    print(f"worker {os.getpid()} makes them anew", flush=True)
     time.sleep(0.2)  # the costly part
     stdevents.post("rates", "fresh", {"EUR": 1.08, "by": os.getpid()})
 

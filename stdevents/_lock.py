@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import threading
 import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from os import SEEK_CUR, lseek
-from threading import get_ident
 
 from ._descriptor import Descriptor
 from ._errors import LockTimeout, SegmentError
@@ -57,10 +57,10 @@ class Lock(Turn):
         # As `try_take`.
         if self.owner.setdefault("thread", me) != me or not self._lock_file():
             try:
-                self._waiting_here.add(get_ident())
+                self._waiting_here.add(threading.get_ident())
                 self._wait()
             finally:
-                self._waiting_here.discard(get_ident())
+                self._waiting_here.discard(threading.get_ident())
 
     def release(self) -> None:
         """Let go of what the calling thread holds of the lock; nothing if it holds nothing.
@@ -69,7 +69,7 @@ class Lock(Turn):
         same open file, and lose it to the unlocking.
         """
         # As `mine` and `give`.
-        if self.owner.get("thread") == get_ident():
+        if self.owner.get("thread") == threading.get_ident():
             self.held = False
             try:
                 flock(self._descriptor, LOCK_UN)

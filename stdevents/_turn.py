@@ -5,12 +5,14 @@ lock or, in free-threaded builds, by the dict's own. So an exception from a sign
 it either free or owned by the thread that it interrupts, which `give` then sets right; with
 `threading.Lock` it could fall between taking the lock and knowing so. A signal handler that
 interrupted the owner can tell that by `mine`.
+
+Whatever of `threading` is needed is asked for when it is used, not when this is imported: monkey
+patching may come in between, and after it a thread is a greenlet.
 """
 
 from __future__ import annotations
 
 import threading
-from threading import get_ident
 
 AT_LEAST_EVERY = 0.1  # seconds; a wake-up is missed if an exception fell right before it
 
@@ -21,25 +23,26 @@ class Turn:
     def __init__(self) -> None:
         #: empty: nobody's
         self.owner: dict[str, int] = {}
-        self._given = threading.Condition()
+        self._conditions: dict[str, threading.Condition] = {}  # one, made by who waits first
         self._waiting = 0
 
     def mine(self) -> bool:
         """Is the calling thread its owner?"""
-        return self.owner.get("thread") == get_ident()
+        return self.owner.get("thread") == threading.get_ident()
 
     def try_take(self) -> bool:
         """Take it if it is free; is the calling thread its owner now?"""
-        me = get_ident()
+        me = threading.get_ident()
         return self.owner.setdefault("thread", me) == me
 
     def take(self) -> None:
         """Wait until it is free, and take it. To be called inside the `try` of a `give`."""
         while not self.try_take():
-            with self._given:
+            given = self._given()
+            with given:
                 self._waiting += 1
                 if self.owner:
-                    self._given.wait(AT_LEAST_EVERY)
+                    given.wait(AT_LEAST_EVERY)
                 self._waiting -= 1
 
     def give(self) -> None:
@@ -47,5 +50,9 @@ class Turn:
         if self.mine():
             del self.owner["thread"]
             if self._waiting:
-                with self._given:
-                    self._given.notify_all()
+                given = self._given()
+                with given:
+                    given.notify_all()
+
+    def _given(self) -> threading.Condition:
+        return self._conditions.setdefault("given", threading.Condition())

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from servers import Process, Server
+from servers import PATIENCE, Process, Server
 
 import stdevents
 
@@ -69,7 +69,7 @@ class Witness:
         self.bus = stdevents.Bus()
         self.bus.register(lambda *told: self.started.append(told[3]), "stdevents", "started")
         self.bus.register(lambda *told: self.stopped.append(told[3]), "stdevents", "stopping")
-        self.bus.configure(name, interval=0, start="oldest")
+        self.bus.configure(name, interval=0, start="oldest", wait_max=PATIENCE)
 
     def others(self):
         self.bus.poll()

@@ -1,4 +1,4 @@
-"""Real servers for a test: started on a free port, asked by HTTP, stopped, and their log read."""
+"""Real servers for a test: started on a socket, asked by HTTP, stopped, and their log read."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-import urllib.error
-import urllib.request
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
 
 import stdevents
 
-PATIENCE = 20.0  # seconds after which what is waited for is not coming
+PATIENCE = 60.0  # seconds after which what is waited for is not coming, on the slowest machine
 BIN = Path(sys.executable).parent
+PACKAGE_PARENT = str(Path(stdevents.__file__).parent.parent)
 
 
 def wait_until(condition, what):
@@ -33,17 +36,26 @@ def wait_until(condition, what):
     return pytest.fail(f"waited {PATIENCE:g} s in vain: {what() if callable(what) else what}")
 
 
+def environment(**more):
+    """That of a program which imports the package that is tested.
+
+    Without what else is set for Python outside: unbuffered, a line is several writes, and those
+    of several processes are mixed.
+    """
+    outside = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    return {**outside, "PYTHONPATH": PACKAGE_PARENT, **more}
+
+
 class Process:
     """A program that runs beside the test; its output is kept."""
 
-    def __init__(self, folder, *command, **environment):
+    def __init__(self, folder, *command, **more):
         self.log_file = folder / "log"
-        package = str(Path(stdevents.__file__).parent.parent)
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 [str(BIN / command[0]), *map(str, command[1:])],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": package, **environment},
+                env=environment(**more),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -60,13 +72,17 @@ class Process:
     def send(self, number):
         self.process.send_signal(number)
 
-    def stop(self, number=signal.SIGTERM):
-        """End it as an operator would; it has to end by itself, and without complaints."""
-        self.send(number)
+    def end(self):
+        """Wait for its end, which has to come by itself; its exit status."""
         try:
-            self.process.wait(PATIENCE)
+            return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"does not end; its log:\n{self.log()}")
+            return pytest.fail(f"does not end; its log:\n{self.log()}")
+
+    def stop(self, number=signal.SIGTERM):
+        """End it as an operator would, which it has to take without complaints."""
+        self.send(number)
+        self.end()
         for complaint in (
             "Traceback",
             "Exception ignored",
@@ -84,27 +100,44 @@ class Process:
         self.process.wait()
 
 
-class Server(Process):
-    """A web server with several workers, at a free port; the command's {port} and {address}."""
+class Connection(HTTPConnection):
+    """To a socket in the file system: a port may be another's by the time a server binds it."""
 
-    def __init__(self, folder, *command, **environment):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        places = {"{port}": str(port), "{address}": f"127.0.0.1:{port}"}
-        self.url = f"http://127.0.0.1:{port}"
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.host)
+
+
+class Server(Process):
+    """A web server with several workers, on the {socket} of its command."""
+
+    def __init__(self, folder, *command, **more):
+        self._place = tempfile.TemporaryDirectory(prefix="stdevents-")  # short: a socket's path
+        self._socket = f"{self._place.name}/http"
+        self._counting = threading.Lock()
         self.requests = 0
-        super().__init__(folder, *(places.get(part, part) for part in command), **environment)
+        self.answers = Counter()  # of each worker, by its pid
+        command = [part.replace("{socket}", self._socket) for part in command]
+        super().__init__(folder, *command, **more)
 
     def ask(self, path, data=None):
         """What a worker answers to a GET, or to a PUT of `data`."""
-        self.requests += 1
-        body = None if data is None else data.encode()
-        request = urllib.request.Request(
-            self.url + path, body, method="GET" if body is None else "PUT"
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-            return json.load(answer)
+        connection = Connection(self._socket, timeout=PATIENCE)
+        with self._counting:
+            self.requests += 1
+        try:
+            headers = {"Host": "127.0.0.1", "Connection": "close"}
+            connection.request("GET" if data is None else "PUT", path, data, headers)
+            reply = connection.getresponse()
+            text = reply.read().decode()
+        finally:
+            connection.close()
+        assert reply.status == 200, f"{reply.status} {text}; the log:\n{self.log()}"
+        answer = json.loads(text)
+        with self._counting:
+            self.answers[answer["pid"]] += 1
+        return answer
 
     def wait(self, path):
         """Wait until it answers."""
@@ -113,7 +146,7 @@ class Server(Process):
             assert self.process.poll() is None, self.log()
             try:
                 return self.ask(path)
-            except (OSError, urllib.error.URLError):
+            except (OSError, HTTPException):
                 return None
 
         return wait_until(answers, lambda: f"an answer; the log:\n{self.log()}")
@@ -152,6 +185,28 @@ class Server(Process):
         assert after == before
         return after
 
+    def always_fresh(self, item, workers):
+        """Change a price again and again; whoever is asked after that must know it.
+
+        Returns the pids of the workers.
+        """
+        path = f"/prices/{item}"
+        everybody = self.until_all(path, workers, lambda answer: True)
+        for count in range(10):
+            price = f"{count}.50"
+            self.ask(path, price)
+
+            def knows(answer, price=price):
+                assert answer["price"] == price
+                return True
+
+            assert self.until_all(path, workers, knows) == everybody
+        return everybody
+
+    def kill(self):
+        super().kill()
+        self._place.cleanup()
+
 
 class Load:
     """Requests without a break until the end of the `with`: mostly reads, some changes."""
@@ -161,7 +216,7 @@ class Load:
         self._path = f"/prices/{item}"
         self._over = False
         self.answers = []
-        self.failures = []
+        self.failures = []  # of connections
 
     def __enter__(self):
         self._pool = ThreadPoolExecutor(4)
@@ -170,6 +225,8 @@ class Load:
 
     def __exit__(self, *_):
         self._over = True
+        for thread in self._threads:
+            thread.result()
         self._pool.shutdown()
 
     def _run(self, number):
@@ -179,7 +236,7 @@ class Load:
             price = f"{count}.00" if not number and count % 10 == 0 else None
             try:
                 self.answers.append(self._server.ask(self._path, price))
-            except OSError as error:
+            except (OSError, HTTPException) as error:
                 self.failures.append(error)
 
     def pids(self):

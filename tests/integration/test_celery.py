@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 
 import pytest
-from celery.exceptions import TimeoutError
 from servers import PATIENCE, wait_until
 
 CHILDREN = 3
+DEADLY = """
+import os, signal
+from celery_app import app
 
-
-@pytest.fixture
-def tasks(examples, monkeypatch):
-    """The example's tasks, as a client has them."""
-    monkeypatch.setenv("PRICES", str(examples))
-    monkeypatch.syspath_prepend(str(examples))
-    import celery_app
-
-    yield celery_app
-    del sys.modules["celery_app"]
+@app.task
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture
@@ -30,28 +24,48 @@ def pool(start):
         *("celery", "-A", "celery_app", "worker", "--concurrency", str(CHILDREN)),
         *("--prefetch-multiplier", "1", "--loglevel", "warning", "--without-mingle"),
         *("--without-gossip", "--without-heartbeat", *options),
+        # A child that has nothing to do but to wait for a processor is not dead.
+        *("--", f"worker_proc_alive_timeout={PATIENCE:g}"),
     )
 
 
+@pytest.fixture
+def asker(examples, monkeypatch):
+    """A client of the example's tasks."""
+    monkeypatch.setenv("PRICES", str(examples))
+    monkeypatch.syspath_prepend(str(examples))
+    import celery_app
+
+    yield Asker(celery_app, examples)
+    del sys.modules["celery_app"]
+
+
 class Asker:
-    def __init__(self, tasks):
+    def __init__(self, tasks, folder):
         self._tasks = tasks
+        self._queue = folder / "queue"
+        # Celery's queue of files takes one from its folder that is not quite written yet.
+        self._outbox = folder / "outbox"
+        self._outbox.mkdir()
+        tasks.app.conf.broker_transport_options["data_folder_out"] = str(self._outbox)
         self.count = 0
-        self.unanswered = 0  # a task goes with the child that has it, if that is killed
+
+    def send(self, name, *arguments):
+        """Send a task; returns what is to be its result."""
+        self.count += 1
+        result = self._tasks.app.send_task(name, arguments)
+        for message in self._outbox.iterdir():
+            message.rename(self._queue / message.name)
+        return result
 
     def until_all(self, accept):
         """Have prices looked up until so many children have answered as `accept` wants it."""
         accepted = {}
 
         def all_have():
-            asked = [self._tasks.price.delay("tea") for _ in range(4 * CHILDREN)]
-            self.count += len(asked)
+            asked = [self.send("celery_app.price", "tea") for _ in range(4 * CHILDREN)]
             for result in asked:
-                try:
-                    answer = result.get(timeout=PATIENCE / 4, interval=0.01)
-                except TimeoutError:
-                    self.unanswered += 1
-                    continue
+                answer = result.get(timeout=PATIENCE, interval=0.01)
                 if accept(answer):
                     accepted[answer["pid"]] = answer
             return len(accepted) >= CHILDREN
@@ -61,42 +75,41 @@ class Asker:
 
     def change_price(self, price):
         warm = self.until_all(lambda answer: answer["cached"])
-        self.count += 1
-        self._tasks.change.delay("tea", price).get(timeout=PATIENCE, interval=0.01)
+        self.send("celery_app.change", "tea", price).get(timeout=PATIENCE, interval=0.01)
         changed = self.until_all(lambda answer: answer["price"] == price)
         assert changed == warm
         return changed
 
 
-def test_an_event_reaches_every_child(tasks, pool, told):
-    worker, asker = pool(), Asker(tasks)
+def test_an_event_reaches_every_child(asker, pool, told):
+    worker = pool()
     children = asker.change_price("3.20")
     worker.stop()
-    assert asker.unanswered == 0
     told(f"{len(children)} children acted, {asker.count} tasks")
 
 
-def test_a_killed_child_has_a_successor_that_acts(tasks, pool, witness, told):
-    worker, asker = pool(), Asker(tasks)
+def test_a_killed_child_has_a_successor_that_acts(asker, pool, examples, witness, told):
+    """Amid a task: with a queue of files an idle child may hold a lock that all others wait for."""
+    (examples / "deadly.py").write_text(DEADLY)
+    worker = pool("--include", "deadly")
     before = asker.change_price("3.20")
     watching = witness()
-    victim = min(before)
-    os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: len(watching.others() - {victim}) == CHILDREN, "its successor")
+    asker.send("deadly.die")
+    wait_until(lambda: not watching.others() >= before, "its death")
+    wait_until(lambda: len(watching.others()) == CHILDREN, "its successor")
     after = asker.change_price("4.50")
     assert after == watching.others()
     assert len(before & after) == CHILDREN - 1
+    assert not watching.stopped  # G5: not a word from it, and yet nothing is held
+    # With a lost child Celery does not always end. G9: who stays removes what the killed ones left.
+    worker.kill()
+    wait_until(lambda: not watching.others(), "their death")
     watching.bus.close()
-    worker.send(signal.SIGTERM)
-    worker.process.wait()
-    told(
-        f"killed 1 of {CHILDREN}; its successor and the others acted, {asker.count} tasks, "
-        f"{asker.unanswered} gone with it"
-    )
+    told(f"killed 1 of {CHILDREN}; its successor and the others acted, {asker.count} tasks")
 
 
-def test_children_that_are_replaced_after_some_tasks(tasks, pool, witness, told):
-    worker, asker = pool("--max-tasks-per-child", "8"), Asker(tasks)
+def test_children_that_are_replaced_after_some_tasks(asker, pool, witness, told):
+    worker = pool("--max-tasks-per-child", "8")
     watching = witness()
     wait_until(lambda: len(watching.others()) == CHILDREN, "the children")
     first = watching.others()
@@ -108,5 +121,4 @@ def test_children_that_are_replaced_after_some_tasks(tasks, pool, witness, told)
     wait_until(replaced, "all of them to be replaced")
     watching.bus.close()
     worker.stop()
-    assert asker.unanswered == 0
     told(f"all {CHILDREN} children replaced, {asker.count} tasks")

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from servers import Load, wait_until
+from servers import PATIENCE, Load, wait_until
 
 WORKERS = 3
 CONFIGURED = {
@@ -16,7 +16,11 @@ CONFIGURED = {
     "gthread": ("-c", "gunicorn_conf.py", "-k", "gthread", "--threads", "4", "flask_app:app"),
     "gevent": ("-c", "gevent_conf.py", "flask_app:app"),
 }
-GUNICORN = ("gunicorn", "-b", "{address}", "-w", str(WORKERS), "--log-level", "warning")
+GUNICORN = (
+    *("gunicorn", "-b", "unix:{socket}", "-w", str(WORKERS), "--log-level", "warning"),
+    # A worker that has nothing to do but to wait for a processor is neither hung nor too slow.
+    *("--timeout", f"{PATIENCE:g}", "--graceful-timeout", f"{PATIENCE:g}"),
+)
 
 each_kind = pytest.mark.parametrize("kind", CONFIGURED)
 preloaded_or_not = pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
@@ -24,7 +28,11 @@ preloaded_or_not = pytest.mark.parametrize("preload", [(), ("--preload",)], ids=
 
 def handles_signals(pid):
     """Has the worker its own signal handlers by now? Of SIGABRT its master has none."""
-    (caught,) = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:  # it has ended
+        return False
+    (caught,) = re.findall(r"SigCgt:\s*(\w+)", status)
     return int(caught, 16) >> (signal.SIGABRT - 1) & 1
 
 
@@ -72,8 +80,8 @@ def test_a_reload_under_load_leaves_only_the_new_workers(kind, serve, witness, t
 
 
 def test_workers_that_are_replaced_after_some_requests(serve, witness, told):
-    options = ("--max-requests", "15", "--max-requests-jitter", "5")
-    server = serve(*GUNICORN, *options, *CONFIGURED["sync"])
+    most = 15
+    server = serve(*GUNICORN, "--max-requests", str(most), *CONFIGURED["sync"])
     watching = witness()
     seen = set()
     for count in range(12):
@@ -85,8 +93,14 @@ def test_workers_that_are_replaced_after_some_requests(serve, witness, told):
         assert {answer["price"] for answer in answers} == {price}
         seen |= {answer["pid"] for answer in answers}
     assert len(seen) > WORKERS
+
     # gunicorn loses a SIGTERM to a worker that it has just forked, and waits for that one then.
-    wait_until(lambda: all(map(handles_signals, watching.others())), "all to handle signals")
+    def settled():
+        workers = watching.others()
+        worn_out = any(server.answers[worker] >= most for worker in workers)
+        return len(workers) == WORKERS and not worn_out and all(map(handles_signals, workers))
+
+    wait_until(settled, "nobody to be replaced any more")
     watching.bus.close()
     server.stop()
     told(f"{len(seen)} workers took turns, {server.requests} requests, none stale")
@@ -107,7 +121,7 @@ def test_a_killed_worker_is_gone_from_the_bus_and_its_successor_is_on_it(serve, 
     assert victim not in watching.stopped  # G5: not a word from it, and yet nothing is held
     watching.bus.close()
     server.send(signal.SIGTERM)
-    server.process.wait()
+    server.end()
     told(
         f"killed 1 of {WORKERS}; its successor and the others acted; {server.requests} requests, "
         f"{len(load.failures)} failed with it"

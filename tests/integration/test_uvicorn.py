@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 
-from servers import Load, wait_until
+from servers import PATIENCE, Load, wait_until
 
 WORKERS = 3
-UVICORN = ("uvicorn", "--port", "{port}", "--workers", str(WORKERS), "--log-level", "warning")
+UVICORN = ("uvicorn", "--uds", "{socket}", "--workers", str(WORKERS), "--log-level", "warning")
+# Who has nothing to do but to wait for a processor is not hung; but one that is killed between a
+# question and its answer is waited for as long. Not as an option: uvicorn has it since lately.
+PATIENT = {"UVICORN_TIMEOUT_WORKER_HEALTHCHECK": f"{PATIENCE / 3:g}"}
 
 
 def test_every_worker_drops_what_one_changed(serve, witness, told):
-    server = serve(*UVICORN, "asgi_app:app")
+    server = serve(*UVICORN, "asgi_app:app", **PATIENT)
     workers = server.change_price("tea", WORKERS)
     watching = witness()
     assert watching.others() == workers
@@ -22,7 +25,7 @@ def test_every_worker_drops_what_one_changed(serve, witness, told):
 
 
 def test_a_killed_worker_has_a_successor_that_acts(serve, witness, told):
-    server = serve(*UVICORN, "asgi_app:app")
+    server = serve(*UVICORN, "asgi_app:app", **PATIENT)
     before = server.change_price("tea", WORKERS)
     watching = witness()
     victim = min(before)
@@ -41,7 +44,7 @@ def test_a_killed_worker_has_a_successor_that_acts(serve, witness, told):
 
 
 def test_a_reload_under_load_leaves_only_the_new_workers(serve, witness, told):
-    server = serve(*UVICORN, "asgi_app:app")
+    server = serve(*UVICORN, "asgi_app:app", **PATIENT)
     old = server.change_price("tea", WORKERS)
     watching = witness()
     with Load(server) as load:

@@ -10,7 +10,7 @@ from servers import Load, wait_until
 
 WORKERS = 3
 UWSGI = (
-    *("uwsgi", "--http-socket", "{address}", "--master", "--processes", str(WORKERS)),
+    *("uwsgi", "--http-socket", "{socket}", "--master", "--processes", str(WORKERS)),
     *("--need-app", "--disable-logging"),
     # Else a worker that is busy at the end does not run its exit handlers, and leaves its bus to
     # be removed by the next start.
@@ -46,21 +46,16 @@ def test_a_bus_that_the_app_opened_before_the_fork(serve, witness, name, told):
 
 def test_without_this_option_the_bus_is_not_opened_before_the_fork(start):
     """The workers could not know that they are processes of their own."""
-    command = [part.replace("{address}", "127.0.0.1:0") for part in UWSGI]
+    command = [part.replace("{socket}", "http") for part in UWSGI]
     server = start(*command, "--module", "preloaded_app:app")
-    server.process.wait()
+    assert server.end() != 0
     assert "uWSGI forks its workers without telling Python" in server.log()
 
 
 def test_a_request_that_begins_after_a_change_sees_it(serve, told):
     """No waiting, and no threads: each worker polls before its next request."""
     server = serve(*UWSGI, "--module", "uwsgi_app:app")
-    workers = set()
-    for count in range(10):
-        server.ask("/prices/tea", f"{count}.50")
-        answers = server.crowd("/prices/tea", 16)
-        assert {answer["price"] for answer in answers} == {f"{count}.50"}
-        workers |= {answer["pid"] for answer in answers}
+    workers = server.always_fresh("tea", WORKERS)
     server.stop()
     told(f"{len(workers)} workers, {server.requests} requests, none stale")
 

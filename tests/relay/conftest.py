@@ -24,11 +24,14 @@ __all__ = ["campaign", "pytest_configure", "pytest_terminal_summary"]
 
 
 @pytest.fixture
-def server():
-    """A Redis of the test's own, which keeps what it is told when it is killed."""
+def server(request):
+    """A Redis of the test's own, which keeps what it is told when it is killed.
+
+    By a parameter, at an address; else on a socket in the file system.
+    """
     if shutil.which("redis-server") is None:
         pytest.skip("there is no redis-server here")
-    server = Server()
+    server = Server(getattr(request, "param", None))
     yield server
     server.remove()
 

@@ -7,7 +7,7 @@ import time
 
 import stdevents
 
-SECONDS = 30  # after which what is waited for does not come
+SECONDS = 50  # after which what is waited for does not come
 
 
 class Host:

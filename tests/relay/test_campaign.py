@@ -76,7 +76,7 @@ def test_readers_killed_and_redis_restarted_at_random(
     posters = [
         fork(post_all, f"{name}-poster-{seed}", server, count, seed) for seed in range(POSTERS)
     ]
-    while client_has(client) < POSTERS * count:
+    while client_has(client) < POSTERS * count or not campaign.counts["restarts of Redis"]:
         campaign.progress(NAME, client_has(client))
         time.sleep(campaign.random.random() / 20)
         suffix = campaign.random.choice("ab")
@@ -94,11 +94,11 @@ def test_readers_killed_and_redis_restarted_at_random(
             one.bus.poll()
     for poster in posters:
         poster.result()
+    campaign.progress(NAME, POSTERS * count)
     client.xadd("stream", entry_of("end", None))
     for one in watching.values():
         one.wait_for(lambda: ("end", None) in one.seen)  # noqa: B023
     check(campaign, client, watching, count)
-    assert campaign.counts["restarts of Redis"] > 0
     campaign.end(NAME, POSTERS * count)
 
 

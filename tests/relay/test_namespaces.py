@@ -67,7 +67,7 @@ def namespaces():
 def test_hosts_with_an_address_each_see_the_same(namespaces, name):
     """Redis is in one of them, and reached from the other over the network between."""
     inside = {host: ("ip", "netns", "exec", space) for host, space in namespaces.items()}
-    server = Server(inside["a"], ADDRESSES["a"], PORT, **{"protected-mode": "no"})
+    server = Server(ADDRESSES["a"], PORT, inside["a"], **{"protected-mode": "no"})
     count = 100
     hosts = {}
     try:

@@ -26,10 +26,10 @@ def only(events):
 # -- order -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tcp", [False, True])
-def test_all_hosts_see_the_events_of_all_hosts_in_the_order_of_the_stream(host, server, tcp):
+@pytest.mark.parametrize("server", [None, "127.0.0.1"], indirect=True)
+def test_all_hosts_see_the_events_of_all_hosts_in_the_order_of_the_stream(host):
     """Over a unix socket, and over the loopback."""
-    hosts = [host(suffix, client=server.client(tcp)) for suffix in "abc"]
+    hosts = [host(suffix) for suffix in "abc"]
     entries = [hosts[number % 3].relay.post("test", "event", number) for number in range(300)]
     for one in hosts:
         one.until(*only(range(300)))
@@ -144,7 +144,8 @@ def test_a_host_without_a_handler_leaves_it_to_the_others(host):
 
 
 def test_a_key_is_held_over_all_hosts_for_the_timeout(host, client):
-    hosts = [host("a", timeout=0.5), host("b", timeout=0.5)]
+    timeout = 2.0  # in which Redis has answered both claims, and the bus has handled one
+    hosts = [host("a", timeout=timeout), host("b", timeout=timeout)]
 
     def post(*numbers):
         pipeline = client.pipeline()
@@ -157,7 +158,7 @@ def test_a_key_is_held_over_all_hosts_for_the_timeout(host, client):
     for one in hosts:
         one.wait_for(lambda: ("end", None) in one.seen)  # noqa: B023
     handled = time.monotonic()
-    hosts[0].wait_for(lambda: not client.keys("*unique:*") and time.monotonic() > handled + 0.5)
+    hosts[0].wait_for(lambda: not client.keys("*unique:*") and time.monotonic() > handled + timeout)
     post(3)
     for one in hosts:
         one.wait_for(lambda: one.seen.count(("end", None)) == 2)  # noqa: B023
@@ -457,8 +458,9 @@ def test_many_entries_that_are_not_ours_are_few_lines_in_the_log(host, client, c
 def test_entries_that_are_not_ours_are_passed_by_without_an_event(host, client):
     """The bus is past them all the same: the next reader does not look at them again."""
     a = host("a")
-    client.xadd("stream", {"number": 1})
-    a.wait_for(lambda: a.relay.stats().skipped == 1)
+    entry = client.xadd("stream", {"number": 1}).decode()
+    a.wait_for(lambda: str(a.bus._session.table.position_in_stream()) == entry)
+    assert a.relay.stats().skipped == 1
     a.relay.close()
     a.relay = stdevents.Relay(a.bus, client, "stream")
     a.relay.post("test", "event", 1)
@@ -602,8 +604,8 @@ def test_either_protocol_of_redis_will_do(host, server, protocol):
 
 
 def test_a_wait_ends_before_the_client_would_take_it_for_a_lost_connection(server):
-    waiting = _stream.Stream(server.client(socket_timeout=1), "stream")
-    waiting.wait(Position(0, 0), 30)
+    waiting = _stream.Stream(server.client(socket_timeout=4), "stream")
+    waiting.wait(Position(0, 0), 60)
 
 
 def test_the_bus_has_to_be_open(client, name):
@@ -663,7 +665,7 @@ def test_what_it_counts(host):
         a.relay.post("test", "event", number)
     for one in (a, b):
         one.until(*only(range(5)))
-        assert one.relay.stats().relayed == 5
+        one.wait_for(lambda: one.relay.stats().relayed == 5)  # noqa: B023  counted afterwards
         assert one.relay.stats().reading
         assert repr(one.relay).startswith("<Relay of <Bus 'test-")
     assert (a.relay.stats().posted, b.relay.stats().posted) == (5, 0)

@@ -5,9 +5,11 @@ Steps are lines, of which each third is tried, or opcodes, each seventh; with --
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
+from children import SECONDS
 from hosts import Host
 from steps import at, die, with_steps
 from test_relay import entry_of, only
@@ -89,6 +91,7 @@ def kill_at_each_step(readers, fork, client, traced, steps):
     of_each = []
     step, finished = 1 - steps[1], False
     while not finished:
+        signal.alarm(SECONDS)  # the watchdog's
         step += steps[1]
         expected = put(client, step)
         watching.seen.clear()
@@ -170,6 +173,7 @@ def test_a_position_without_an_event_is_published_by_one_store(readers, fork, cl
 
     step, finished = 1 - opcodes[1], False
     while not finished:
+        signal.alarm(SECONDS)
         step += opcodes[1]
         before = watching.bus._session.table.position_in_stream()
         after = client.xadd("stream", {"foreign": step}).decode()
@@ -187,6 +191,7 @@ def test_an_election_killed_at_any_step_is_in_nobodys_way(readers, fork, client)
     watching, reader = readers
     step, finished = 0, False
     while not finished:
+        signal.alarm(SECONDS)
         step += 1
 
         def live(parent):

@@ -106,8 +106,9 @@ def test_a_reader_that_leaves_is_replaced(crew, client):
     watching.until(("event", 1))
 
 
-def test_a_reader_whose_term_is_over_appends_nothing(host, client):
+def test_a_reader_whose_term_is_over_appends_nothing(host, client, monkeypatch):
     """The fencing: an election while it holds what it has read."""
+    monkeypatch.setattr(_cursor, "LEASE", SECONDS * 1_000_000_000)
     a = host("a")
     a.relay.close()
     client.xadd("stream", entry_of("event", 1))
@@ -170,7 +171,7 @@ def test_a_forked_child_has_the_relay_too(host, fork, hasty):
 
 def test_a_process_with_a_relay_may_fork_at_any_time(host, fork):
     """Without a warning of threads: that of the relay ends before, and starts again."""
-    a = host("a")
+    a = host("a", wait_max=SECONDS)  # which is how long a fork waits for it
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for number in range(15):
@@ -182,6 +183,7 @@ def test_a_process_with_a_relay_may_fork_at_any_time(host, fork):
 
 def test_a_child_that_was_forked_while_redis_stands_still_reaches_it_later(host, server, fork):
     a = host("a", client=server.client(socket_timeout=0.2))
+    a.wait_for(a.bus._session.table.position_in_stream)
     server.stop()
 
     def live(parent):
