@@ -53,14 +53,14 @@ class Lock(Turn):
 
     def acquire(self) -> None:
         """Take the lock, or raise LockTimeout. To be called inside the `try` of a `release`."""
-        me = get_ident()
+        me = threading.get_ident()
         # As `try_take`.
         if self.owner.setdefault("thread", me) != me or not self._lock_file():
             try:
-                self._waiting_here.add(threading.get_ident())
+                self._waiting_here.add(me)
                 self._wait()
             finally:
-                self._waiting_here.discard(threading.get_ident())
+                self._waiting_here.discard(me)
 
     def release(self) -> None:
         """Let go of what the calling thread holds of the lock; nothing if it holds nothing.
