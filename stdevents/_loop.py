@@ -20,6 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
+# Seconds. So often is a sleeper woken at most: else each event of a burst would wake it, and the
+# waking would take many times what the handling takes.
+AT_MOST_EVERY = 0.0005
+
 
 class Loop:
     """The sleep loop of one bus in this process."""
@@ -106,10 +110,17 @@ class Loop:
                 if not this.ears.is_intact():
                     self._listen_anew(this)
                 if may_sleep and not this.over:
-                    this.ears.wait(self.interval)
+                    self._sleep(this)
                 this.asleep = False
         finally:
             this.ears.close()
+
+    def _sleep(self, this: _Round) -> None:
+        fell_asleep = time.monotonic()
+        this.ears.wait(self.interval)
+        too_soon = fell_asleep + AT_MOST_EVERY - time.monotonic()
+        if too_soon > 0:
+            time.sleep(too_soon)
 
     def _listen_anew(self, this: _Round) -> None:
         """The bell is another one now, or somebody has closed our files."""

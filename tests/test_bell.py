@@ -10,13 +10,14 @@ import os
 import select
 import sys
 import threading
+import time
 
 import pytest
 from children import SECONDS
 from programs import run
 
 import stdevents
-from stdevents import _bell
+from stdevents import _bell, _loop
 from stdevents._layout import LAST, WAITING
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll here")
@@ -87,6 +88,37 @@ def test_a_burst_rings_once(bus):
     for _ in range(5):
         bus.post("test", "one sleeps")
     assert len(rung) == 1
+
+
+def test_a_burst_does_not_wake_a_sleeper_for_each_event(bus, fork, monkeypatch):
+    """However fast it is handled, and however fast the next one comes."""
+
+    def work(parent):
+        fell_asleep, enough = [], threading.Event()
+        sleep = _loop.Loop._sleep
+
+        def note_and_sleep(loop, this):
+            fell_asleep.append(time.monotonic())
+            if len(fell_asleep) > 50:
+                enough.set()
+            sleep(loop, this)
+
+        monkeypatch.setattr(_loop.Loop, "_sleep", note_and_sleep)
+        bus.register(lambda data, event, source, pid: None, "test")
+        bus.configure(interval=FOR_EVER)
+        parent.tell()
+        assert enough.wait(SECONDS)
+        parent.tell()
+        return min(after - before for before, after in zip(fell_asleep, fell_asleep[1:]))
+
+    bus.configure(wait_max=20)
+    child = fork(work)
+    child.hear()
+    enough = threading.Thread(target=child.hear)
+    enough.start()
+    while enough.is_alive():
+        bus.post("test", "burst")
+    assert child.result() >= _loop.AT_MOST_EVERY
 
 
 def test_news_before_the_sleep_is_seen(bus):
