@@ -40,7 +40,8 @@ def logger() -> Logger | _Silence:
         logging: Any = sys.modules.get("logging")
         if not hasattr(logging, "NullHandler"):  # not yet, or it is just being imported
             return _silence
-        _logger = logging.getLogger(__package__)
+        # No __package__: in a zip, before Python 3.10, a module gets it when all of it has run.
+        _logger = logging.getLogger(__name__.rpartition(".")[0])
         _logger.addHandler(logging.NullHandler())
     return _logger
 
