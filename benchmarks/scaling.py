@@ -13,7 +13,7 @@ from stdevents._bench import seconds
 WORKERS = 64
 POSTERS = 8
 ROUNDS = {"tiny": 2, "quick": 40, "full": 200}
-POSTS = {"tiny": 50, "quick": 4000, "full": 20_000}  # of all posters together
+POSTS = {"tiny": 50, "quick": 16_000, "full": 40_000}  # of all posters together
 DATA = data_of(60)
 
 
