@@ -41,8 +41,9 @@ def logger() -> Logger | _Silence:
         if not hasattr(logging, "NullHandler"):  # not yet, or it is just being imported
             return _silence
         # No __package__: in a zip, before Python 3.10, a module gets it when all of it has run.
-        _logger = logging.getLogger(__name__.rpartition(".")[0])
-        _logger.addHandler(logging.NullHandler())
+        found: Logger = logging.getLogger(__name__.rpartition(".")[0])
+        found.addHandler(logging.NullHandler())
+        _logger = found  # not before: another thread would log to standard error
     return _logger
 
 

@@ -249,7 +249,7 @@ class Table:
             checksum = crc32(fields + payload, number & 0xFFFFFFFF)
             at = WORD * slot + WORD
             _slot_but_id.pack_into(memory, at, position, length, pid, flags, checksum, 0)
-            words[slot] = number
+            words[slot] = number  # P3: the id last, when all else of it is there
             position += length
         if move is not None:
             self._cursor.write(through, move.after)
@@ -353,7 +353,7 @@ class Table:
         pairs = zip(_slot.iter_unpack(copied), slots)
         for (number, fields, checksum), (_, length, pid, flags) in pairs:
             payload = payloads[at : at + length]
-            if number != expected:
+            if number != expected:  # R2
                 break
             if crc32(fields + payload, number & 0xFFFFFFFF) != checksum:  # R5
                 break

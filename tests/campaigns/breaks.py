@@ -40,8 +40,8 @@ LONG = (
     ),
     broken(
         "P4 comes before P3", "_table.py", "sigkill_at_every_step",
-        "            words[slot] = number\n",
-        "            words[LAST] = number\n            words[slot] = number\n",
+        "            words[slot] = number  # P3",
+        "            words[LAST] = number\n            words[slot] = number  # P3",
     ),
     broken(
         "P4 comes before the payload", "_table.py", "sigkill_at_every_step",
