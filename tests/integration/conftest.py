@@ -4,14 +4,11 @@ witness: what this test looks at is the public interface and what comes by HTTP.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
-from servers import PATIENCE, Process, Server
+from servers import EXAMPLES, PATIENCE, Process, Server
 
 import stdevents
-
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ import stdevents
 
 PATIENCE = 60.0  # seconds after which what is waited for is not coming, on the slowest machine
 BIN = Path(sys.executable).parent
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 PACKAGE_PARENT = str(Path(stdevents.__file__).parent.parent)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
+import subprocess
+from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
-from servers import PATIENCE, Load, wait_until
+from servers import EXAMPLES, PATIENCE, Load, wait_until
 
 WORKERS = 3
 CONFIGURED = {
@@ -77,6 +80,27 @@ def test_a_reload_under_load_leaves_only_the_new_workers(kind, serve, witness, t
         f"{len(old)} workers replaced by {len(new)}, which all acted; {server.requests} requests, "
         f"{len(load.failures)} refused while it reloaded"
     )
+
+
+def test_the_command_lines_of_the_systemd_unit(serve, witness, told):
+    unit = RawConfigParser()
+    unit.optionxform = str
+    unit.read(EXAMPLES / "my-app.service")
+    service = unit["Service"]
+    assert service["WorkingDirectory"] == "/srv/my-app"  # here: the folder of the examples
+    gunicorn, *arguments = shlex.split(service["ExecStart"])
+    assert gunicorn == "/usr/bin/gunicorn"
+    server = serve("gunicorn", "-b", "unix:{socket}", *arguments)
+    old = server.change_price("tea", 4)
+    watching = witness()
+    reload = {**os.environ, "MAINPID": str(server.pid)}
+    subprocess.run(["sh", "-c", service["ExecReload"]], env=reload, check=True)
+    wait_until(lambda: not watching.others() & old, "the end of the old workers")
+    new = server.change_price("tea", 4)
+    assert not new & old
+    watching.bus.close()
+    server.stop()
+    told(f"{len(old)} workers acted, and {len(new)} after the reload; {server.requests} requests")
 
 
 def test_workers_that_are_replaced_after_some_requests(serve, witness, told):
