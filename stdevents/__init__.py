@@ -30,7 +30,7 @@ except ImportError as _error:
         "stdevents needs the file locks of POSIX (the fcntl module), which Windows does not have"
     ) from _error
 
-from ._bus import Bus, default, events
+from ._bus import Bus, default
 from ._errors import (
     EncodeError,
     LockTimeout,
@@ -42,6 +42,7 @@ from ._errors import (
     StdeventsError,
 )
 from ._names import EventList, event_list
+from ._session import events
 
 TYPE_CHECKING = False  # see _types
 if TYPE_CHECKING:

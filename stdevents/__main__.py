@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Callable, NoReturn
+from importlib import import_module
+from typing import NoReturn
 
 from . import __version__
 from ._errors import StdeventsError
@@ -15,84 +16,43 @@ from ._terminal import complain
 PROGRAM = f"python -m {__package__}"
 
 
-def demo(options: argparse.Namespace) -> int:
-    from ._demo import demo
-
-    return demo()
-
-
-def status(options: argparse.Namespace) -> int:
-    from ._status import status
-
-    return status(options.name, options.watch, options.json)
-
-
-def tail(options: argparse.Namespace) -> int:
-    from ._tail import tail
-
-    return tail(options.name, options.source, options.event, options.oldest)
-
-
-def post(options: argparse.Namespace) -> int:
-    from ._post import post
-
-    return post(options.name, options.source, options.event, options.data, options.unique)
-
-
-def check(options: argparse.Namespace) -> int:
-    from ._check import report
-
-    return report(options.name)
-
-
-def clean(options: argparse.Namespace) -> int:
-    from ._clean import clean
-
-    return clean(options.name)
-
-
-def bench(options: argparse.Namespace) -> int:
-    from ._bench import bench
-
-    return bench(options.rounds, options.json)
-
-
-# What each does, as the list of them says it; what takes more words; an example.
-COMMANDS: dict[Callable[[argparse.Namespace], int], tuple[str, str, str]] = {
-    demo: (
+# What each does, as the list of them says it; what takes more words; an example. Each is the
+# function of its name in the module of its name, and its arguments are that one's.
+COMMANDS = {
+    "demo": (
         "show, live, what a bus does for four worker processes",
         "They keep rows of a SQLite file in their caches. Takes some seconds; exit status 1 if\n"
         "anything that is promised did not hold.",
         "demo",
     ),
-    status: (
+    "status": (
         "how full a bus is, and which workers are behind",
         "BEHIND is the share of the ring that a worker has to read still; at 100 % it loses some.",
         "status my-app --watch",
     ),
-    tail: (
+    "tail": (
         "the events of a bus as they come; in a pipe, one JSON object a line",
         'A {"lost": ...} line stands for events that were overwritten before they were read here.\n'
         "Goes on when the bus is made anew; ends with Ctrl-C.",
         "tail my-app --source cache",
     ),
-    post: (
+    "post": (
         "post an event to all workers of a bus, and print its id",
         "The bus has to be there already: some worker has it open.",
         "post my-app cache drop '{\"key\": 7}'",
     ),
-    check: (
+    "check": (
         "walk every slot of a bus, and say what is wrong",
         "Copies the bus under its lock: posts wait that long. A line for each fault, and exit\n"
         "status 1 if there is one.",
         "check my-app",
     ),
-    clean: (
+    "clean": (
         "remove what killed workers left behind",
         "What a live worker has open is left alone. Says of each bus what became of it.",
         "clean",
     ),
-    bench: (
+    "bench": (
         "how long the hot paths take, beside what the standard library takes",
         "Each figure is a ratio within this run; takes some ten seconds.",
         "bench",
@@ -125,15 +85,14 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"stdevents {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for run, (says, more, example) in COMMANDS.items():
+    for name, (says, more, example) in COMMANDS.items():
         command: Parser = commands.add_parser(
-            run.__name__,
+            name,
             help=says,
             description=f"{says[0].upper()}{says[1:]}.\n{more}",
             epilog=f"example:\n  {PROGRAM} {example}",
         )
-        command.set_defaults(run=run)
-        add_arguments(command, run.__name__)
+        add_arguments(command, name)
     return top
 
 
@@ -144,12 +103,12 @@ def add_arguments(command: Parser, name: str) -> None:
         add("name", metavar="NAME", nargs="?", help="the bus (default: all of yours)")
     elif name == "bench":
         add("--rounds", type=int, default=100, help="how often (default: %(default)s)")
-        add("--json", action="store_true", help="the figures as JSON")
+        add("--json", dest="as_json", action="store_true", help="the figures as JSON")
     elif name != "demo":
         add("name", metavar="NAME", help="the bus, as its workers call it")
     if name == "status":
         add("--watch", action="store_true", help="look every second, until Ctrl-C")
-        add("--json", action="store_true", help="one JSON object a look")
+        add("--json", dest="as_json", action="store_true", help="one JSON object a look")
     elif name == "tail":
         add("--source", help="only the events of this source")
         add("--event", help="only the events of this name")
@@ -165,12 +124,14 @@ def add_arguments(command: Parser, name: str) -> None:
 def main() -> int:
     """Run the command that was asked for; returns the exit status."""
     top = parser()
-    options = top.parse_args()
-    if options.command is None:
+    options = vars(top.parse_args())
+    command = options.pop("command")
+    if command is None:
         top.print_help()
         return 0
     try:
-        status: int = options.run(options)
+        module = import_module(f"._{command}", __package__)
+        status: int = module.main(**options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:

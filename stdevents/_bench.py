@@ -31,7 +31,7 @@ UNWANTED = "deliver to no handler / json.loads"
 IDLE = "poll that finds nothing / reading a word"
 
 
-def bench(rounds: int, as_json: bool) -> int:
+def main(rounds: int, as_json: bool) -> int:
     """Print the figures, and return the exit status."""
     figures = measure(rounds)
     if as_json:

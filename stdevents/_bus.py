@@ -6,77 +6,27 @@ import contextlib
 import os
 import threading
 import time
-from collections import deque
 
 from . import _codec, _hooks, _loop, _segment, _settings
 from ._bell import Listener, Sleeper
 from ._errors import NoRoom, NotConfigured, StdeventsError
-from ._handlers import EVERY, Handlers
-from ._layout import FLAG_RELAYED, FLAG_UNIQUE, LAST, NAMES_SHIFT, WAITING
+from ._handlers import Handlers, levels
+from ._layout import LAST
 from ._lock import Stranded
 from ._log import logger
-from ._names import event_list
+from ._names import check_names
+from ._session import Session, events
 from ._settings import Settings, check_name
-from ._table import LOST, Table
 from ._turn import Turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence, TypeVar
 
-    from ._handlers import Callbacks, Level
-    from ._names import EventList
-    from ._table import Event, Record
+    from ._table import Event
     from ._types import Handler, Origin, Stats, WorkerInfo
-    from ._workers import Worker
 
     AnyHandler = TypeVar("AnyHandler", bound=Handler)
-
-events: EventList = event_list("stdevents", "started", "stopping", "lost")
-
-ROUNDS = 16
-NOT_PLAIN = FLAG_UNIQUE | FLAG_RELAYED
-# What a payload that is no event of ours raises.
-NOT_DECODED = (ValueError, LookupError, TypeError, RecursionError, StopIteration)
-DEBUG = 10  # logging.DEBUG, without its import
-LOOK_EVERY = 0.5  # seconds, whether the bus is there still
-
-
-class _Session:
-    """An open bus, as one process sees it; a forked child makes itself another."""
-
-    def __init__(self, segment: _segment.Segment, worker: Worker, position: int) -> None:
-        self.segment = segment
-        self.settings = segment.settings
-        self.table = Table(segment)
-        self.words = segment.words
-        self.position = position  # id of the last event that was taken
-        self.position_at = worker.position_at
-        self.watch: Listener | None = None  # behind `fileno`
-        self.handled = self.lost = self.ignored = 0
-        self.process = os.getpid()
-        self.next_look = time.monotonic() + LOOK_EVERY
-        self.was_removed = False  # the bus before this one, and nobody was told yet
-
-    def take(self, number: int) -> None:
-        """Go on to the event `number`, and say so for all to see; those up to it are handled."""
-        before = self.position
-        self.position = self.words[self.position_at] = number
-        self.handled += number - before
-
-    def skip(self, number: int) -> None:
-        """The same, but they were not handled here."""
-        self.position = self.words[self.position_at] = number
-
-    def go_on_from(self, before: _Session) -> None:
-        """Take over what is not of the segment from a session of this process that is over."""
-        self.handled, self.lost, self.ignored = before.handled, before.lost, before.ignored
-        self.table.posted = before.table.posted
-        self.was_removed |= before.was_removed
-        self.watch = before.watch
-        if self.watch is not None:
-            self.watch.attend(self.segment.bell)
-            self.watch.wake()
 
 
 class Bus:
@@ -90,9 +40,8 @@ class Bus:
     def __init__(self, shm: str | None = None, **options: Any) -> None:
         self._handlers = Handlers()
         self._loop = _loop.Loop(self._tend, self._listen, self._may_sleep)
-        self._session: _Session | None = None
-        self._unready: _Session | None = None  # a forked child's, which is no worker yet
-        self._debug = False
+        self._session: Session | None = None
+        self._unready: Session | None = None  # a forked child's, which is no worker yet
         self._start_anew()
         _hooks.enter(self)
         if shm is not None:
@@ -103,8 +52,6 @@ class Bus:
     def _start_anew(self) -> None:
         self._opening = threading.RLock()
         self._turn = Turn()
-        self._origin: tuple[str, str] | None = None  # of the event that is being handled
-        self._local: deque[tuple[str, str, Any]] = deque()
 
     def __repr__(self) -> str:
         return f"<Bus {self._loop.name!r}>" if self.configured() else "<Bus, closed>"
@@ -183,8 +130,7 @@ class Bus:
             self._loop.interval = settings.interval
             _hooks.watch_exit()
             segment, worker = _segment.join(name, settings)
-            session = _Session(segment, worker, segment.words[worker.position_at])
-            self._local.clear()
+            session = Session(segment, worker, segment.words[worker.position_at], self._handlers)
             self._handlers.failed = 0
             self._announce(session, events.started, tolerated=(NoRoom,))
             if settings.start == "oldest":  # of those that `started` has not overwritten
@@ -235,7 +181,7 @@ class Bus:
 
     def _announce(
         self,
-        session: _Session,
+        session: Session,
         event: str,
         tolerated: tuple[type[Exception], ...] = (StdeventsError, OSError, ValueError),
     ) -> None:
@@ -248,8 +194,10 @@ class Bus:
         except tolerated as error:
             logger().warning("bus %r: %s could not be posted: %s", self._loop.name, event, error)
 
-    def _leave(self, session: _Session | None) -> None:
+    def _leave(self, session: Session | None) -> None:
         self._session = self._unready = None
+        if session is not None:
+            session.over = True
         self._loop.interval = 0.0
         self._loop.stop(0)
         if _open_here.get(self._loop.name) is self:
@@ -262,7 +210,7 @@ class Bus:
             except (StdeventsError, OSError) as error:
                 logger().warning("bus %r: not left in good order: %s", self._loop.name, error)
 
-    def _ready(self) -> _Session:
+    def _ready(self) -> Session:
         """The session, when it is not there at once: of a child that is no worker yet, or none."""
         with self._opening:
             if self._unready is not None:
@@ -321,7 +269,7 @@ class Bus:
             self._recover_from(session, error)
             return self._append(events)
 
-    def _recover_from(self, session: _Session, error: ValueError | Stranded) -> None:
+    def _recover_from(self, session: Session, error: ValueError | Stranded) -> None:
         """Make the bus usable again, for another try; or raise what is in the way.
 
         A plain ValueError is how views and lock say that another thread has released them.
@@ -336,7 +284,7 @@ class Bus:
             ) from None
 
     def _append_when_there_is_room(
-        self, session: _Session, events: tuple[Event, ...], full: NoRoom
+        self, session: Session, events: tuple[Event, ...], full: NoRoom
     ) -> int:
         for _ in range(session.settings.shm_retries):
             # A handler would wait for its own worker, which goes on when the handler is done.
@@ -357,8 +305,8 @@ class Bus:
         NotConfigured. A forked child does not inherit what is queued.
         """
         session = self._session or self._ready()
-        _codec.check_names(source, event)
-        self._local.append((source, event, data))
+        check_names(source, event)
+        session.local.append((source, event, data))
         self._loop.wake_if_asleep()
         if session.watch is not None:
             session.watch.wake()
@@ -382,7 +330,7 @@ class Bus:
         try:
             if (
                 session.words[LAST] == session.position  # R1
-                and not self._local
+                and not session.local
                 and session.watch is None
                 and not turn.owner
                 and (self._loop.interval or time.monotonic() < session.next_look)
@@ -406,7 +354,7 @@ class Bus:
             # Another thread may have closed the bus: its memory is gone then.
             if not isinstance(error, ValueError) or self._session is session:
                 raise
-        if not self._loop.interval and not self._stands(session):
+        if not self._loop.interval and not session.stands(self._loop.interval):
             self._recover(session)
             return self.poll()
         return "done"
@@ -415,174 +363,20 @@ class Bus:
         """For the loop: poll, and see to it that the bus is there still."""
         self.poll()
         session = self._session
-        if session is not None and not self._stands(session):
+        if session is not None and not session.stands(self._loop.interval):
             self._recover(session)
             self.poll()
 
-    def _stands(self, session: _Session) -> bool:
-        """Is the bus still there, and the files of this process open? Looks now and then."""
-        now = time.monotonic()
-        if now < session.next_look:
-            return True
-        # Half of an interval, since no sleep takes exactly as long as it is told to.
-        session.next_look = now + min(LOOK_EVERY, self._loop.interval / 2 or LOOK_EVERY)
-        if self._session is not session or session.segment.stands():
-            return True
-        return session.segment.lock.mine()  # then this is amid a post, and there is a next time
-
-    def _poll(self, session: _Session) -> None:
-        self._debug = logger().isEnabledFor(DEBUG)  # asked once, not for each event
+    def _poll(self, session: Session) -> None:
         if session.watch is None:
-            self._handle_rounds(session)
+            session.handle_rounds()
             return
         session.watch.wait(0)
         try:
-            self._handle_rounds(session)
+            session.handle_rounds()
         finally:
             if not self._may_sleep():
                 session.watch.wake()
-
-    def _handle_rounds(self, session: _Session) -> None:
-        for _ in range(ROUNDS):
-            last = session.words[LAST]
-            if last == session.position and not self._local:
-                return
-            if last < session.position:
-                session.table.read(session.position)  # says what is wrong
-            if session.was_removed:
-                session.was_removed = False
-                self._tell_lost(None, None, None)
-            if self._local:
-                self._handle_local(session)
-            while session.position < last and self._session is session:
-                self._handle_run(session)
-            if self._session is not session:  # a handler closed the bus, or forked this child
-                return
-
-    def _handle_local(self, session: _Session) -> None:
-        for _ in range(len(self._local)):
-            if self._session is session:
-                source, event, data = self._local.popleft()
-                self._dispatch(self._handlers.find(source, event), data, event, source, None)
-
-    def _handle_run(self, session: _Session) -> None:
-        through, records = session.table.read(session.position)
-        if records and records[0][0] != session.position + 1:
-            self._lose(session, records[0][0] - 1)
-        handlers, from_json = self._handlers, _codec.from_json
-        words, position_at = session.words, session.position_at
-        for record in records:
-            number, pid, flags, payload = record
-            known = handlers.found.get(payload[: flags >> NAMES_SHIFT])
-            if known is not None and not known[3] and not self._debug:
-                continue  # wanted by nobody, so not decoded; taken together with the next one
-            if number != session.position + 1:
-                session.take(number - 1)
-            if self._local:
-                self._handle_local(session)
-                known = None  # one of its handlers may have registered another
-            if self._session is not session:
-                return
-            if known is None or flags & NOT_PLAIN:
-                self._handle(session, record)
-                continue
-            source, event, data_at, callbacks = known
-            try:
-                data = from_json(payload.decode(), data_at)[0]
-            except NOT_DECODED as error:
-                self._drop(session, record, error)
-                continue
-            # Before its handlers run: a child that one of them forks goes on after it, and so
-            # does the next poll if one of them is interrupted. As `take`, of one event.
-            session.position = words[position_at] = number
-            session.handled += 1
-            if self._debug:
-                self._log(event, source, pid)
-            handlers.dispatch(callbacks, data, event, source, pid)
-        if self._session is session:
-            if records:
-                session.take(max(session.position, records[-1][0]))
-            if session.position < through:
-                self._lose(session, through)
-
-    def _handle(self, session: _Session, record: Record) -> None:
-        """One whose names are not known yet, or that only one worker handles."""
-        number, pid, flags, payload = record
-        found = self._handlers.found
-        try:
-            parts = _codec.decode(payload)
-            source, event, data = parts[0], parts[1], parts[2]
-            callbacks = self._handlers.find(source, event)
-            data_at = _codec.data_at(source, event, payload, flags)
-        except NOT_DECODED as error:
-            self._drop(session, record, error)
-            return
-        if data_at:
-            known = source, event, data_at, callbacks
-            self._handlers.remember(found, payload[: flags >> NAMES_SHIFT], known)
-        if flags & FLAG_UNIQUE:
-            callbacks = self._handlers.living(callbacks)  # else it might be claimed for nobody
-            if callbacks and not self._claim(session, number, parts[3]):
-                return
-        session.take(number)
-        if flags & FLAG_RELAYED:
-            self._dispatch_relayed((parts[4], parts[5]), callbacks, data, event, source, pid)
-        else:
-            self._dispatch(callbacks, data, event, source, pid)
-
-    def _claim(self, session: _Session, number: int, key: str) -> bool:
-        """Is this the worker to handle the event? If not, it is done with."""
-        claimed = session.table.claim(number, key, session.settings.timeout)
-        if claimed is LOST:
-            self._lose(session, number)
-        elif not claimed.mine:
-            session.skip(number)
-            session.ignored += 1
-            logger().debug("skipping event %d was handled by worker %d", number, claimed.pid)
-        return claimed.mine
-
-    def _drop(self, session: _Session, record: Record, error: Exception) -> None:
-        number, pid, _, _ = record
-        what = "bus %r: event %d of process %d cannot be decoded, and is dropped: %s"
-        logger().error(what, session.segment.name, number, pid, type(error).__name__)
-        self._lose(session, number)
-
-    def _lose(self, session: _Session, last: int) -> None:
-        """Tell of the events after the position up to `last`, and go on after them."""
-        first = session.position + 1
-        count = last - session.position
-        session.skip(last)
-        session.lost += count
-        logger().warning(
-            "bus %r: events %d to %d (%d) are lost, overwritten before this worker came to them; "
-            "poll more often, or configure a larger size",
-            session.segment.name, first, last, count,
-        )  # fmt: skip
-        self._tell_lost(first, last, count)
-
-    def _tell_lost(self, first: int | None, last: int | None, count: int | None) -> None:
-        source, event = events._source, events.lost
-        data = {"first": first, "last": last, "count": count}
-        self._dispatch(self._handlers.find(source, event), data, event, source, None)
-
-    def _dispatch(
-        self, callbacks: Callbacks, data: Any, event: str, source: str, pid: int | None
-    ) -> None:
-        if self._debug:
-            self._log(event, source, pid)
-        if callbacks:
-            self._handlers.dispatch(callbacks, data, event, source, pid)
-
-    @staticmethod
-    def _log(event: str, source: str, pid: int | None) -> None:
-        logger().debug("handling event; source=%s, event=%s, pid=%s", source, event, pid)
-
-    def _dispatch_relayed(self, origin: tuple[str, str], *arguments: Any) -> None:
-        try:
-            self._origin = origin
-            self._dispatch(*arguments)
-        finally:
-            self._origin = None
 
     # -- handlers ----------------------------------------------------------------------------------
 
@@ -597,7 +391,7 @@ class Bus:
         Returns the callback. TypeError if it is not callable, or is a coroutine function: for
         those see `stdevents.aio`.
         """
-        self._handlers.add(callback, _levels(source, events), weak=False)
+        self._handlers.add(callback, levels(source, events), weak=False)
         return callback
 
     def register_weak(
@@ -607,7 +401,7 @@ class Bus:
 
         A bound method lives as long as its object. TypeError for what cannot be held weakly.
         """
-        self._handlers.add(callback, _levels(source, events), weak=True)
+        self._handlers.add(callback, levels(source, events), weak=True)
         return callback
 
     def unregister(self, callback: Handler, source: str | None = None, *events: str) -> bool:
@@ -615,7 +409,7 @@ class Bus:
 
         Strong and weak; not in other places. True if something was removed.
         """
-        return self._handlers.remove(callback, _levels(source, events))
+        return self._handlers.remove(callback, levels(source, events))
 
     def on(self, source: str | None = None, *events: str) -> Callable[[AnyHandler], AnyHandler]:
         """`register` as a decorator: `@stdevents.on("cache", "drop")`."""
@@ -626,11 +420,12 @@ class Bus:
 
         None for an event that no relay has brought, and outside of a handler.
         """
-        if self._origin is None or not self._turn.mine():
+        session = self._session
+        if session is None or session.origin is None or not self._turn.mine():
             return None
         from ._types import Origin
 
-        return Origin(*self._origin)
+        return Origin(*session.origin)
 
     # -- looking at it -----------------------------------------------------------------------------
 
@@ -700,12 +495,7 @@ class Bus:
             return Sleeper()
 
     def _may_sleep(self) -> bool:
-        """Ask to be woken by the next post; or is there something new already?"""
-        session = self._session
-        if session is None:
-            return True
-        session.words[WAITING] = 1  # W1
-        return session.words[LAST] == session.position and not self._local  # W2
+        return self._session is None or self._session.may_sleep()
 
     # -- fork --------------------------------------------------------------------------------------
 
@@ -732,6 +522,8 @@ class Bus:
         self._start_anew()
         self._handlers.forked()
         self._loop.forked()
+        if session is not None:
+            session.over = True
         if session is None:  # another thread was just opening it
             self._leave(None)
             return
@@ -744,12 +536,12 @@ class Bus:
         with contextlib.suppress(StdeventsError, OSError, RuntimeError):
             self._enrol(session)
 
-    def _enrol(self, session: _Session) -> None:
+    def _enrol(self, session: Session) -> None:
         self._unready = None  # a signal handler that posts amid this would enrol it, too
         try:
             try:
                 worker = _segment.enrol(session.segment, session.position)
-                anew = _Session(session.segment, worker, session.position)
+                anew = Session(session.segment, worker, session.position, self._handlers)
             except _segment.Removed as removed:
                 anew = self._join_anew(session, removed)
             if session.process == os.getpid():
@@ -761,13 +553,13 @@ class Bus:
         self._announce(anew, events.started)
         self._loop.start()
 
-    def _join_anew(self, session: _Session, removed: _segment.Removed) -> _Session:
+    def _join_anew(self, session: Session, removed: _segment.Removed) -> Session:
         logger().warning(
             "%s; joining anew, events that were posted meanwhile are lost to this worker", removed
         )
         segment, worker = _segment.join_anew(session.segment)
         try:
-            anew = _Session(segment, worker, 0)
+            anew = Session(segment, worker, 0, self._handlers)
             # All that is there was posted since this process was a worker.
             anew.position = anew.table.go_back(worker.position_at)
         except BaseException:
@@ -777,12 +569,13 @@ class Bus:
         session.segment.close()
         return anew
 
-    def _recover(self, session: _Session) -> None:
+    def _recover(self, session: Session) -> None:
         """Be a worker again where the bus was removed, or the files of this process closed."""
         with self._opening:
             if self._session is session:
                 session.segment.strand()
                 self._session, self._unready = None, session
+                session.over = True
             self._ready()
 
 
@@ -799,16 +592,6 @@ def _encode(index: int, one: Any) -> Event:
         return _codec.encode(source, event, data, unique)
     except (TypeError, ValueError) as error:
         raise type(error)(f"events[{index}]: {error}") from error.__cause__
-
-
-def _levels(source: str | None, names: tuple[str, ...]) -> list[Level]:
-    if source is None:
-        if names:
-            raise ValueError(f"source: events {names!r} are given without their source")
-        return [EVERY]
-    for event in names or ("every",):
-        _codec.check_names(source, event)
-    return [(source, event) for event in names] or [(source, None)]
 
 
 _open_here: dict[str, Bus] = {}

@@ -30,7 +30,6 @@ from ._layout import (
     EVENT_LENGTH,
     EVENT_PID,
     EVENT_POSITION,
-    EVENT_WORDS,
     FLAG_RELAYED,
     FLAG_UNIQUE,
     HEADER_EPOCH,
@@ -47,7 +46,7 @@ from ._layout import (
     WORKER_WORDS,
     Layout,
 )
-from ._outside import find
+from ._outside import end_of, find
 from ._segment import Segment
 from ._table import PROBES
 from ._terminal import words_of
@@ -74,7 +73,7 @@ def check(name: str) -> list[str]:
     return examine(name)[1]
 
 
-def report(name: str) -> int:
+def main(name: str) -> int:
     """Print what is wrong, and return the exit status."""
     slots, faults = examine(name)
     for fault in faults[:SHOWN]:
@@ -126,10 +125,10 @@ def _header(copy: Copy) -> Iterator[str]:
         yield "header: the epoch is 0"
     if words[WAITING] > 1:
         yield f"header: WAITING is {words[WAITING]}, neither 0 nor 1"
-    if last and words[_event(copy, last)] != last:
-        yield f"header: LAST is {last}, and its slot has event {words[_event(copy, last)]}"
+    if last and words[copy.layout.slot_of(last)] != last:
+        yield f"header: LAST is {last}, and its slot has event {words[copy.layout.slot_of(last)]}"
         return
-    end = _end(copy, last) if last else 0
+    end = end_of(copy, last)
     if not end <= intent <= end + size:
         yield f"header: INTENT is {intent}, not within {end}, where the last event ends, and a ring"
     if not last <= words[INTENT_ID] < last + copy.layout.events:
@@ -189,7 +188,7 @@ def _fault_of_claim(copy: Copy, number: int, pid: int) -> str:
         return "it is held by nobody"
     if not 0 < number <= last:
         return f"it is held for event {number}, and the last event is {last}"
-    event = _event(copy, number)
+    event = copy.layout.slot_of(number)
     if words[event + EVENT_ID] != number:
         return ""
     if not words[event + EVENT_FLAGS] & FLAG_UNIQUE:
@@ -212,7 +211,7 @@ def _event_slots(copy: Copy) -> Iterator[str]:
     begun = min(max(last, copy.words[INTENT_ID]), last + events - 1)
     for number in range(begun + 1 - events, last + 1):
         slot = number % events
-        found = copy.words[_event(copy, number) + EVENT_ID]
+        found = copy.words[copy.layout.slot_of(number) + EVENT_ID]
         if number > 0 and found == number:
             yield from _faults(copy, number)
         elif number > 0:
@@ -220,7 +219,7 @@ def _event_slots(copy: Copy) -> Iterator[str]:
         elif found:
             yield f"event slot {slot}: it has id {found}, and no event belongs there yet"
     for number in range(last + 1, begun + 1):
-        found = copy.words[_event(copy, number) + EVENT_ID]
+        found = copy.words[copy.layout.slot_of(number) + EVENT_ID]
         if found not in (0, number, max(0, number - events)):
             yield f"event slot {number % events}: it has id {found}, not {number} or the one before"
 
@@ -232,7 +231,7 @@ def _faults(copy: Copy, number: int) -> Iterator[str]:
 
 def _faults_of_event(copy: Copy, number: int) -> Iterator[str]:
     words, size = copy.words, copy.layout.size
-    at = _event(copy, number)
+    at = copy.layout.slot_of(number)
     position, length = words[at + EVENT_POSITION], words[at + EVENT_LENGTH]
     flags, claimed = words[at + EVENT_FLAGS], words[at + EVENT_CLAIMED]
     begin = _begin(copy, number)
@@ -275,17 +274,6 @@ def _faults_of_payload(copy: Copy, at: int, position: int, length: int) -> Itera
 
 def _begin(copy: Copy, number: int) -> int | None:
     """Where the event has to begin, if that can be known."""
-    if number == 1:
-        return 0
-    before = _event(copy, number - 1)
-    return _end(copy, number - 1) if copy.words[before + EVENT_ID] == number - 1 else None
-
-
-def _event(copy: Copy, number: int) -> int:
-    return copy.layout.events_at + EVENT_WORDS * (number % copy.layout.events)
-
-
-def _end(copy: Copy, number: int) -> int:
-    at = _event(copy, number)
-    end: int = copy.words[at + EVENT_POSITION] + copy.words[at + EVENT_LENGTH]
-    return end
+    before = number - 1
+    known = not before or copy.words[copy.layout.slot_of(before) + EVENT_ID] == before
+    return end_of(copy, before) if known else None

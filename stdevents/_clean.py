@@ -9,15 +9,15 @@ import stat
 from . import _segment
 from ._errors import LockTimeout, StdeventsError
 from ._folder import PREFIX, Folder, names, root
-from ._outside import SETTINGS, NoSuchBus, unknown
-from ._settings import Settings, check_name
+from ._outside import NoSuchBus, unknown
+from ._settings import check_name
 from ._terminal import complain
 
 REMOVED = "removed"
 IN_USE = "in use, left alone"
 
 
-def clean(name: str | None) -> int:
+def main(name: str | None) -> int:
     """Clean one bus, or all of this user; a line for each that says what became of it."""
     if name is not None:
         if not _segment.traces(check_name(name)):
@@ -37,7 +37,7 @@ def _clean_all(buses: list[str]) -> int:
     failed = 0
     for bus in buses:
         try:
-            done = REMOVED if _segment.clean(bus, Settings(SETTINGS)) else IN_USE
+            done = REMOVED if _segment.clean(bus) else IN_USE
         except LockTimeout:
             done = IN_USE  # by somebody who was stopped while holding the lock
         except (StdeventsError, OSError) as error:

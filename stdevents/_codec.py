@@ -15,6 +15,7 @@ from itertools import accumulate
 
 from ._errors import EncodeError
 from ._layout import FLAG_RELAYED, FLAG_UNIQUE, NAMES_SHIFT
+from ._names import check_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,15 +143,6 @@ def decode(payload: bytes) -> list[Any]:
     """`[source, event, data]`, or with `unique` as a fourth; ValueError if it is not JSON."""
     parts: list[Any] = _from_json(payload.decode())[0]
     return parts
-
-
-def check_names(source: Any, event: Any) -> None:
-    """TypeError or ValueError unless both are strings with something in them."""
-    for what, name in (("source", source), ("event", event)):
-        if not isinstance(name, str):
-            raise TypeError(f"{what}: {name!r} is not a str")
-        if not name:
-            raise ValueError(f"{what}: it is empty; give it a name")
 
 
 def key_of(unique: Any) -> str:

@@ -48,7 +48,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    from ._position import Move, Position
+    from ._stream import Move, Position
 
 LEASE = 3_000_000_000  # nanoseconds for which a reader is elected; it renews that in time
 
@@ -70,7 +70,7 @@ class Cursor:
         at = self._counting()
         if not at:
             return None
-        from ._position import Position  # every bus has a cursor, and few a relay
+        from ._stream import Position  # every bus has a cursor, and few a relay
 
         return Position(*self._words[at + CELL_MILLISECONDS : at + CELL_WORDS])
 
@@ -137,8 +137,7 @@ class Cursor:
         words[RELAY_TERM] += 1  # from here on no move of an earlier reader is taken
         words[RELAY_READER] = slot + 1
         words[RELAY_UNTIL] = now + LEASE
-        term: int = words[RELAY_TERM]
-        return term
+        return words[RELAY_TERM]
 
     def renew(self, term: int) -> bool:
         """Prolong the lease of the reader of this term; False if there was another election."""

@@ -27,7 +27,7 @@ FOUR = list(range(1, WORKERS + 1))
 COLOURS = ["", "cyan", "yellow", "green", "magenta", "blue"]
 
 
-def demo() -> int:
+def main() -> int:
     """Play it; 0 if all that is promised held, and 1 if not."""
     terminal = Terminal(sys.stdout)
     for number in (signal.SIGTERM, signal.SIGHUP):

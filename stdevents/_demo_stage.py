@@ -15,8 +15,6 @@ from . import _segment
 from ._demo_verdict import Evidence, Posted
 from ._demo_worker import Plan, Report, key, work
 from ._errors import StdeventsError
-from ._outside import SETTINGS
-from ._settings import Settings
 
 if TYPE_CHECKING:
     from ._demo_worker import Pipe
@@ -155,7 +153,7 @@ class Stage:
                 process.close()
             for name in (self.bus, self.tiny):
                 if _segment.traces(name):
-                    _segment.clean(name, Settings(SETTINGS))
+                    _segment.clean(name)
 
 
 @contextmanager

@@ -58,3 +58,8 @@ class SegmentError(StdeventsError, OSError):
 
 class RelayError(StdeventsError, ConnectionError):
     """The stream of a relay cannot be reached, or it refuses; `__cause__` is the client's error."""
+
+
+for _error in (StdeventsError, *StdeventsError.__subclasses__(), PayloadTooLarge):
+    # A traceback names what users import.
+    _error.__module__ = __name__.rpartition(".")[0]

@@ -20,6 +20,7 @@ from ._errors import SegmentError
 PREFIX = "stdevents"
 LOCK = "lock"
 BELL = "bell"
+START_ANEW = "stop all its workers, and start them anew"
 
 
 def root() -> str:
@@ -63,7 +64,7 @@ class Folder:
         except FileExistsError:
             pass
         except OSError as error:
-            raise self._error(error.errno, f"cannot make {self.path}: {error.strerror}") from error
+            raise self.error(error.errno, f"cannot make {self.path}: {error.strerror}") from error
 
     def check(self) -> None:
         """SegmentError if it is not a folder, not ours, or open to others.
@@ -77,19 +78,19 @@ class Folder:
             raise
         except OSError as error:
             what = f"cannot look at {self.path}: {error.strerror}"
-            raise self._error(error.errno, what) from error
+            raise self.error(error.errno, what) from error
         if not stat.S_ISDIR(status.st_mode):
-            raise self._error(
+            raise self.error(
                 errno.ENOTDIR, f"{self.path} is a link or a file, not a folder; remove it"
             )
         if status.st_uid != self.user:
-            raise self._error(
+            raise self.error(
                 errno.EPERM,
                 f"{self.path} belongs to user {status.st_uid}, not to user {self.user}; "
                 "have its owner remove it, or take another name",
             )
         if status.st_mode & 0o077:
-            raise self._error(
+            raise self.error(
                 errno.EPERM,
                 f"{self.path} is open to other users (mode {status.st_mode & 0o777:o}); "
                 "chmod it to 700, or remove it",
@@ -110,7 +111,7 @@ class Folder:
             if create:
                 with contextlib.suppress(OSError):  # there is something in it
                     os.rmdir(self.path)
-            raise self._error(error.errno, f"cannot open {path}: {error.strerror}") from error
+            raise self.error(error.errno, f"cannot open {path}: {error.strerror}") from error
 
     def open_fifo(self, file: str) -> int:
         """A new open file of the FIFO `file`, which is made if it is missing; never blocks."""
@@ -121,7 +122,7 @@ class Folder:
             flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.open(path, flags)
         except OSError as error:
-            raise self._error(error.errno, f"cannot open {path}: {error.strerror}") from error
+            raise self.error(error.errno, f"cannot open {path}: {error.strerror}") from error
 
     def files(self) -> list[str]:
         """The names of the files in it."""
@@ -129,7 +130,7 @@ class Folder:
             return os.listdir(self.path)
         except OSError as error:
             what = f"cannot look into {self.path}: {error.strerror}"
-            raise self._error(error.errno, what) from error
+            raise self.error(error.errno, what) from error
 
     def shows(self, file: str, descriptor: int) -> bool:
         """Is `descriptor` still the file of that name, not one that was unlinked since?"""
@@ -139,7 +140,7 @@ class Folder:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise self._error(error.errno, f"cannot look at {path}: {error.strerror}") from error
+            raise self.error(error.errno, f"cannot look at {path}: {error.strerror}") from error
 
     def remove_file(self, file: str) -> None:
         """Unlink `file`, if it is there."""
@@ -159,5 +160,6 @@ class Folder:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
                 raise
 
-    def _error(self, number: int | None, what: str) -> SegmentError:
+    def error(self, number: int | None, what: str) -> SegmentError:
+        """What is wrong with its bus, to be raised."""
         return SegmentError(number, f"bus {self.name!r}: {what}")

@@ -13,6 +13,7 @@ import weakref
 from types import BuiltinMethodType, MethodType
 
 from ._log import logger
+from ._names import check_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,17 @@ if TYPE_CHECKING:
 EVERY: Level = (None, None)
 REMEMBERED = 1024  # pairs of source and event
 CO_COROUTINE = 0x80  # inspect.CO_COROUTINE, without the cost of importing inspect
+
+
+def levels(source: str | None, names: tuple[str, ...]) -> list[Level]:
+    """The levels that `register` and `unregister` are called with."""
+    if source is None:
+        if names:
+            raise ValueError(f"source: events {names!r} are given without their source")
+        return [EVERY]
+    for event in names or ("every",):
+        check_names(source, event)
+    return [(source, event) for event in names] or [(source, None)]
 
 
 class Handlers:
@@ -149,12 +161,20 @@ class Handlers:
         return len(left) < len(known)
 
 
-def _check(callback: Any) -> None:
+def is_coroutine_function(function: Any) -> bool:
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & CO_COROUTINE)
+
+
+def check_callable(callback: Any) -> None:
     if not callable(callback):
         raise TypeError(
             f"{callback!r} is not callable; a handler is callback(data, event, source, pid)"
         )
-    if getattr(getattr(callback, "__code__", None), "co_flags", 0) & CO_COROUTINE:
+
+
+def _check(callback: Any) -> None:
+    check_callable(callback)
+    if is_coroutine_function(callback):
         raise TypeError(
             f"{callback!r} is a coroutine function, which nobody here would await; "
             f"register it with an AsyncBus of {__package__}.aio, or register a plain function"

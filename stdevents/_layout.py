@@ -81,30 +81,19 @@ SMALLEST = 4 * BYTES_PER_EVENT
 class Layout:
     """Where the parts of a segment with a ring of `size` bytes start, and how long it is."""
 
-    __slots__ = (
-        "claims",
-        "claims_at",
-        "events",
-        "events_at",
-        "ring_at",
-        "size",
-        "total",
-        "workers",
-    )
-
     def __init__(self, size: int) -> None:
         self.size = size
         self.workers = WORKERS
         self.events = size // BYTES_PER_EVENT
         self.claims = self.events
         self.claims_at = HEADER_WORDS + self.workers * WORKER_WORDS
-        self.events_at = self._whole_lines(self.claims_at + self.claims * CLAIM_WORDS)
+        self.events_at = -(-(self.claims_at + self.claims * CLAIM_WORDS) // 8) * 8  # whole lines
         self.ring_at = WORD * (self.events_at + self.events * EVENT_WORDS)
         self.total = self.ring_at + size
 
-    @staticmethod
-    def _whole_lines(words: int) -> int:
-        return -(-words // 8) * 8
+    def slot_of(self, number: int) -> int:
+        """Where the slot of the event `number` is, in words."""
+        return self.events_at + EVENT_WORDS * (number % self.events)
 
     def header(self) -> dict[int, int]:
         """The words that follow from the size: what a sound header of this layout says."""

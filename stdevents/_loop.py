@@ -34,9 +34,9 @@ class Loop:
         listen: Callable[[], Listener | Sleeper | None],
         may_sleep: Callable[[], bool],
     ) -> None:
-        self._poll = poll
-        self._listen = listen
-        self._may_sleep = may_sleep
+        self.poll = poll
+        self.listen = listen
+        self.may_sleep = may_sleep
         self.name = ""  # of the bus
         self.interval = 0.0  # seconds
         self._round: _Round | None = None
@@ -56,7 +56,7 @@ class Loop:
         """Start the thread, if there is an interval to sleep and no fork going on."""
         with self._changing:
             if self.interval and not self._parked and self._round is None:
-                ears = self._listen()
+                ears = self.listen()
                 if ears is None:  # the bus is just being closed, or opened
                     return
                 # Only kept once it runs: where no thread can be started, this may be tried again.
@@ -102,55 +102,16 @@ class Loop:
         if current is not None and current.asleep:
             current.ears.wake()
 
-    def run(self, this: _Round) -> None:
-        """Poll and sleep until `this` is over; no failure ends it."""
-        try:
-            while not this.over:
-                may_sleep = self._has_polled(this)
-                if not this.ears.is_intact():
-                    self._listen_anew(this)
-                if may_sleep and not this.over:
-                    self._sleep(this)
-                this.asleep = False
-        finally:
-            this.ears.close()
-
-    def _sleep(self, this: _Round) -> None:
-        fell_asleep = time.monotonic()
-        this.ears.wait(self.interval)
-        too_soon = fell_asleep + AT_MOST_EVERY - time.monotonic()
-        if too_soon > 0:
-            time.sleep(too_soon)
-
-    def _listen_anew(self, this: _Round) -> None:
-        """The bell is another one now, or somebody has closed our files."""
-        deaf = this.ears
-        this.ears = self._listen() or Sleeper()
-        deaf.close()
-
-    def _has_polled(self, this: _Round) -> bool:
-        """Poll; may it sleep now?"""
-        try:
-            self._poll()
-            this.asleep = True  # before the last look for what would be slept over
-            return self._may_sleep()
-        except StdeventsError as error:
-            logger().error("bus %r: %s; next try in %s s", self.name, error, self.interval)
-        except (Exception, SystemExit):
-            logger().exception("bus %r: the loop goes on after", self.name)
-        return True
-
 
 class _Round:
     """One life of the loop's thread."""
 
     def __init__(self, loop: Loop, ears: Listener | Sleeper) -> None:
+        self.loop = loop
         self.over = False
         self.asleep = False
         self.ears = ears
-        self.thread = threading.Thread(
-            target=loop.run, args=(self,), name=f"stdevents {loop.name}", daemon=True
-        )
+        self.thread = threading.Thread(target=self._run, name=f"stdevents {loop.name}", daemon=True)
 
     def end(self, wait: float) -> None:
         """End it, and wait for that; at most so many seconds, and not for itself."""
@@ -161,6 +122,46 @@ class _Round:
         self.thread.join(wait)
         if not self.thread.is_alive():
             _await_end_of_task(self.thread, wait)
+
+    def _run(self) -> None:
+        """Poll and sleep until it is over; no failure ends it."""
+        try:
+            while not self.over:
+                may_sleep = self._has_polled()
+                if not self.ears.is_intact():
+                    self._listen_anew()
+                if may_sleep and not self.over:
+                    self._sleep()
+                self.asleep = False
+        finally:
+            self.ears.close()
+
+    def _sleep(self) -> None:
+        fell_asleep = time.monotonic()
+        self.ears.wait(self.loop.interval)
+        too_soon = fell_asleep + AT_MOST_EVERY - time.monotonic()
+        if too_soon > 0:
+            time.sleep(too_soon)
+
+    def _listen_anew(self) -> None:
+        """The bell is another one now, or somebody has closed our files."""
+        deaf = self.ears
+        self.ears = self.loop.listen() or Sleeper()
+        deaf.close()
+
+    def _has_polled(self) -> bool:
+        """Poll; may it sleep now?"""
+        try:
+            self.loop.poll()
+            self.asleep = True  # before the last look for what would be slept over
+            return self.loop.may_sleep()
+        except StdeventsError as error:
+            logger().error(
+                "bus %r: %s; next try in %s s", self.loop.name, error, self.loop.interval
+            )
+        except (Exception, SystemExit):
+            logger().exception("bus %r: the loop goes on after", self.loop.name)
+        return True
 
 
 def _await_end_of_task(thread: threading.Thread, wait: float) -> None:

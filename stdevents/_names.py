@@ -4,7 +4,16 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator, NoReturn
+    from typing import Any, Iterator, NoReturn
+
+
+def check_names(source: Any, event: Any) -> None:
+    """TypeError or ValueError unless both are strings with something in them."""
+    for what, name in (("source", source), ("event", event)):
+        if not isinstance(name, str):
+            raise TypeError(f"{what}: {name!r} is not a str")
+        if not name:
+            raise ValueError(f"{what}: it is empty; give it a name")
 
 
 class EventList:
@@ -47,13 +56,8 @@ def event_list(source: str, *events: str) -> EventList:
     gives the names. TypeError for a name that is not a str; ValueError for one that is empty,
     starts with an underscore, or stands there twice.
     """
-    for name in (source, *events):
-        if not isinstance(name, str):
-            raise TypeError(
-                f"event_list: {name!r} is not a str; sources and events are named by one"
-            )
-        if not name:
-            raise ValueError("event_list: a source or event has an empty name")
+    for event in (*events, source):
+        check_names(source, event)
     for event in events:
         if event.startswith("_"):
             raise ValueError(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from . import _segment, _settings
 from ._errors import LockTimeout, StdeventsError
 from ._folder import names
-from ._layout import EVENT_LENGTH, EVENT_POSITION, EVENT_WORDS, HEADER_EPOCH, HEADER_OVERFLOW
-from ._segment import OVERFLOWS, Segment
-from ._settings import Settings, check_name
+from ._layout import EVENT_LENGTH, EVENT_POSITION, HEADER_EPOCH
+from ._segment import Segment, attach
+from ._settings import check_name
 
-SETTINGS = {
-    "wait_interval": _settings.WAIT_INTERVAL,
-    "wait_max": _settings.WAIT_MAX,
-    "shm_retries": _settings.SHM_RETRIES,
-    "overflow": _settings.OVERFLOW,
-}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._check import Copy
 
 
 class NoSuchBus(StdeventsError, LookupError):
@@ -27,13 +23,6 @@ def find(name: str) -> Segment:
         return attach(check_name(name))
     except FileNotFoundError:
         raise NoSuchBus(unknown(name)) from None
-
-
-def attach(name: str) -> Segment:
-    """The same; FileNotFoundError if no live worker has it open."""
-    segment = _segment.attach(name, Settings(SETTINGS))
-    segment.settings.overflow = OVERFLOWS[segment.words[HEADER_OVERFLOW]]
-    return segment
 
 
 def unknown(name: str) -> str:
@@ -75,20 +64,14 @@ def current(name: str, segment: Segment | None) -> Segment | None:
     return found
 
 
-def slot_of(segment: Segment, number: int) -> int:
-    """Where the slot of the event `number` is, in words."""
-    return segment.layout.events_at + EVENT_WORDS * (number % segment.layout.events)
-
-
-def position_of(segment: Segment, number: int) -> int:
+def position_of(bus: Segment | Copy, number: int) -> int:
     """Where in the ring the event `number` begins, which is in its slot still."""
-    position: int = segment.words[slot_of(segment, number) + EVENT_POSITION]
-    return position
+    return bus.words[bus.layout.slot_of(number) + EVENT_POSITION]
 
 
-def end_of(segment: Segment, number: int) -> int:
+def end_of(bus: Segment | Copy, number: int) -> int:
     """Where in the ring the event `number` ends; 0 before the first one."""
     if not number:
         return 0
-    length: int = segment.words[slot_of(segment, number) + EVENT_LENGTH]
-    return position_of(segment, number) + length
+    slot = bus.layout.slot_of(number)
+    return bus.words[slot + EVENT_POSITION] + bus.words[slot + EVENT_LENGTH]

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ._table import Event
 
 
-def post(name: str, source: str, event: str, text: str, unique: str | None) -> int:
+def main(name: str, source: str, event: str, data: str, unique: str | None) -> int:
     """Post one event, and print its id."""
-    encoded = _codec.encode(source, event, _data(text), unique)
+    encoded = _codec.encode(source, event, _data(data), unique)
     segment = find(name)
     try:
         print(_append(Table(segment), encoded, segment.settings), flush=True)

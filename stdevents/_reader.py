@@ -14,17 +14,19 @@ import json
 import os
 import time
 from collections import Counter
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import _codec
-from ._bus import Bus, _Session, events
+from ._bus import Bus
 from ._cursor import LEASE, Overtaken
 from ._errors import NoRoom, StdeventsError
 from ._layout import FLAG_RELAYED, HEADER_EPOCH
 from ._log import logger
-from ._position import Move, Position
-from ._stream import EntryId, Gap, Look, Stream, parse, preceding, written
+from ._session import Session, events
+from ._stream import EntryId, Gap, Look, Move, Position, Stream, parse, preceding, written
+from ._workers import is_live
 
 if TYPE_CHECKING:
     from ._table import Event
@@ -60,7 +62,7 @@ class Reader:
     def __init__(
         self,
         bus: Bus,
-        session: _Session,
+        session: Session,
         stream: Stream,
         start: str,
         was_removed: bool,
@@ -70,6 +72,8 @@ class Reader:
         self._handlers = bus._handlers
         self._name = session.segment.name
         self._table = session.table
+        self._cursor = session.table.cursor
+        self._locked = session.table.exclusively
         self._stream = stream
         self._start = start
         self._was_removed = was_removed  # the bus before this one, and with it its cursor
@@ -81,7 +85,7 @@ class Reader:
         # Not the host's name, which may be another's, too.
         self._holder = f"{session.words[HEADER_EPOCH]:016x}"
         digest = blake2b(stream.name.encode(), digest_size=8).digest()
-        if not self._table.bind(int.from_bytes(digest, "big") or 1):
+        if not self._locked(self._cursor.bind, int.from_bytes(digest, "big") or 1):
             raise StdeventsError(
                 f"bus {self._name!r}: another stream than {stream.name!r} is relayed to it; "
                 "take that one, or another bus"
@@ -99,9 +103,11 @@ class Reader:
         now = time.monotonic_ns()
         if self._term and now < self._renewal:
             return True
-        if not (self._term and self._table.renew(self._term)):
-            worker = self.session.segment.worker
-            self._term = self._table.elect(worker.slot) if worker is not None else 0
+        if not (self._term and self._locked(self._cursor.renew, self._term)):
+            segment = self.session.segment
+            lives = partial(is_live, segment.folder)
+            worker = segment.worker
+            self._term = worker and self._locked(self._cursor.elect, worker.slot, lives) or 0
             self._forget_place()
             if self._term:
                 logger().info("bus %r: this process reads %r now", self._name, self._stream.name)
@@ -112,13 +118,13 @@ class Reader:
         """Let another process be elected at once."""
         term, self._term = self._term, 0
         if term:
-            self._table.resign(term)
+            self._locked(self._cursor.resign, term)
 
     # -- read --------------------------------------------------------------------------------------
 
     def begin(self) -> Position:
         """How far the bus has come; a bus on which nobody has read yet begins now."""
-        position = self._table.position_in_stream()
+        position = self._locked(self._cursor.position)
         if position is not None:
             self._was_removed = False  # who began here has told what there was to be told
             return position
@@ -128,8 +134,8 @@ class Reader:
         elif self._start == "oldest":
             position = Position(*preceding(look.first), look.trimmed())
         else:
-            position = Position(*parse(self._start))
-        return self._table.begin_in_stream(position)
+            position = Position(*parse(self._start.encode()))
+        return self._locked(self._cursor.begin, position)
 
     def read(self) -> bool:
         """Put some of the stream on the bus; False if there was nothing new.
@@ -169,7 +175,7 @@ class Reader:
                 if batch:
                     self._table.append(batch, move)
                 else:
-                    self._table.move_in_stream(move)
+                    self._locked(self._cursor.move, move)
             except NoRoom:  # with overflow="wait"
                 time.sleep(self.session.settings.wait_interval)
                 break

@@ -20,15 +20,16 @@ from typing import Any, NamedTuple
 
 from . import _codec, _hooks
 from ._bell import Sleeper
-from ._bus import Bus, _Session
+from ._bus import Bus
 from ._cursor import Overtaken
 from ._errors import NotConfigured, RelayError, StdeventsError
 from ._lock import Stranded
 from ._log import logger
 from ._loop import Loop
-from ._position import LARGEST
 from ._reader import LONGEST_NAME, Reader
-from ._stream import Stream, check_client, parse, written
+from ._session import Session
+from ._settings import count
+from ._stream import LARGEST, Stream, check_client, parse, written
 from ._turn import Turn
 
 BLOCK = 0.2  # seconds: longest wait for an entry; a fork may have to wait as long for the thread
@@ -100,9 +101,9 @@ class Relay:
         _check_name("stream", stream)
         self._bus = bus
         self._stream = Stream(client, stream)
-        self._maxlen = None if maxlen is None else _check_count("maxlen", maxlen, 1)
+        self._maxlen = None if maxlen is None else count("maxlen", maxlen, 1)
         self._start = _check_start(start)
-        self._buffer = _check_count("buffer", buffer, 0)
+        self._buffer = count("buffer", buffer, 0)
         self._host = _check_name("host", os.uname().nodename if host is None else host)
         self._loop = Loop(self._step, Sleeper, lambda: not self._busy)
         self._begin_anew()
@@ -258,7 +259,7 @@ class Relay:
         finally:
             self._turn.give()
 
-    def _reader_of(self, session: _Session) -> Reader:
+    def _reader_of(self, session: Session) -> Reader:
         before = self._reader
         if before is None or before.session is not session:
             was_removed = before is not None and before.session.segment.lock.stranded
@@ -315,23 +316,11 @@ class Relay:
 def _check_name(what: str, name: Any) -> str:
     if not isinstance(name, str):
         raise TypeError(f"{what}: {name!r} is not a str")
-    try:
-        length = len(name.encode())
-    except UnicodeEncodeError:
-        raise ValueError(f"{what}: {name!r} has a lone surrogate, which is not text") from None
-    if not 0 < length <= LONGEST_NAME or not name.isprintable():
+    if not name.isprintable() or not 0 < len(name.encode()) <= LONGEST_NAME:
         raise ValueError(
             f"{what}: {name!r} cannot be one; take 1 to {LONGEST_NAME} bytes of printable text"
         )
     return name
-
-
-def _check_count(what: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{what}: {value!r} is not an int")
-    if value < least:
-        raise ValueError(f"{what}: {value!r} is less than {least}")
-    return int(value)
 
 
 def _check_start(start: Any) -> str:
@@ -339,7 +328,8 @@ def _check_start(start: Any) -> str:
         raise TypeError(f'start: {start!r} is not a str; it is "new", "oldest", or an entry\'s id')
     if start not in ("new", "oldest"):
         try:
-            if max(parse(start)) > LARGEST or min(parse(start)) < 0:
+            entry = parse(start.encode())
+            if max(entry) > LARGEST or min(entry) < 0:
                 raise ValueError
         except ValueError:
             raise ValueError(

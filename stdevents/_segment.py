@@ -1,8 +1,7 @@
 """Create, join, leave: the life of a segment, and of the folder beside it.
 
-The only file that knows `SharedMemory` and the resource tracker. Everything here happens under
-the lock of the bus, on a lock file that is still the one that the folder shows: one that was
-unlinked in between locks nothing, and is opened anew.
+Everything here happens under the lock of the bus, on a lock file that is still the one that the
+folder shows: one that was unlinked in between locks nothing, and is opened anew.
 
     nobody alive, nothing there   create
     nobody alive, something there stale: what a killed set left behind; replaced
@@ -17,22 +16,17 @@ may be closed under them. They let go of what is left to them, and join anew.
 
 from __future__ import annotations
 
-import _posixshmem
 import contextlib
 import errno
 import os
 import secrets
-import sys
-import threading
-from multiprocessing import resource_tracker
-from multiprocessing.shared_memory import SharedMemory
 from zlib import crc32
 
-from . import _workers
+from . import _memory, _workers
 from ._bell import Bell
-from ._descriptor import NONE, Descriptor, forsake
+from ._descriptor import NONE, Descriptor
 from ._errors import SegmentError, StdeventsError
-from ._folder import BELL, LOCK, Folder, root
+from ._folder import BELL, LOCK, START_ANEW, Folder
 from ._layout import (
     HEADER_CHECK,
     HEADER_EPOCH,
@@ -49,13 +43,11 @@ from ._layout import (
     Layout,
 )
 from ._lock import Lock, Stranded
-from ._settings import Settings
+from ._settings import OVERFLOWS, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
-
-OVERFLOWS = ("drop", "wait")
+    from typing import Iterator
 
 
 class Removed(SegmentError):
@@ -78,7 +70,7 @@ class Segment:
         self.folder = folder
         self.bell = Bell()
         self.worker: _workers.Worker | None = None
-        self._memory: _Memory | None = None
+        self._memory: _memory.Memory | None = None
         self._lock_file = NONE
         self._views: tuple[memoryview, ...] = ()
 
@@ -130,7 +122,7 @@ class Segment:
         self.bell.close()
         self.bell = Bell(Descriptor(self.folder.open_fifo(BELL)))
 
-    def map(self, memory: _Memory, layout: Layout) -> None:
+    def map(self, memory: _memory.Memory, layout: Layout) -> None:
         """Take the views through which the memory is read and written."""
         self._memory = memory
         self.layout = layout
@@ -210,9 +202,9 @@ def join_anew(stranded: Segment) -> tuple[Segment, _workers.Worker]:
     """The same for a worker whose bus was removed; as the user that it was then."""
     folder = stranded.folder
     if folder.user != os.geteuid():
-        raise SegmentError(
+        raise folder.error(
             errno.EPERM,
-            f"bus {folder.name!r}: it was removed, and this process, now of user {os.geteuid()}, "
+            f"it was removed, and this process, now of user {os.geteuid()}, "
             f"cannot make it anew for user {folder.user}; start its workers anew",
         )
     stranded.settings.take_any_overflow()
@@ -228,7 +220,7 @@ def _join(segment: Segment) -> tuple[Segment, _workers.Worker]:
                 segment.map(*memory)
                 settings.agree_on_overflow(OVERFLOWS[segment.words[HEADER_OVERFLOW]])
             else:
-                _remove_memory(segment.folder)
+                _memory.remove(segment.folder)
                 segment.map(*_create(segment, settings))
             segment.open_bell()
             return segment, segment.take_worker(segment.words[LAST])
@@ -237,18 +229,19 @@ def _join(segment: Segment) -> tuple[Segment, _workers.Worker]:
         raise
 
 
-def attach(name: str, settings: Settings) -> Segment:
+def attach(name: str) -> Segment:
     """Open the bus `name` to look at it or to post, without a worker's slot.
 
     FileNotFoundError if no live worker has it open.
     """
-    segment = Segment(Folder(name), settings)
+    segment = Segment(Folder(name), Settings())
     try:
         with _locked(segment, create=False):
             memory = _memory_in_use(segment)
             if memory is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
             segment.map(*memory)
+            segment.settings.agree_on_overflow(OVERFLOWS[segment.words[HEADER_OVERFLOW]])
             segment.open_bell()
     except BaseException:
         segment.close()
@@ -303,9 +296,9 @@ def _removed(segment: Segment) -> Removed:
     )
 
 
-def clean(name: str, settings: Settings) -> bool:
+def clean(name: str) -> bool:
     """Remove what is left of the bus `name` unless a live worker holds it; was it removed?"""
-    segment = Segment(Folder(name), settings)
+    segment = Segment(Folder(name), Settings())
     try:
         # Whoever was killed between making the folder and the lock in it left none to open.
         with _locked(segment, create=True):
@@ -318,7 +311,7 @@ def traces(name: str) -> list[str]:
     """What there is of the bus `name`, in use or left behind: its folder, its shared memory."""
     folder = Folder(name)
     found = [folder.path] if os.path.lexists(folder.path) else []
-    if _is_memory(folder.segment_name):
+    if _memory.exists(folder.segment_name):
         found.append(f"/{folder.segment_name}")
     return found
 
@@ -356,9 +349,7 @@ def _undone_if_it_fails(segment: Segment) -> Iterator[None]:
         with contextlib.suppress(OSError):  # the error to be told of is the first one
             _remove_if_last(segment)
         if isinstance(error, OSError) and not isinstance(error, StdeventsError):
-            raise SegmentError(
-                error.errno, f"bus {segment.name!r}: cannot be opened: {error}"
-            ) from error
+            raise segment.folder.error(error.errno, f"cannot be opened: {error}") from error
         raise
 
 
@@ -366,7 +357,7 @@ def _remove_if_last(segment: Segment) -> bool:
     if _workers.live_slots(segment.folder, None):
         return False
     try:
-        _remove_memory(segment.folder)
+        _memory.remove(segment.folder)
     finally:
         segment.folder.remove()
     return True
@@ -375,18 +366,17 @@ def _remove_if_last(segment: Segment) -> bool:
 # -- shared memory ---------------------------------------------------------------------------------
 
 
-def _create(segment: Segment, settings: Settings) -> tuple[_Memory, Layout]:
+def _create(segment: Segment, settings: Settings) -> tuple[_memory.Memory, Layout]:
     folder = segment.folder
     layout = Layout(settings.size)
     try:
-        memory = _open_memory(folder, layout.total)
+        memory = _memory.open_memory(folder, layout.total)
     except (OSError, OverflowError) as error:
-        raise SegmentError(
-            getattr(error, "errno", None) or errno.ENOMEM,
-            f"bus {folder.name!r}: cannot create {layout.total} bytes of shared memory: {error}",
-        ) from error
+        number = getattr(error, "errno", None) or errno.ENOMEM
+        what = f"cannot create {layout.total} bytes of shared memory: {error}"
+        raise folder.error(number, what) from error
     try:
-        _reserve(memory, folder, layout)
+        _memory.reserve(memory, folder, layout.total)
         with memory.buf[: layout.ring_at].cast("Q") as words:
             for index, value in layout.header().items():
                 words[index] = value
@@ -397,63 +387,39 @@ def _create(segment: Segment, settings: Settings) -> tuple[_Memory, Layout]:
             words[HEADER_MAGIC] = MAGIC
     except BaseException:
         memory.close()
-        _remove_memory(folder)
+        _memory.remove(folder)
         raise
     return memory, layout
 
 
-def _reserve(memory: SharedMemory, folder: Folder, layout: Layout) -> None:
-    """Have all pages now: where there is no room, a later store would kill with SIGBUS."""
-    allocate = getattr(os, "posix_fallocate", None)
-    if allocate is None:
-        return  # macOS: shared memory is backed by swap there, and fills no file system
-    try:
-        number = allocate(_descriptor(memory), 0, layout.total)
-        if number:  # PyPy returns it, as the C function does
-            raise OSError(number, os.strerror(number))
-    except OSError as error:
-        raise SegmentError(
-            error.errno,
-            f"bus {folder.name!r}: no room in {root()} for {layout.total} bytes: "
-            f"{error.strerror}; make it larger, or choose a smaller size",
-        ) from error
-
-
-def _attach(folder: Folder) -> tuple[_Memory, Layout]:
-    try:
-        memory = _open_memory(folder)
-    except (OSError, ValueError) as error:  # ValueError: there is not one byte in it
-        raise SegmentError(
-            getattr(error, "errno", None) or errno.EINVAL,
-            f"bus {folder.name!r}: has live workers, but its shared memory cannot be opened: "
-            f"{error}; stop its workers, and start them anew",
-        ) from error
-    try:
-        return memory, _checked_layout(folder, memory)
-    except BaseException:
-        memory.close()
-        raise
-
-
-def _memory_in_use(segment: Segment) -> tuple[_Memory, Layout] | None:
+def _memory_in_use(segment: Segment) -> tuple[_memory.Memory, Layout] | None:
     """The memory that live workers share under the lock that this process has, if they do."""
     return _current_memory(segment) if _workers.live_slots(segment.folder, None) else None
 
 
-def _current_memory(segment: Segment) -> tuple[_Memory, Layout] | None:
+def _current_memory(segment: Segment) -> tuple[_memory.Memory, Layout] | None:
     """The memory that is written under the lock that this process has, if there is any.
 
     Who removes files may have left memory for which there was another lock: two would exclude
     nobody.
     """
+    folder = segment.folder
     try:
-        memory, layout = _attach(segment.folder)
-    except SegmentError as error:
-        if error.errno == errno.ENOENT:
-            return None
+        memory = _memory.open_memory(folder)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # ValueError: there is not one byte in it
+        raise folder.error(
+            getattr(error, "errno", None) or errno.EINVAL,
+            f"has live workers, but its shared memory cannot be opened: {error}; {START_ANEW}",
+        ) from error
+    try:
+        layout = _checked_layout(folder, memory)
+        if _header_word(memory, HEADER_LOCK) == segment.lock_inode():
+            return memory, layout
+    except BaseException:
+        memory.close()
         raise
-    if _header_word(memory, HEADER_LOCK) == segment.lock_inode():
-        return memory, layout
     memory.close()
     return None
 
@@ -473,23 +439,19 @@ def _header_check(words: memoryview) -> int:
     return crc32(words[HEADER_EPOCH : HEADER_LOCK + 1])
 
 
-def _header_word(memory: _Memory, index: int) -> int:
+def _header_word(memory: _memory.Memory, index: int) -> int:
     with memory.buf[: HEADER_WORDS * WORD] as header, header.cast("Q") as words:
         word: int = words[index]
         return word
 
 
-def _checked_layout(folder: Folder, memory: SharedMemory) -> Layout:
+def _checked_layout(folder: Folder, memory: _memory.Memory) -> Layout:
     """The layout that the header tells of, if owner, version, sizes and length are sound."""
 
     def damaged(what: str) -> SegmentError:
-        return SegmentError(
-            errno.EINVAL,
-            f"bus {folder.name!r}: its shared memory {what}; "
-            "stop all its workers, and start them anew",
-        )
+        return folder.error(errno.EINVAL, f"its shared memory {what}; {START_ANEW}")
 
-    owner = os.fstat(_descriptor(memory)).st_uid
+    owner = os.fstat(_memory.descriptor(memory)).st_uid
     if owner != folder.user:
         raise damaged(f"belongs to user {owner}, not to user {folder.user}")
     if memory.size < Layout(SMALLEST).total:
@@ -512,117 +474,3 @@ def _checked_layout(folder: Folder, memory: SharedMemory) -> Layout:
         if words[HEADER_CHECK] != _header_check(words):
             raise damaged("is damaged: the checksum of its header is wrong")
     return layout
-
-
-class _Memory(SharedMemory):
-    """Shared memory that is removed when we say so, and never otherwise."""
-
-    _is_forsaken = False
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        try:
-            super().__init__(*arguments, **options)
-        except BaseException:
-            self.close()  # not left to __del__, which on PyPy comes late
-            raise
-        self._number = _descriptor(self)
-        status = os.fstat(self._number)
-        self._inode = status.st_dev, status.st_ino
-
-    def is_linked(self) -> bool:
-        """Do newcomers find it still?"""
-        if not sys.platform.startswith("linux"):  # macOS tells nothing of memory by its number
-            return _is_memory(self.name)
-        try:
-            status = os.fstat(self._number)
-        except OSError:  # somebody has closed that; mapped it is all the same
-            return True
-        return status.st_nlink > 0 or (status.st_dev, status.st_ino) != self._inode
-
-    def forsake(self) -> None:
-        """Never close it: its numbers were closed already, and may be other files' by now."""
-        self._is_forsaken = True
-        forsake(self)
-
-    def close(self) -> None:
-        """Unmap it, and close its files."""
-        if not self._is_forsaken:
-            super().close()
-
-    def unlink(self) -> None:
-        """Nothing: the constructor calls this when it fails, even on a segment of others."""
-
-    def __del__(self) -> None:
-        with contextlib.suppress(OSError, BufferError):  # BufferError: a thread still has a view
-            self.close()
-
-
-def _descriptor(memory: SharedMemory) -> int:
-    descriptor: int = memory._fd  # type: ignore[attr-defined]
-    return descriptor
-
-
-def _is_memory(name: str) -> bool:
-    """Is there shared memory of this name?"""
-    try:
-        os.close(_posixshmem.shm_open(f"/{name}", os.O_RDONLY, 0))
-    except FileNotFoundError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _open_memory(folder: Folder, size: int = 0) -> _Memory:
-    with _untracked(folder.segment_name) as options:
-        return _Memory(folder.segment_name, create=size > 0, size=size, **options)
-
-
-def _remove_memory(folder: Folder) -> None:
-    # Not by SharedMemory.unlink: that needs the segment mapped, and an empty one cannot be.
-    try:
-        _posixshmem.shm_unlink(f"/{folder.segment_name}")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise SegmentError(
-            error.errno,
-            f"bus {folder.name!r}: the shared memory /{folder.segment_name} is somebody else's, "
-            "and in the way; have its owner remove it, or take another name",
-        ) from error
-
-
-_swapping = threading.RLock()  # a signal handler may open another bus amid it
-
-
-def _renew_swapping() -> None:
-    global _swapping
-    _swapping = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_renew_swapping)
-
-
-@contextlib.contextmanager
-def _untracked(name: str) -> Iterator[dict[str, Any]]:
-    """Keep the segment `name` from the resource tracker, which removes it under its users.
-
-    From 3.13 there is an option for that. Before, the tracker is kept from hearing of it: to
-    register and then unregister prints tracebacks where two processes do so at once.
-    """
-    if sys.version_info >= (3, 13):
-        yield {"track": False}
-        return
-    with _swapping:
-        tracker: Any = resource_tracker
-        tracked = tracker.register
-
-        def register(path: Any, kind: str) -> None:
-            if path.lstrip("/") != name:
-                tracked(path, kind)
-
-        tracker.register = register
-        try:
-            yield {}
-        finally:
-            tracker.register = tracked

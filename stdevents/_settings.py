@@ -37,8 +37,19 @@ WAIT_MAX = DefaultSeconds(0.5)
 SHM_RETRIES = DefaultCount(999)
 OVERFLOW = DefaultText("drop")
 START = DefaultText("new")
+DEFAULTS = {
+    "size": SIZE,
+    "timeout": TIMEOUT,
+    "interval": INTERVAL,
+    "wait_interval": WAIT_INTERVAL,
+    "wait_max": WAIT_MAX,
+    "shm_retries": SHM_RETRIES,
+    "overflow": OVERFLOW,
+    "start": START,
+}
 
 LARGEST = 1 << 40
+OVERFLOWS = ("drop", "wait")  # as the header has them: 0, 1
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}")
 
@@ -55,7 +66,7 @@ class Settings:
     overflow: str
     start: str
 
-    def __init__(self, options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any] = DEFAULTS) -> None:
         vars(self).update(checked(options))
         self._given = set(_given(options))
 
@@ -131,11 +142,12 @@ def _positive_number(name: str, value: Any) -> float:
     return number
 
 
-def _count(name: str, value: Any) -> int:
+def count(name: str, value: Any, least: int = 0) -> int:
+    """`value`, if it is an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: {value!r} is not an int")
-    if value < 0:
-        raise ValueError(f"{name}: {value!r} is negative; 0 or more are needed")
+    if value < least:
+        raise ValueError(f"{name}: {value!r} is too few; give {least} or more")
     return int(value)
 
 
@@ -156,7 +168,7 @@ _CHECKS = {
     "interval": _number,
     "wait_interval": _positive_number,
     "wait_max": _positive_number,
-    "shm_retries": _count,
-    "overflow": _one_of("drop", "wait"),
+    "shm_retries": count,
+    "overflow": _one_of(*OVERFLOWS),
     "start": _one_of("new", "oldest"),
 }

@@ -11,7 +11,8 @@ from . import _workers
 from ._errors import LockTimeout
 from ._layout import HEADER_EPOCH, HEADER_OVERFLOW
 from ._outside import current, end_of, find, position_of
-from ._segment import OVERFLOWS, Segment
+from ._segment import Segment
+from ._settings import OVERFLOWS
 from ._table import Table
 from ._terminal import Terminal
 from ._types import WorkerInfo
@@ -47,7 +48,7 @@ class Status(NamedTuple):
         return json.dumps(fields)
 
 
-def status(name: str, watch: bool, as_json: bool) -> int:
+def main(name: str, watch: bool, as_json: bool) -> int:
     """Show the bus once, or again and again until Ctrl-C, which is how that ends."""
     segment: Segment | None = find(name)
     terminal = Terminal(sys.stdout)

@@ -15,11 +15,11 @@ from hashlib import blake2b
 from typing import Any, Callable, NamedTuple, Tuple
 
 from ._errors import RelayError
-from ._position import LARGEST, Position
+from ._handlers import is_coroutine_function
 
 REMEMBERED = 86_400_000  # milliseconds in which a post may be sent again
+LARGEST = (1 << 64) - 1  # what Redis counts to; of a count: unknown
 UNKNOWN_ID = LARGEST, LARGEST
-CO_COROUTINE = 0x80  # inspect.CO_COROUTINE, without the cost of importing inspect
 
 ADD = f"""
 local known = redis.call('GET', KEYS[2])
@@ -82,6 +82,31 @@ return mine and 1 or 0
 
 
 EntryId = Tuple[int, int]
+
+
+class Position(NamedTuple):
+    """A place in a stream: behind the entry `milliseconds`-`sequence`."""
+
+    milliseconds: int
+    sequence: int
+    added: int = LARGEST  # how many entries there were up to here; LARGEST: unknown
+
+    @property
+    def entry(self) -> tuple[int, int]:
+        """What positions are compared by."""
+        return self.milliseconds, self.sequence
+
+    def __str__(self) -> str:
+        return f"{self.milliseconds}-{self.sequence}"
+
+
+class Move(NamedTuple):
+    """A step of the cursor, as the reader of a term asks for it."""
+
+    term: int
+    before: Position | None
+    after: Position
+    pids: tuple[int, ...] = ()  # the posters of the events that come with it
 
 
 class Gap(NamedTuple):
@@ -212,7 +237,7 @@ def check_client(client: Any) -> None:
     execute = getattr(client, "execute_command", None)
     if not (callable(execute) and callable(getattr(client, "register_script", None))):
         raise TypeError(f"client: {client!r} is not a client like redis.Redis(...)")
-    if getattr(getattr(execute, "__code__", None), "co_flags", 0) & CO_COROUTINE:
+    if is_coroutine_function(execute):
         raise TypeError(f"client: {client!r} is asynchronous; give the relay a redis.Redis(...)")
     if _options(client).get("decode_responses"):
         raise ValueError(
@@ -226,9 +251,9 @@ def _options(client: Any) -> dict[str, Any]:
     return options
 
 
-def parse(entry: bytes | str) -> EntryId:
+def parse(entry: bytes) -> EntryId:
     """An entry's id as two numbers, which compare as ids do; ValueError if it is none."""
-    milliseconds, sequence = entry.split(b"-" if isinstance(entry, bytes) else "-")  # type: ignore
+    milliseconds, sequence = entry.split(b"-")
     return int(milliseconds), int(sequence)
 
 

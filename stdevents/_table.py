@@ -35,13 +35,13 @@ import errno
 import os
 import time
 from collections import deque
-from functools import partial
 from hashlib import blake2b
 from struct import Struct
 from zlib import crc32
 
 from ._cursor import Cursor
 from ._errors import LockTimeout, NoRoom, PayloadTooLarge, SegmentError, StdeventsError
+from ._folder import START_ANEW
 from ._layout import (
     CLAIM_DEADLINE,
     CLAIM_EVENT,
@@ -62,19 +62,20 @@ from ._layout import (
 )
 from ._log import logger
 from ._segment import Segment
-from ._workers import is_live, live_slots, live_workers, positions
+from ._workers import live_slots, live_workers, positions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Tuple, TypeVar
 
-    from ._position import Move, Position
+    from ._stream import Move
 
     T = TypeVar("T")
     Event = Tuple[bytes, int]  # payload, flags
     # Events on their way into the table together, their bytes, the id that the last one of them
     # had at their last P1, or 0, and how they move the cursor of a relay, or None.
     Entry = List[Any]
+    Claimed = Tuple[bool, int]
     Record = Tuple[int, int, int, bytes]  # id, pid of the poster, flags, payload
 
 RUN_EVENTS = 128  # at most, in one look
@@ -91,18 +92,9 @@ _ends = Struct("=Q56x2Q")  # LAST, INTENT, INTENT_ID
 _key_halves = Struct("=2Q")
 
 
-class Claimed:
-    """How a claim ended: to be handled by this worker, by `pid`, or lost."""
-
-    __slots__ = ("mine", "pid")
-
-    def __init__(self, mine: bool, pid: int = 0) -> None:
-        self.mine = mine
-        self.pid = pid
-
-
-MINE = Claimed(True)
-LOST = Claimed(False)
+# How a claim ended: is the event for this worker to handle; or by whom was it, 0 where it is lost?
+MINE: Claimed = (True, 0)
+LOST: Claimed = (False, 0)
 
 
 class Table:
@@ -118,11 +110,12 @@ class Table:
         self._size = segment.layout.size
         self._events = segment.layout.events
         self._events_at = segment.layout.events_at
+        self._slot_of = segment.layout.slot_of
         self._claims = segment.layout.claims
         self._claims_at = segment.layout.claims_at
         self._waits = segment.settings.overflow == "wait"
         self._folder = segment.folder
-        self._cursor = Cursor(segment.words)
+        self.cursor = Cursor(segment.words)
         self._pid = os.getpid()
         self.posted = 0
         self._entries: deque[Entry] = deque()
@@ -131,8 +124,7 @@ class Table:
     @property
     def last(self) -> int:
         """The id of the last published event, 0 if there was none yet."""
-        last: int = self._words[LAST]
-        return last
+        return self._words[LAST]
 
     def before_oldest(self) -> int:
         """The position from which a reader gets all that the ring still holds."""
@@ -223,7 +215,7 @@ class Table:
         if found != last or intent != position or intent_id != last:
             self._look_closer(last, found, position)
         if move is not None:
-            self._cursor.check(move)
+            self.cursor.check(move)
         through, end = last + len(events), position + length
         if self._waits and (through > words[ROOM_ID] or end > words[ROOM_POSITION]):
             self._make_room(last, through, position, end)
@@ -252,7 +244,7 @@ class Table:
             words[slot] = number  # P3: the id last, when all else of it is there
             position += length
         if move is not None:
-            self._cursor.write(through, move.after)
+            self.cursor.write(through, move.after)
         words[LAST] = through  # P4: all of them published, by this one store
         self.posted += through - last
 
@@ -266,7 +258,7 @@ class Table:
         ):
             raise self._damaged(f"the slot of event {last}, the last one, is not sound")
         if intent != position:  # a poster died, or was interrupted, after P2
-            self._cursor.take_back()
+            self.cursor.take_back()
 
     # -- room, with overflow="wait" ----------------------------------------------------------------
 
@@ -307,8 +299,7 @@ class Table:
         """Where the event after `taken` starts; the one after `last` will at `position`."""
         if taken >= last:
             return position
-        start: int = self._words[self._slot_of(taken + 1) + EVENT_POSITION]
-        return start
+        return self._words[self._slot_of(taken + 1) + EVENT_POSITION]
 
     # -- poll --------------------------------------------------------------------------------------
 
@@ -391,8 +382,7 @@ class Table:
             return True
         if words[slot] != number:
             return False  # it cannot be: so it is damaged, or not visible yet
-        position: int = words[slot + EVENT_POSITION]
-        return position + self._size < words[INTENT]
+        return words[slot + EVENT_POSITION] + self._size < words[INTENT]
 
     def _oldest(self, first: int, last: int) -> int:
         """The oldest event from `first` on that is not overwritten; last + 1 if all are."""
@@ -410,7 +400,7 @@ class Table:
 
         Whoever stored it has had the lock, so that under the lock all of it is visible.
         """
-        records = self._exclusively(self._copy, number, number)
+        records = self.exclusively(self._copy, number, number)
         if not records and not self._is_reused(number):
             logger().error("bus %r: event %d is damaged, and dropped", self._name, number)
         return records
@@ -419,7 +409,7 @@ class Table:
 
     def claim(self, number: int, key: str, timeout: float) -> Claimed:
         """Make this worker the only one to handle the event, if no other is, or holds the key."""
-        return self._exclusively(self._claim, number, key, timeout)
+        return self.exclusively(self._claim, number, key, timeout)
 
     def _claim(self, number: int, key: str, timeout: float) -> Claimed:
         words = self._words
@@ -427,7 +417,7 @@ class Table:
         if words[slot] != number:
             return LOST
         if words[slot + EVENT_CLAIMED]:  # C1: decided already
-            return Claimed(False, words[slot + EVENT_CLAIMED])
+            return False, words[slot + EVENT_CLAIMED]
         now = time.monotonic_ns()
         high, low = _key_halves.unpack(blake2b(key.encode(), digest_size=16).digest())
         claim = self._claim_slot(high, low, now)
@@ -435,7 +425,7 @@ class Table:
         same = words[claim + CLAIM_KEY_HIGH] == high and words[claim + CLAIM_KEY_LOW] == low
         if alive and same and words[claim + CLAIM_EVENT] != number:  # C2: ignored, for everybody
             words[slot + EVENT_CLAIMED] = words[claim + CLAIM_PID]
-            return Claimed(False, words[claim + CLAIM_PID])
+            return False, words[claim + CLAIM_PID]
         words[claim + CLAIM_DEADLINE] = 0  # C3: the key is ours; free until all of it is there
         words[claim + CLAIM_KEY_HIGH] = high
         words[claim + CLAIM_KEY_LOW] = low
@@ -468,7 +458,7 @@ class Table:
 
     def workers(self) -> list[tuple[int, ...]]:
         """The live workers, by slot: the fields of a `WorkerInfo` of each."""
-        return self._exclusively(self._workers)
+        return self.exclusively(self._workers)
 
     def _workers(self) -> list[tuple[int, ...]]:
         try:
@@ -476,12 +466,12 @@ class Table:
         except OSError as error:
             if isinstance(error, StdeventsError):
                 raise
-            what = f"bus {self._name!r}: cannot look at its folder: {error}"
-            raise SegmentError(error.errno, what) from error
+            what = f"cannot look at its folder: {error}"
+            raise self._folder.error(error.errno, what) from error
 
     def go_back(self, position_at: int) -> int:
         """Have a worker begin with the oldest event there is; its position then."""
-        return self._exclusively(self._go_back, position_at)
+        return self.exclusively(self._go_back, position_at)
 
     def _go_back(self, position_at: int) -> int:
         # Posters have reckoned with workers that all were further on.
@@ -489,42 +479,9 @@ class Table:
         position = self._words[position_at] = self.before_oldest()
         return position
 
-    # -- relay -------------------------------------------------------------------------------------
+    # -- under the lock ----------------------------------------------------------------------------
 
-    def bind(self, stream: int) -> bool:
-        """Have the bus belong to this stream; False if it belongs to another."""
-        return self._exclusively(self._cursor.bind, stream)
-
-    def elect(self, slot: int) -> int:
-        """Elect the worker of `slot` to read the stream; its term, or 0 if another one reads."""
-        return self._exclusively(self._cursor.elect, slot, partial(is_live, self._folder))
-
-    def renew(self, term: int) -> bool:
-        """Prolong its lease; False if another one was elected."""
-        return self._exclusively(self._cursor.renew, term)
-
-    def resign(self, term: int) -> None:
-        """Let another worker be elected at once."""
-        self._exclusively(self._cursor.resign, term)
-
-    def position_in_stream(self) -> Position | None:
-        """How far into the stream the bus has come; None if no relay has been here."""
-        return self._exclusively(self._cursor.position)
-
-    def begin_in_stream(self, position: Position) -> Position:
-        """Have the bus begin at a position, if it has none; returns the one that it has then."""
-        return self._exclusively(self._cursor.begin, position)
-
-    def move_in_stream(self, move: Move) -> None:
-        """Move the cursor without an event; Overtaken."""
-        self._exclusively(self._cursor.move, move)
-
-    # -- both --------------------------------------------------------------------------------------
-
-    def _slot_of(self, number: int) -> int:
-        return self._events_at + EVENT_WORDS * (number % self._events)
-
-    def _exclusively(self, work: Callable[..., T], *arguments: Any) -> T:
+    def exclusively(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do some work under the lock, unless the calling thread has been interrupted in it."""
         if self._lock.mine():
             return work(*arguments)
@@ -577,8 +534,5 @@ class Table:
         )
 
     def _damaged(self, what: str) -> SegmentError:
-        return SegmentError(
-            errno.EINVAL,
-            f"bus {self._name!r}: its shared memory is damaged: {what}; "
-            "stop all its workers, and start them anew",
-        )
+        what = f"its shared memory is damaged: {what}; {START_ANEW}"
+        return self._folder.error(errno.EINVAL, what)

@@ -20,7 +20,7 @@ STEP = 0.02  # seconds between two looks for news, each of which reads one word
 RENEW = 0.5  # seconds between two looks whether it is the same bus still
 
 
-def tail(name: str, source: str | None, event: str | None, oldest: bool) -> int:
+def main(name: str, source: str | None, event: str | None, oldest: bool) -> int:
     """Write the events until Ctrl-C, or until nobody reads them any more."""
     segment: Segment | None = find(name)
     terminal = Terminal(sys.stdout)

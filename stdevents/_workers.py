@@ -116,9 +116,10 @@ def _take_slot(folder: Folder) -> tuple[int, Descriptor]:
         descriptor = folder.open_file(_file(slot), create=True)
         if _lock(folder, descriptor):
             return slot, Descriptor(descriptor)
-    raise SegmentError(
-        f"bus {folder.name!r}: all {WORKERS} worker slots are taken; "
-        "spread the workers over several buses, or close the bus in those that do not need it"
+    raise folder.error(
+        None,
+        f"all {WORKERS} worker slots are taken; spread the workers over several buses, "
+        "or close the bus in those that do not need it",
     )
 
 
@@ -154,5 +155,4 @@ def _lock(folder: Folder, descriptor: int) -> bool:
 
 
 def _cannot_lock(folder: Folder, error: OSError) -> SegmentError:
-    what = f"bus {folder.name!r}: cannot lock a worker's file: {error.strerror}"
-    return SegmentError(error.errno, what)
+    return folder.error(error.errno, f"cannot lock a worker's file: {error.strerror}")

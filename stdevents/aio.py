@@ -29,9 +29,11 @@ import weakref
 from collections import deque
 from typing import Any, Awaitable, Callable, NamedTuple, Optional, Protocol, Tuple, TypeVar
 
-from ._bus import Bus, default, events
+from ._bus import Bus, default
 from ._errors import NotConfigured, StdeventsError
+from ._handlers import check_callable
 from ._log import logger
+from ._session import events
 
 __all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
 
@@ -94,10 +96,7 @@ class AsyncBus:
         An exception is logged and counted as that of any handler. So is, for each event, that the
         bus is polled while it is not attached.
         """
-        if not callable(callback):
-            raise TypeError(
-                f"{callback!r} is not callable; a handler is callback(data, event, source, pid)"
-            )
+        check_callable(callback)
         handler = self._handler_of(callback) or _Handler(self, callback)
         self._bus.register(handler.handle, source, *events)
         self._registered.append((handler, (source, *events)))

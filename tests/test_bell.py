@@ -95,15 +95,15 @@ def test_a_burst_does_not_wake_a_sleeper_for_each_event(bus, fork, monkeypatch):
 
     def work(parent):
         fell_asleep, enough = [], threading.Event()
-        sleep = _loop.Loop._sleep
+        sleep = _loop._Round._sleep
 
-        def note_and_sleep(loop, this):
+        def note_and_sleep(this):
             fell_asleep.append(time.monotonic())
             if len(fell_asleep) > 50:
                 enough.set()
-            sleep(loop, this)
+            sleep(this)
 
-        monkeypatch.setattr(_loop.Loop, "_sleep", note_and_sleep)
+        monkeypatch.setattr(_loop._Round, "_sleep", note_and_sleep)
         bus.register(lambda data, event, source, pid: None, "test")
         bus.configure(interval=FOR_EVER)
         parent.tell()

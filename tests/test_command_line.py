@@ -17,7 +17,6 @@ from programs import PACKAGE_PARENT, start
 import stdevents
 from stdevents import _clean, _folder, _layout, _segment
 from stdevents._check import check
-from stdevents._outside import slot_of
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -463,14 +462,14 @@ def test_a_sound_bus_has_no_fault(command, name, segment):
 
 def test_a_fault_is_told_in_a_line(command, name, segment):
     number = segment.words[_layout.LAST] - 1
-    segment.words[slot_of(segment, number) + _layout.EVENT_CHECKSUM] ^= 1
+    segment.words[segment.layout.slot_of(number) + _layout.EVENT_CHECKSUM] ^= 1
 
     assert command("check", name).end() == (1, f"event {number}: its checksum is wrong\n", "")
 
 
 @pytest.mark.parametrize("byte", range(_layout.WORD * _layout.EVENT_CLAIMED))
 def test_check_finds_a_flipped_byte_of_an_event_slot(name, segment, byte):
-    at = _layout.WORD * slot_of(segment, segment.words[_layout.LAST] - 5) + byte
+    at = _layout.WORD * segment.layout.slot_of(segment.words[_layout.LAST] - 5) + byte
     segment.bytes[at] ^= 0x40
 
     assert check(name)
@@ -508,7 +507,7 @@ def test_check_finds_a_flipped_byte_of_the_ring(name, segment):
     """Each of the events that can still be read."""
     last = segment.words[_layout.LAST]
     for number in (last, last - 1, last - 10):
-        slot = slot_of(segment, number)
+        slot = segment.layout.slot_of(number)
         position = segment.words[slot + _layout.EVENT_POSITION]
         segment.ring[position % segment.layout.size] ^= 0x01
         assert check(name) == [f"event {number}: its checksum is wrong"]
@@ -605,7 +604,7 @@ def test_clean_without_a_name_takes_all_that_is_there(name, worker, monkeypatch,
     monkeypatch.setattr(_clean, "names", lambda: [name, stale])
     monkeypatch.setattr(_clean, "remove_lost_segments", list)
 
-    assert _clean.clean(None) == 0
+    assert _clean.main(None) == 0
     assert capsys.readouterr().out == f"{name}: in use, left alone\n{stale}: removed\n"
 
 

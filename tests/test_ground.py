@@ -15,7 +15,7 @@ import threading
 import pytest
 
 import stdevents
-from stdevents import _bus
+from stdevents import _session
 from stdevents._folder import Folder, root
 
 TOLD = {"first": None, "last": None, "count": None}
@@ -78,7 +78,7 @@ class Ear:
 @pytest.fixture
 def eager(monkeypatch):
     """A bus that is polled by hand looks at each poll whether it is there still."""
-    monkeypatch.setattr(_bus, "LOOK_EVERY", 0)
+    monkeypatch.setattr(_session, "LOOK_EVERY", 0)
 
 
 # -- removed ---------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ def broken(what, file, tests, *texts):
 
 QUICK = (
     broken(
-        "the count of `lost` is off by one", "_bus.py", "lapped_readers",
-        "count = last - session.position\n", "count = last - session.position + 1\n",
+        "the count of `lost` is off by one", "_session.py", "lapped_readers",
+        "count = last - self.position\n", "count = last - self.position + 1\n",
     ),
     broken(
         "R5 is dropped", "_table.py", "corruption",
@@ -85,9 +85,9 @@ LONG = (
         "        words[slot + EVENT_CLAIMED] = self._pid  # C4", "        pass  # C4",
     ),
     broken(
-        "a poll takes the lock to read", "_bus.py", "sigstop",
-        "session.table.read(session.position)\n        if records",
-        "session.table._exclusively(session.table.read, session.position)\n        if records",
+        "a poll takes the lock to read", "_session.py", "sigstop",
+        "self.table.read(self.position)\n        if records",
+        "self.table.exclusively(self.table.read, self.position)\n        if records",
     ),
     broken(
         "the lock is lockf", "_lock.py", "two_copies",
@@ -100,8 +100,9 @@ LONG = (
     ),
     broken(
         "a forked child begins at the end", "_bus.py", "fork",
-        "            anew = _Session(session.segment, worker, session.position)\n",
-        "            anew = _Session(session.segment, worker, session.segment.words[LAST])\n",
+        "            anew = Session(session.segment, worker, session.position, self._handlers)\n",
+        "            last = session.segment.words[LAST]\n"
+        "            anew = Session(session.segment, worker, last, self._handlers)\n",
     ),
     broken(
         "the lock is not released after an exception", "_table.py", "interrupts",

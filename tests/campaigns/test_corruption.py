@@ -24,8 +24,6 @@ import stdevents
 from stdevents import _check, _segment
 from stdevents._folder import Folder
 from stdevents._layout import EVENT_WORDS, HEADER_WORDS, LAST, WORD, WORKER_WORDS, Layout
-from stdevents._outside import SETTINGS
-from stdevents._settings import Settings
 
 SIZE = 1024
 OPTIONS = {"size": SIZE, "interval": 0, "timeout": 1000, "wait_max": 5, "shm_retries": 0}
@@ -240,7 +238,7 @@ def refuse_newcomers(campaign, name, lengths, before):
         with open(path, "wb") as file:
             file.write(image)
         os.truncate(path, length)
-        refused = may(lambda: _segment.attach(name, Settings(SETTINGS)).close())
+        refused = may(lambda: _segment.attach(name).close())
         campaign.count("unexpected", refused != (length < LAYOUT.total))
         campaign.count("unexpected", os.stat(path).st_size != length)
         if done % BATCH == 0:

@@ -72,7 +72,7 @@ def test_readers_killed_and_redis_restarted_at_random(
         for worker in crew:
             worker.hear()
     for one in watching.values():
-        one.wait_for(one.bus._session.table.position_in_stream)
+        one.wait_for(one.bus._session.table.cursor.position)
     posters = [
         fork(post_all, f"{name}-poster-{seed}", server, count, seed) for seed in range(POSTERS)
     ]

@@ -63,7 +63,7 @@ def test_a_relay_may_be_made_while_redis_is_away(host, server, client, caplog):
     with pytest.raises(stdevents.RelayError):
         a.relay.post("test", "event", 0)
     server.start()
-    a.wait_for(a.bus._session.table.position_in_stream)
+    a.wait_for(a.bus._session.table.cursor.position)
     a.relay.post("test", "event", 1)
     a.until(("event", 1))
 
@@ -143,7 +143,7 @@ def test_a_post_that_the_client_sends_several_times_is_there_once(host, server, 
     """A reply that does not come is no sign that nothing was done: Redis knows the post again."""
     impatient = Impatient(server)
     a = host("a", client=server.client(socket_timeout=0.1, retry=Retry(impatient, 300)))
-    a.wait_for(a.bus._session.table.position_in_stream)
+    a.wait_for(a.bus._session.table.cursor.position)
     a.relay.post("test", "event", 0)  # so that there is a connection for the next one
     server.stop()
     impatient.left = 3
@@ -156,7 +156,7 @@ def test_a_post_that_the_client_sends_several_times_is_there_once(host, server, 
 def test_a_post_that_is_sent_again_from_the_buffer_is_there_once(host, server, client):
     """The same, when the client gives up and the buffer does not."""
     a = host("a", client=server.client(socket_timeout=0.1), buffer=10)
-    a.wait_for(a.bus._session.table.position_in_stream)
+    a.wait_for(a.bus._session.table.cursor.position)
     a.relay.post("test", "event", 0)
     a.until(("event", 0))
     server.stop()
@@ -188,7 +188,7 @@ def test_a_connection_lost_for_long_costs_nothing_but_the_time(host, server, req
     """With --long, a minute. Redis stands still; what others posted meanwhile comes after it."""
     seconds = 60 if request.config.option.long else 2
     a, b = host("a", client=server.client(socket_timeout=0.2)), host("b", buffer=10)
-    a.wait_for(a.bus._session.table.position_in_stream)
+    a.wait_for(a.bus._session.table.cursor.position)
     b.relay.post("test", "event", 0)
     a.until(("event", 0))
     server.stop()

@@ -14,7 +14,7 @@ import stdevents
 from stdevents import _stream
 from stdevents._check import check
 from stdevents._layout import RELAY_CELLS
-from stdevents._position import Position
+from stdevents._stream import Position
 from stdevents._tail import _lines
 
 
@@ -459,7 +459,7 @@ def test_entries_that_are_not_ours_are_passed_by_without_an_event(host, client):
     """The bus is past them all the same: the next reader does not look at them again."""
     a = host("a")
     entry = client.xadd("stream", {"number": 1}).decode()
-    a.wait_for(lambda: str(a.bus._session.table.position_in_stream()) == entry)
+    a.wait_for(lambda: str(a.bus._session.table.cursor.position()) == entry)
     assert a.relay.stats().skipped == 1
     a.relay.close()
     a.relay = stdevents.Relay(a.bus, client, "stream")
@@ -633,7 +633,7 @@ def test_a_bus_that_is_opened_anew_is_relayed_to_again(host, name):
     a, b = host("a"), host("b")
     a.bus.close()
     a.bus.configure(f"{name}a", interval=0)
-    a.wait_for(a.bus._session.table.position_in_stream)
+    a.wait_for(a.bus._session.table.cursor.position)
     b.relay.post("test", "event", 1)
     a.until(("event", 1))
 

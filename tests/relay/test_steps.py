@@ -14,8 +14,7 @@ from hosts import Host
 from steps import at, die, with_steps
 from test_relay import entry_of, only
 
-import stdevents
-from stdevents import _cursor, _reader
+from stdevents import _cursor, _memory, _reader
 from stdevents._check import check
 from stdevents._table import Table
 
@@ -24,7 +23,7 @@ HAS_OPCODES = sys.implementation.name == "cpython"
 APPENDING = {
     getattr(of, function).__code__
     for of, functions in (
-        (Table, ("append", "_publish", "_write", "_exclusively")),
+        (Table, ("append", "_publish", "_write", "exclusively")),
         (_cursor.Cursor, ("check", "position", "_counting", "write", "move", "take_back")),
     )
     for function in functions
@@ -175,10 +174,10 @@ def test_a_position_without_an_event_is_published_by_one_store(readers, fork, cl
     while not finished:
         signal.alarm(SECONDS)
         step += opcodes[1]
-        before = watching.bus._session.table.position_in_stream()
+        before = watching.bus._session.table.cursor.position()
         after = client.xadd("stream", {"foreign": step}).decode()
         finished = fork(live, step).wait() == 0
-        position = watching.bus._session.table.position_in_stream()
+        position = watching.bus._session.table.cursor.position()
         assert str(position) in (str(before), after)
         passed.append(str(position) == after)
         read_all(reader())
@@ -212,7 +211,7 @@ def test_a_removed_bus_tells_that_what_was_on_the_stream_may_be_lost(host, clien
     a.until(("event", 1))
     segment = a.bus._session.segment
     segment.folder.remove()
-    stdevents._segment._remove_memory(segment.folder)
+    _memory.remove(segment.folder)
 
     def both_told():
         a.bus._tend()

@@ -14,7 +14,7 @@ from programs import run
 from test_relay import entry_of, only
 
 import stdevents
-from stdevents import _cursor, _position, _relay
+from stdevents import _cursor, _relay, _stream
 from stdevents._layout import HEADER_WORDS, RELAY_READER, WORKER_PID, WORKER_WORDS
 
 
@@ -118,8 +118,8 @@ def test_a_reader_whose_term_is_over_appends_nothing(host, client, monkeypatch):
     assert first.elect() and not second.elect()
     before = first.begin()
     ((batch, pids, after),) = first._batches(before, a.relay._stream.look(before, 10))
-    move = _position.Move(first._term, before, after, tuple(pids))
-    first._table._exclusively(a.bus._session.words.__setitem__, RELAY_READER, 0)
+    move = _stream.Move(first._term, before, after, tuple(pids))
+    first._table.exclusively(a.bus._session.words.__setitem__, RELAY_READER, 0)
     assert second.elect()
     for _ in range(2):
         first._pending = [(tuple(batch), move)]
@@ -140,7 +140,7 @@ def test_a_reader_that_has_read_from_another_place_appends_nothing(host, client)
     before = reader.begin()
     ((batch, pids, after),) = reader._batches(before, a.relay._stream.look(before, 10))
     assert reader.read()
-    move = _position.Move(reader._term, before, after, tuple(pids))
+    move = _stream.Move(reader._term, before, after, tuple(pids))
     reader._pending = [(tuple(batch), move)]
     with pytest.raises(_cursor.Overtaken):
         reader.read()
@@ -183,7 +183,7 @@ def test_a_process_with_a_relay_may_fork_at_any_time(host, fork):
 
 def test_a_child_that_was_forked_while_redis_stands_still_reaches_it_later(host, server, fork):
     a = host("a", client=server.client(socket_timeout=0.2))
-    a.wait_for(a.bus._session.table.position_in_stream)
+    a.wait_for(a.bus._session.table.cursor.position)
     server.stop()
 
     def live(parent):
