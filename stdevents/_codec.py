@@ -1,9 +1,9 @@
 """One event ⇄ bytes: a JSON array in UTF-8, `[source, event, data]` or with `unique` as a fourth.
 
-One that a relay brought has five and six, too, and null for no `unique`: the host that it comes
-from, and its id in the stream.
+An event that a relay brought has null where there is no `unique`, and two more: the host that it
+comes from, and its id in the stream.
 
-Checked here, before any lock: what has been encoded can be decoded by every other worker.
+All is checked here, before any lock: what was encoded can be decoded by every other worker.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable
 
-# How deep lists and dicts may be nested. The json module recurses, and a reader that is itself
-# deep in calls has to manage what its poster managed.
+# How deep lists and dicts may be nested. The json module recurses, and a reader that is deep in
+# calls itself must be able to decode what its poster could encode.
 DEEPEST = 256
 
-NO_BRACKETS = r'"(?:[^"\\]|\\.)*"|[^][{}"]+'  # not compiled: hardly anybody nests so deep
+NO_BRACKETS = r'"(?:[^"\\]|\\.)*"|[^][{}"]+'  # not compiled: few nest so deep
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 REMEMBERED = 1024
 
@@ -37,10 +37,10 @@ def _not_json(value: Any) -> Any:
 
 
 def _encoder() -> Callable[[Any, int], Iterable[str]]:
-    """The json module's encoder, kept: `JSONEncoder.encode` makes the one in C anew each time.
+    """The json module's encoder, kept: `JSONEncoder.encode` makes a new one in C each time.
 
-    It gives the pieces of the text. It does not look for circles, which would not be safe in a
-    shared encoder; they end as too deep.
+    It returns the pieces of the text. It does not look for circular data, which a shared encoder
+    cannot do safely; such data fails as too deep.
     """
     plain = json.JSONEncoder(
         ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")
@@ -55,9 +55,9 @@ def _encoder() -> Callable[[Any, int], Iterable[str]]:
 
 
 def _not_too_deep(data: Any) -> Any:
-    """`data`, or RecursionError; by levels, for an encoder in Python.
+    """`data`, or RecursionError; checked level by level, for an encoder in Python.
 
-    It would find out by itself, but PyPy ends the process if its stack does within a regular
+    The encoder would find out by itself, but PyPy aborts where the stack ends within a regular
     expression, as those that quote strings.
     """
     level = [data]
@@ -110,7 +110,7 @@ def _to_json(name: str) -> str:
 
 
 def _new_prefix(source: str, event: str) -> tuple[str, int]:
-    """The text before the data, and the flags that say its length; kept, for it is checked."""
+    """The text before the data, and the flags with its length; the names are checked once."""
     check_names(source, event)
     prefix = f"[{_to_json(source)},{_to_json(event)},"
     if not _is_text(prefix):
@@ -134,13 +134,13 @@ def data_at(source: str, event: str, payload: bytes, flags: int) -> int:
 
 
 def relayed(payload: bytes, flags: int, host: str, entry: str) -> tuple[bytes, int]:
-    """An encoded event with where it comes from."""
+    """An encoded event with its origin added."""
     origin = f'{"" if flags & FLAG_UNIQUE else ",null"},{_to_json(host)},"{entry}"]'
     return payload[:-1] + origin.encode(), flags | FLAG_RELAYED
 
 
 def decode(payload: bytes) -> list[Any]:
-    """`[source, event, data]`, or with `unique` as a fourth; ValueError if it is not JSON."""
+    """The parts of an event, 3, 4 or 6 of them; ValueError if it is not JSON."""
     parts: list[Any] = _from_json(payload.decode())[0]
     return parts
 
@@ -158,7 +158,7 @@ def key_of(unique: Any) -> str:
 
 
 def _depth(text: str) -> int:
-    """How deep lists and dicts are nested in it, or less than that if it is not deep at all."""
+    """How deep lists and dicts are nested in it; 0 if they cannot be deeper than DEEPEST."""
     if text.count("[") + text.count("{") <= DEEPEST:
         return 0
     return max(accumulate(map(_STEP.__getitem__, re.sub(NO_BRACKETS, "", text))))
@@ -174,7 +174,7 @@ def _explain(source: str, event: str, unique: Any, data: Any, error: Exception) 
 
 def _fault(data: Any) -> tuple[str, str] | None:
     """Where in `data` is something that is not JSON, and what; never its value."""
-    # Depth first with a stack of its own, since too deep is one of the faults.
+    # Not recursive, since too deep is one of the faults.
     open_ids: set[int] = set()
     stack: list[tuple[str, Any, bool]] = [("", data, False)]
     while stack:

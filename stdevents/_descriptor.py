@@ -1,7 +1,7 @@
 """An open file of this process, by its number, which somebody may close under it.
 
-Who makes a daemon closes every number there is, and the files that are opened next get them. So
-before a number is locked, written to or closed, it has to be ours still.
+Code that makes a daemon closes every descriptor, and the files that are opened next get the same
+numbers. So before a number is locked, written to or closed, it is checked to be still ours.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Descriptor:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        #: for a plain file its offset, which nobody else moves: to ask for it is one short call
+        #: of a plain file its offset, which nobody else moves and one short call tells
         self.mark: object = None
-        # No random number: where descriptors are short, PyPy has none to ask the system for one.
+        # Not random: PyPy opens a file for randomness, which fails where descriptors run out.
         offset = time.monotonic_ns() & LARGEST_OFFSET
         try:
             self.mark = os.lseek(number, offset, os.SEEK_SET)
@@ -40,10 +40,9 @@ class Descriptor:
             return False
 
     def is_linked(self) -> bool:
-        """The same, and has nobody removed the file since?
+        """The same, and has the file not been removed?
 
-        Asked without its path, which takes longer to walk, and which a process may have lost the
-        privileges for.
+        Its path is not used: that takes longer, and a process may have lost the privileges for it.
         """
         try:
             return self.is_ours() and os.fstat(self.number).st_nlink > 0
@@ -64,7 +63,7 @@ _forsaken: list[object] = []
 
 
 def forsake(owner: object) -> None:
-    """Keep an object for ever whose end would close a number that may be another file's now."""
+    """Leak the object: its destructor would close a number that may be another file's by now."""
     _forsaken.append(owner)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class StdeventsError(Exception):
-    """Anything that stdevents itself complains about."""
+    """Base class of the errors that stdevents raises."""
 
 
 class NotConfigured(StdeventsError, RuntimeError):
@@ -16,10 +16,10 @@ class EncodeError(StdeventsError, ValueError):
 
 
 class PayloadTooLarge(EncodeError):
-    """The event is larger than the ring of its bus, or those of a `post_many` are together.
+    """The event, or all events of a `post_many` together, are larger than the ring of the bus.
 
-    `size` is the length of what was encoded and `limit` that of the ring, both in bytes; or, where
-    the bytes would fit, how many events were given, and how many slots there are for one post.
+    `size` is the encoded length and `limit` that of the ring, both in bytes; or, where the bytes
+    would fit, the number of events, and the number of slots that one post may use.
     """
 
     def __init__(self, message: str, size: int = 0, limit: int = 0) -> None:
@@ -29,14 +29,14 @@ class PayloadTooLarge(EncodeError):
 
 
 class LockTimeout(StdeventsError, TimeoutError):
-    """The lock of the bus was not to be had within `wait_max` seconds."""
+    """The lock of the bus could not be taken within `wait_max` seconds."""
 
 
 class NoRoom(StdeventsError, TimeoutError):
     """With `overflow="wait"`: a worker has not yet taken what the event would overwrite.
 
     `pid` and `lag` are those of the slowest worker: its process id, and how many published
-    events it has still to take. `pids` are those of all that are too slow.
+    events it has not taken yet. `pids` are those of all workers that are too slow.
     """
 
     def __init__(
@@ -49,15 +49,15 @@ class NoRoom(StdeventsError, TimeoutError):
 
 
 class SegmentError(StdeventsError, OSError):
-    """The shared memory or the folder of a bus is not usable.
+    """The shared memory or the folder of a bus cannot be used.
 
-    Of another owner, of another layout version, damaged, or without room. `errno` is set
-    where the operating system gave one.
+    It has another owner or another layout version, is damaged, or there is no room for it. `errno`
+    is set where the operating system gave one.
     """
 
 
 class RelayError(StdeventsError, ConnectionError):
-    """The stream of a relay cannot be reached, or it refuses; `__cause__` is the client's error."""
+    """Redis cannot be reached, or refuses a relay's request; `__cause__` is the client's error."""
 
 
 for _error in (StdeventsError, *StdeventsError.__subclasses__(), PayloadTooLarge):

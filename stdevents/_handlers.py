@@ -46,8 +46,8 @@ class Handlers:
     """The callbacks of one bus in one process. Every method may be called by any thread."""
 
     def __init__(self) -> None:
-        # Tuples that are replaced, never changed: who dispatches, or is forked, at any instant
-        # has a whole one.
+        # Tuples that are replaced, never changed: a thread that dispatches, and a forked child, has
+        # a whole one at any instant.
         self._weak: dict[Level, tuple[weakref.ref[Any], ...]] = {}
         self._strong: dict[Level, tuple[Handler, ...]] = {}
         #: what was found, under the pair of names or whatever they are known by
@@ -55,8 +55,8 @@ class Handlers:
         self.forked()
 
     def forked(self) -> None:
-        """Start anew in a forked child: what its parent was just dispatching is not its own."""
-        self._changing = threading.RLock()  # a finaliser may unregister amid a register
+        """Start again in a forked child: what its parent was dispatching is not the child's."""
+        self._changing = threading.RLock()  # a finaliser may unregister during a register
         self._process = object()
         self.failed = 0
 
@@ -88,7 +88,7 @@ class Handlers:
         return any(removed)
 
     def find(self, source: str, event: str) -> Callbacks:
-        """Who is to be called for this event, in order; some may be gone by then."""
+        """The callbacks for this event, in order; weakly held ones may be gone when called."""
         found = self.found
         entries: Callbacks | None = found.get((source, event))
         if entries is None:
@@ -105,9 +105,9 @@ class Handlers:
 
     @staticmethod
     def remember(found: dict[Any, Any], key: Any, value: Any) -> None:
-        """Keep it, in the dict `found` that was there before the look.
+        """Store it in `found`, the dict that was read before the lookup.
 
-        A registration meanwhile has replaced that one.
+        A registration since then has replaced that dict, so no stale answer stays.
         """
         if len(found) >= REMEMBERED:  # event names may be made up without end
             found.clear()
@@ -115,14 +115,14 @@ class Handlers:
 
     @staticmethod
     def living(entries: Callbacks) -> Callbacks:
-        """Those that are not gone, and do not go as long as this is kept."""
+        """The callbacks that are alive, now held strongly."""
         held = (callback if reference is None else reference() for callback, reference in entries)
         return tuple((callback, None) for callback in held if callback is not None)
 
     def dispatch(
         self, entries: Callbacks, data: Any, event: str, source: str, pid: int | None
     ) -> None:
-        """Call them, keeping each one's exceptions from the others.
+        """Call them; an exception of one does not keep the others from being called.
 
         A child that one of them forks does not go on: the event is its parent's.
         """
@@ -136,12 +136,12 @@ class Handlers:
                 callback(data, event, source, pid)
             except Exception as error:
                 self.tell_failure(error, source, event, pid)
-            callback = None  # not to be kept alive by this frame
+            callback = None  # this frame must not keep it alive
             if self._process is not process:
                 return
 
     def tell_failure(self, error: Exception, source: str, event: str, pid: int | None) -> None:
-        """Count and log an exception of a callback; never with the payload."""
+        """Count and log an exception of a callback, without the payload."""
         self.failed += 1
         what = "event callback failed; source=%s, event=%s, pid=%s"
         logger().error(what, source, event, pid, exc_info=error)
@@ -176,7 +176,7 @@ def _check(callback: Any) -> None:
     check_callable(callback)
     if is_coroutine_function(callback):
         raise TypeError(
-            f"{callback!r} is a coroutine function, which nobody here would await; "
+            f"{callback!r} is a coroutine function, which would never be awaited; "
             f"register it with an AsyncBus of {__package__}.aio, or register a plain function"
         )
 
@@ -193,7 +193,7 @@ def _reference(callback: Handler) -> weakref.ref[Any]:
 
 
 def _same(known: Handler | None, callback: Handler) -> bool:
-    # A bound method is another object at each look; for anything else, equal is not the same.
+    # Each access makes a new bound method; anything else has to be the same, not just equal.
     if isinstance(callback, (MethodType, BuiltinMethodType)):
         return known == callback
     return known is callback

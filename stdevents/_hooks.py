@@ -1,10 +1,10 @@
-"""Forks and the exit: whom to tell of them, and how.
+"""Forks and the exit: which buses and relays hear of them, and how.
 
-A process forks in three steps, of which some servers call only the child's:
+A process forks in three steps; some servers call only the child's:
 
-    before      the loops' threads end, and what is half done is waited for, within bounds
+    before      the loops' threads end, and work that is half done is waited for, within bounds
     in parent   they start again
-    in child    everything of the parent's is let go, and a worker of its own begins
+    in child    the parent's files are let go, and a worker of its own begins
 
 At the exit every bus is closed, which posts `stopping`.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Participant(Protocol):
-        """What has to know of forks and of the exit."""
+        """A bus or a relay."""
 
         def before_fork(self) -> None: ...
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
-# Has uWSGI run the hooks below, those in the child.
+# Makes uWSGI run the hooks below, those of the child.
 UWSGI_HOOKS = "py-call-uwsgi-fork-hooks"
 
 LAST_TO_EXIT = -100  # of the exit handlers of a multiprocessing child
@@ -56,20 +56,20 @@ _exit_is_watched = False
 def enter(participant: Participant) -> None:
     """Tell `participant` of forks and of the exit as long as it exists.
 
-    Of forks also while it is closed: another thread may be about to open it, or not quite done
-    with closing it, and its locks would be copied as that one holds them.
+    Of forks also while it is closed: another thread may be opening or closing it, and the child
+    would get a copy of the locks that this thread holds.
     """
     _participants.append(weakref.ref(participant, _participants.remove))
 
 
 def check_server() -> None:
-    """Refuse to be opened where forks are made behind Python's back: by uWSGI's master."""
+    """StdeventsError in uWSGI's master, which forks behind Python's back."""
     uwsgi = sys.modules.get("uwsgi")
     if uwsgi is None or not hasattr(uwsgi, "worker_id") or uwsgi.worker_id():
         return
     if UWSGI_HOOKS not in uwsgi.opt:
         raise StdeventsError(
-            "uWSGI forks its workers without telling Python, so they could not be told apart; "
+            "uWSGI forks its workers without telling Python, so each would take itself for the master; "
             f"call configure in uwsgi.post_fork_hook, or start uwsgi with --{UWSGI_HOOKS}"
         )
 
@@ -80,7 +80,7 @@ def _present() -> list[Participant]:
 
 
 def watch_exit() -> None:
-    """Close all of them at the exit; from when there is something to close."""
+    """Close all of them at the exit; called when the first one opens."""
     global _exit_is_watched
     if _exit_is_watched:
         return
@@ -105,8 +105,8 @@ def _close_all() -> None:
 
 
 def _before_fork() -> None:
-    # Else each child would load them on its own; one without its parent's privileges could not;
-    # and one that was forked while another thread loads them would wait for that for ever.
+    # Loaded before the fork: a child without its parent's privileges could not load them, and one
+    # that is forked during another thread's import would wait for that for ever.
     with contextlib.suppress(ImportError):
         from . import _types  # noqa: F401
     for participant in reversed(_present()):
@@ -128,9 +128,9 @@ def _after_fork_in_child() -> None:
 
 
 class _Warning:
-    """The warning of threads in a process that forks, where only ours are counted, and too late.
+    """CPython's warning of threads in a process that forks, where it counts only our own loops.
 
-    It is silenced for this one process and until its next fork: nothing else is hidden, and who
+    It is silenced for this process and until its next fork. Nothing else is hidden: a program that
     forks with threads of its own is warned.
     """
 
@@ -141,7 +141,7 @@ class _Warning:
     def expect(self) -> None:
         """Before a fork: is there any other thread now that the loops have ended?"""
         if self._filter is not None:
-            with contextlib.suppress(ValueError):  # somebody has reset the filters
+            with contextlib.suppress(ValueError):  # the filters were reset
                 warnings.filters.remove(self._filter)  # type: ignore[attr-defined]
             self._filter = None
         self._undeserved = _threads() == 1

@@ -1,7 +1,7 @@
 """The package's logger, where there is logging.
 
-To import logging takes a worker as much memory, and longer, than all of this package. Where
-nobody has imported it, nobody has asked to hear what is logged, and nothing is.
+Importing logging takes as much memory as all of this package, and longer. Where nobody has
+imported it, nobody has asked for log lines, and there are none.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Silence:
-    """A logger that nobody hears."""
+    """Stands in for a logger."""
 
     def isEnabledFor(self, level: int) -> bool:
         return False
@@ -31,20 +31,20 @@ _logger: Logger | None = None
 
 
 def logger() -> Logger | _Silence:
-    """The logger of the package's name, from when logging is imported, by whomever.
+    """The logger of the package's name, as soon as anything has imported logging.
 
-    Waits for no import that another thread is in: in a forked child it would never end.
+    It does not wait for an import in another thread: in a forked child that would never end.
     """
     global _logger
     if _logger is None:
         logging: Any = sys.modules.get("logging")
-        if not hasattr(logging, "NullHandler"):  # not yet, or it is just being imported
+        if not hasattr(logging, "NullHandler"):  # not imported, or not completely yet
             return _silence
-        # No __package__: in a zip, before Python 3.10, a module gets it when all of it has run.
+        # Not __package__: before Python 3.10 a module in a zip has it only after it has run.
         found: Logger = logging.getLogger(__name__.rpartition(".")[0])
         found.addHandler(logging.NullHandler())
-        _logger = found  # not before: another thread would log to standard error
+        _logger = found  # with its handler; else another thread would log to standard error
     return _logger
 
 
-logger()  # has its handler from the beginning
+logger()  # where logging is there already, its handler is, too

@@ -26,10 +26,13 @@ def find(name: str) -> Segment:
 
 
 def unknown(name: str) -> str:
-    """What to say where there is no bus `name`: that, and which there are."""
+    """The message where there is no bus `name`; it lists those that there are."""
     buses = known()
     if not buses.pop(name, True):
-        return f"no live worker has bus {name!r} open; what is there is left over: see clean"
+        return (
+            f"no live worker has bus {name!r} open; remove what killed ones left: "
+            f"python -m {__package__} clean {name}"
+        )
     if not buses:
         return f"there is no bus {name!r}, nor any other of this user"
     listed = ", ".join(bus if alive else f"{bus} (stale)" for bus, alive in buses.items())
@@ -51,7 +54,7 @@ def known() -> dict[str, bool]:
 
 
 def current(name: str, segment: Segment | None) -> Segment | None:
-    """The bus as it is now: `segment` still, or another that was made since, or none."""
+    """The bus as it is now: still `segment`, or another that was made since, or none."""
     try:
         found = attach(name)
     except FileNotFoundError:
@@ -65,7 +68,7 @@ def current(name: str, segment: Segment | None) -> Segment | None:
 
 
 def position_of(bus: Segment | Copy, number: int) -> int:
-    """Where in the ring the event `number` begins, which is in its slot still."""
+    """Where in the ring the event `number` begins, which must still be in its slot."""
     return bus.words[bus.layout.slot_of(number) + EVENT_POSITION]
 
 

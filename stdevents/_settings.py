@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Default:
-    """Marks a default value, to tell it from an equal one that the caller gave."""
+    """Marks a default value, to distinguish it from an equal one that the caller gave."""
 
 
 class DefaultText(str, Default):
-    """A default value that is a str."""
+    """A default that is a str."""
 
 
 class DefaultCount(int, Default):
@@ -71,18 +71,18 @@ class Settings:
         self._given = set(_given(options))
 
     def change(self, options: dict[str, Any]) -> None:
-        """Take over those of `options` that were given; all are checked before one is changed."""
+        """Change the settings that were given in `options`; all are checked first."""
         given = checked(_given(options))
         if given.get("overflow", self.overflow) != self.overflow:
             raise StdeventsError(f"overflow: the bus has {self.overflow!r}; it stays as created")
         vars(self).update(given)
 
     def take_any_overflow(self) -> None:
-        """Have the next bus that is joined decide, whatever was asked for."""
+        """Let the next bus that is joined decide, whatever was asked for."""
         self._given.discard("overflow")
 
     def agree_on_overflow(self, created_with: str) -> None:
-        """Take over what the bus was created with, unless something else was asked for."""
+        """Use what the bus was created with; StdeventsError if something else was asked for."""
         if "overflow" in self._given and self.overflow != created_with:
             raise StdeventsError(
                 f"overflow: the bus was created with {created_with!r}, not {self.overflow!r}; "
@@ -138,7 +138,7 @@ def _number(name: str, value: Any) -> float:
 def _positive_number(name: str, value: Any) -> float:
     number = _number(name, value)
     if not number:
-        raise ValueError(f"{name}: {value!r} seconds is too short; it has to be more than 0")
+        raise ValueError(f"{name}: {value!r} seconds is too short; give more than 0")
     return number
 
 
@@ -147,7 +147,7 @@ def count(name: str, value: Any, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: {value!r} is not an int")
     if value < least:
-        raise ValueError(f"{name}: {value!r} is too few; give {least} or more")
+        raise ValueError(f"{name}: {value!r} is too small; give {least} or more")
     return int(value)
 
 

@@ -1,8 +1,8 @@
-"""The public types that a worker can do without; they are loaded by those who ask for them.
+"""The public types that most workers never use; they are loaded on demand.
 
-What they are made with, typing and dataclasses, takes more memory than all the rest that a worker
-loads of this package. So the rooms that it loads import types only if TYPE_CHECKING: type
-checkers take a variable of this name for true, whatever it is.
+The modules that they need, typing and dataclasses, take more memory than all else that a worker
+loads of this package. So its modules import types only if TYPE_CHECKING: type checkers take a
+variable of this name for true, whatever its value.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any, NamedTuple, Protocol
 class Handler(Protocol):
     """What is called for an event: `callback(data, event, source, pid)`.
 
-    `data` is what was posted, after a way through JSON. `pid` is that of the process that posted
-    it, and None for a local event.
+    `data` is what was posted, through JSON and back. `pid` is the posting process's, None for a
+    local event.
     """
 
     def __call__(self, data: Any, event: str, source: str, pid: int | None, /) -> object: ...
 
 
 class Origin(NamedTuple):
-    """Where an event comes from that a relay has brought."""
+    """Where an event that a relay brought comes from."""
 
-    #: the host, as its relay calls it; the `pid` of the handler is one of that host
+    #: the host, as its relay calls it; the `pid` that the handler gets is one of that host
     host: str
     #: id of the entry in the stream
     entry: str
@@ -46,7 +46,7 @@ class Stats:
     handler_errors: int
     #: id of the last event on the bus
     last_id: int
-    #: how many published events this process has still to take
+    #: how many published events this process has not taken yet
     lag: int
 
 
@@ -57,9 +57,9 @@ class WorkerInfo(NamedTuple):
     pid: int
     #: number of its slot
     slot: int
-    #: id of the last event that it has taken
+    #: id of the last event that it took
     position: int
-    #: how many published events it has still to take
+    #: how many published events it has not taken yet
     lag: int
     #: when it joined, in seconds since the epoch
     since: int
