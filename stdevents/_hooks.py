@@ -69,7 +69,7 @@ def check_server() -> None:
         return
     if UWSGI_HOOKS not in uwsgi.opt:
         raise StdeventsError(
-            "uWSGI forks its workers without telling Python, so each would take itself for the master; "
+            "uWSGI forks its workers without telling Python: they would share one worker's slot; "
             f"call configure in uwsgi.post_fork_hook, or start uwsgi with --{UWSGI_HOOKS}"
         )
 
