@@ -1,6 +1,6 @@
 """The file lock of a bus: `flock`, and before it a lock between the threads of this process.
 
-What it has to stand, and how:
+What it withstands, and how:
 
 - another process, and a second copy of this package in one process: `flock` belongs to the
   open file, so each of them has its own. (`lockf` would be dropped by closing any other
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import threading
 import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
@@ -35,7 +36,7 @@ EXCLUSIVE_NOW = LOCK_EX | LOCK_NB
 
 
 class Stranded(SegmentError):
-    """The files of this process are not its own any more, or the bus is another one by now."""
+    """The files of this process were closed or replaced, or the bus was made again."""
 
 
 class Lock(Turn):
@@ -140,7 +141,7 @@ class Lock(Turn):
         return Stranded(
             errno.EBADF,
             f"bus {self._name!r}: its files were closed by another part of this program; "
-            "open it after that, or keep those files open",
+            "open the bus after that, or leave its files open",
         )
 
     def _wait(self) -> None:
@@ -162,7 +163,22 @@ class Lock(Turn):
                 return
             pause = min(2 * pause, longest)
         raise LockTimeout(
-            f"bus {self._name!r}: its lock was not to be had within wait_max={wait_max} s; "
-            "most likely a worker was stopped (SIGSTOP, a debugger) while it held it: "
-            "let that one go on or kill it, or raise wait_max"
+            f"bus {self._name!r}: its lock could not be taken within wait_max={wait_max} s; "
+            f"{_holder(self._descriptor)} holds it, and was most likely stopped (SIGSTOP, a "
+            "debugger): let it continue or kill it, or raise wait_max"
         )
+
+
+def _holder(descriptor: int) -> str:
+    """Who holds the lock, for a message; Linux tells the process."""
+    try:
+        status = os.fstat(descriptor)
+        device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+        with open("/proc/locks") as locks:
+            for line in locks:
+                _, kind, _, _, process, file = line.split()[:6]
+                if kind == "FLOCK" and file == f"{device}:{status.st_ino}":
+                    return f"process {process}"
+    except (OSError, ValueError):
+        pass
+    return "a worker"

@@ -420,7 +420,9 @@ def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, w
     for arguments in (["status", name], ["check", name], ["post", name, "test", "told"]):
         status, out, err = command(*arguments).end()
         assert (status, out) == (1, "")
-        assert err.startswith(f"stdevents: bus {name!r}: its lock was not to be had ")
+        assert err.startswith(f"stdevents: bus {name!r}: its lock could not be taken ")
+        holder = f"process {os.getpid()}" if sys.platform.startswith("linux") else "a worker"
+        assert f"; {holder} holds it" in err
     assert command("clean", name).end() == (0, f"{name}: in use, left alone\n", "")
     fcntl.flock(lock, fcntl.LOCK_UN)
 
