@@ -10,7 +10,7 @@ import time
 from . import _codec, _hooks, _loop, _segment, _settings
 from ._bell import Listener, Sleeper
 from ._errors import NoRoom, NotConfigured, StdeventsError
-from ._handlers import Handlers, levels
+from ._handlers import Handlers, decorator, levels
 from ._layout import LAST
 from ._lock import Stranded
 from ._log import logger
@@ -33,8 +33,9 @@ class Bus:
     """A bus of events between processes; the functions of the package are those of one of these.
 
     `Bus()` is closed until its `configure`, so that handlers can be registered first;
-    `Bus("name", ...)` takes the options of `configure` and opens at once. A process opens a bus
-    of one name once. A bus cannot be pickled: pass its name.
+    `Bus("name", ...)` takes the options of `configure` and opens it. `with` closes it at its end.
+    A process opens a bus of one name once. A bus cannot be pickled, except the package's: pass the
+    name.
     """
 
     def __init__(self, shm: str | None = None, **options: Any) -> None:
@@ -216,8 +217,17 @@ class Bus:
             if self._unready is not None:
                 self._enrol(self._unready)
             if self._session is None:
-                raise NotConfigured("no bus is open in this process; call configure first")
+                raise NotConfigured(
+                    f"no bus is open in process {os.getpid()}; call configure(name) first: each "
+                    "worker process does so itself, as in post_fork or in the initializer of a pool"
+                )
             return self._session
+
+    def __enter__(self) -> Bus:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # -- post --------------------------------------------------------------------------------------
 
@@ -413,7 +423,7 @@ class Bus:
 
     def on(self, source: str | None = None, *events: str) -> Callable[[AnyHandler], AnyHandler]:
         """`register` as a decorator: `@stdevents.on("cache", "drop")`."""
-        return lambda callback: self.register(callback, source, *events)
+        return decorator(self.register, source, events)
 
     def origin(self) -> Origin | None:
         """Where the event comes from whose handler asks this: the host, and its id in the stream.

@@ -17,7 +17,7 @@ from ._names import check_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional, Tuple
+    from typing import Any, Callable, Optional, Tuple
 
     from ._types import Handler
 
@@ -40,6 +40,19 @@ def levels(source: str | None, names: tuple[str, ...]) -> list[Level]:
     for event in names or ("every",):
         check_names(source, event)
     return [(source, event) for event in names] or [(source, None)]
+
+
+def decorator(
+    register: Callable[..., Any], source: str | None, events: tuple[str, ...]
+) -> Callable[[Any], Any]:
+    """What `on` returns; a bad source or event raises here already."""
+    if callable(source):
+        raise TypeError(
+            f"on: {source!r} stands where the source belongs; write @on() for every event, "
+            "@on(source) or @on(source, event) for some"
+        )
+    levels(source, events)
+    return lambda callback: register(callback, source, *events)
 
 
 class Handlers:

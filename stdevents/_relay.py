@@ -40,21 +40,21 @@ LONGEST_ID = written((LARGEST, LARGEST))
 
 
 class RelayStats(NamedTuple):
-    """What `Relay.stats()` returns: counts of this process, since it was made or forked."""
+    """What `Relay.stats()` returns: counts of this process, since it was made or forked.
 
-    #: events that this process has put on the stream
+    `posted`: events that it put on the stream. `buffered`: posts that wait in this process until
+    Redis is reached. `relayed`: events of the stream that it put on the bus. `elsewhere`: `unique`
+    events that it left to another host. `skipped`: entries of the stream that were no events.
+    `gaps`: how often it announced lost events. `reading`: does this process read the stream for
+    its host?
+    """
+
     posted: int
-    #: posts that wait in this process until Redis is reached
     buffered: int
-    #: events of the stream that this process has put on the bus
     relayed: int
-    #: `unique` events that it left to another host
     elsewhere: int
-    #: entries of the stream that were no events, and that it skipped
     skipped: int
-    #: how often it had to tell that events are lost
     gaps: int
-    #: does this process read the stream for its host?
     reading: bool
 
 

@@ -162,6 +162,11 @@ class Segment:
         self.abandon_worker()
         self.bell.close()
 
+    def agree(self) -> None:
+        """Have the settings follow what the bus was created with."""
+        overflow = OVERFLOWS[self.words[HEADER_OVERFLOW]]
+        self.settings.agree(self.name, overflow, self.layout.size)
+
     def take_worker(self, position: int) -> _workers.Worker:
         """Take a worker's slot for this process, which has come to `position`; under the lock."""
         self.worker = _workers.Worker(self.folder, self.words, os.getpid(), position)
@@ -218,7 +223,7 @@ def _join(segment: Segment) -> tuple[Segment, _workers.Worker]:
             memory = _memory_in_use(segment)
             if memory is not None:
                 segment.map(*memory)
-                settings.agree_on_overflow(OVERFLOWS[segment.words[HEADER_OVERFLOW]])
+                segment.agree()
             else:
                 _memory.remove(segment.folder)
                 segment.map(*_create(segment, settings))
@@ -241,7 +246,7 @@ def attach(name: str) -> Segment:
             if memory is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
             segment.map(*memory)
-            segment.settings.agree_on_overflow(OVERFLOWS[segment.words[HEADER_OVERFLOW]])
+            segment.agree()
             segment.open_bell()
     except BaseException:
         segment.close()

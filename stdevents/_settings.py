@@ -7,6 +7,7 @@ import threading
 
 from ._errors import StdeventsError
 from ._layout import SMALLEST
+from ._log import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,21 +75,29 @@ class Settings:
         """Change the settings that were given in `options`; all are checked first."""
         given = checked(_given(options))
         if given.get("overflow", self.overflow) != self.overflow:
-            raise StdeventsError(f"overflow: the bus has {self.overflow!r}; it stays as created")
+            raise StdeventsError(
+                f"overflow: this bus was created with {self.overflow!r}, and keeps that until all "
+                "its workers have left"
+            )
         vars(self).update(given)
 
     def take_any_overflow(self) -> None:
         """Let the next bus that is joined decide, whatever was asked for."""
         self._given.discard("overflow")
 
-    def agree_on_overflow(self, created_with: str) -> None:
-        """Use what the bus was created with; StdeventsError if something else was asked for."""
-        if "overflow" in self._given and self.overflow != created_with:
+    def agree(self, bus: str, overflow: str, size: int) -> None:
+        """Use the `overflow` that the bus was created with; StdeventsError if another was given."""
+        if "overflow" in self._given and self.overflow != overflow:
             raise StdeventsError(
-                f"overflow: the bus was created with {created_with!r}, not {self.overflow!r}; "
+                f"overflow: bus {bus!r} was created with {overflow!r}, not {self.overflow!r}; "
                 "ask for that, or leave it out"
             )
-        self.overflow = created_with
+        self.overflow = overflow
+        if "size" in self._given and self.size != size:
+            logger().warning(
+                "bus %r: it has size=%d until all its workers have left, and not size=%d",
+                bus, size, self.size,
+            )  # fmt: skip
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

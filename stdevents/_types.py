@@ -22,44 +22,46 @@ class Handler(Protocol):
 
 
 class Origin(NamedTuple):
-    """Where an event that a relay brought comes from."""
+    """Where an event that a relay brought comes from.
 
-    #: the host, as its relay calls it; the `pid` that the handler gets is one of that host
+    `host`: as its relay calls it; the `pid` that the handler gets is one of that host.
+    `entry`: the id of its entry in the stream.
+    """
+
     host: str
-    #: id of the entry in the stream
     entry: str
 
 
 @dataclass(frozen=True)
 class Stats:
-    """What `stats()` returns: counts of one bus in this process, since it was opened or forked."""
+    """What `stats()` returns: counts of one bus in this process, since it was opened or forked.
 
-    #: events that this process has posted
+    `posted`: events that this process posted. `handled`: broadcast events that its handlers were
+    called for, or that had none here. `lost`: events that were overwritten, or damaged, before
+    this process came to them. `ignored`: `unique` events that were left to another worker.
+    `handler_errors`: exceptions of handlers. `last_id`: id of the last event on the bus.
+    `lag`: how many published events this process has not taken yet.
+    """
+
     posted: int
-    #: events that were given to handlers here, or had none; broadcast ones only
     handled: int
-    #: events that were overwritten, or damaged, before this process came to them
     lost: int
-    #: `unique` events that were left to another worker
     ignored: int
-    #: exceptions of handlers
     handler_errors: int
-    #: id of the last event on the bus
     last_id: int
-    #: how many published events this process has not taken yet
     lag: int
 
 
 class WorkerInfo(NamedTuple):
-    """One live worker, as `workers()` tells of it."""
+    """One live worker, as `workers()` tells of it.
 
-    #: process id
+    `pid`: its process id. `slot`: the number of its slot, which no other live worker has.
+    `position`: id of the last event that it took. `lag`: how many published events it has not
+    taken yet. `since`: when it joined, in seconds since the epoch.
+    """
+
     pid: int
-    #: number of its slot
     slot: int
-    #: id of the last event that it took
     position: int
-    #: how many published events it has not taken yet
     lag: int
-    #: when it joined, in seconds since the epoch
     since: int

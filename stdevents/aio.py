@@ -31,7 +31,7 @@ from typing import Any, Awaitable, Callable, NamedTuple, Optional, Protocol, Tup
 
 from ._bus import Bus, default
 from ._errors import NotConfigured, StdeventsError
-from ._handlers import check_callable
+from ._handlers import check_callable, decorator
 from ._log import logger
 from ._session import events
 
@@ -104,7 +104,7 @@ class AsyncBus:
 
     def on(self, source: str | None = None, *events: str) -> Callable[[AnyHandler], AnyHandler]:
         """`register` as a decorator."""
-        return lambda callback: self.register(callback, source, *events)
+        return decorator(self.register, source, events)
 
     def unregister(self, callback: AsyncHandler, source: str | None = None, *events: str) -> bool:
         """Remove what was registered here, with the same source and events; was there something?"""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import math
+import os
 import pickle
 import threading
 
@@ -136,6 +137,23 @@ def test_the_longest_name_is_accepted(name):
     with contextlib.closing(stdevents.Bus(longest, interval=0)) as bus:
         assert len(Folder(longest).segment_name) < 31  # macOS
         assert bus.configured()
+
+
+def test_another_size_than_the_bus_has_is_told_in_the_log(bus, name, fork, caplog):
+    """It counts when the bus is created, and a reload of the workers does not create it again."""
+
+    def joins(parent, options):
+        bus.close()
+        caplog.clear()
+        stdevents.Bus(name, interval=0, **options).close()
+        return caplog.messages
+
+    asked_for = fork(joins, {"size": "4m"}).result()
+    assert asked_for == [
+        f"bus {name!r}: it has size={1 << 20} until all its workers have left, "
+        f"and not size={4 << 20}"
+    ]
+    assert fork(joins, {"size": "1024k"}).result() == fork(joins, {}).result() == []
 
 
 def test_another_shm_is_refused_while_the_bus_is_open(bus, name):
@@ -371,6 +389,12 @@ def test_a_bus_that_is_not_open_says_so(call, arguments):
         getattr(stdevents, call)(*arguments)
     with pytest.raises(stdevents.NotConfigured, match="configure"):
         getattr(stdevents.Bus(), call)(*arguments)
+
+
+def test_a_closed_bus_says_in_which_process(bus):
+    bus.close()
+    with pytest.raises(stdevents.NotConfigured, match=f"process {os.getpid()}; .* post_fork"):
+        bus.stats()
 
 
 @pytest.mark.parametrize(("call", "arguments"), CALLS, ids=[call for call, _ in CALLS])

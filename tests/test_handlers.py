@@ -462,3 +462,19 @@ def test_a_handler_may_unregister_itself(bus, calls, called):
     bus.register(calls.named("other"), "cache", "drop")
     assert called() == ["once", "other"]
     assert called() == ["other"]
+
+
+def test_on_without_its_parentheses_is_refused(bus):
+    with pytest.raises(
+        TypeError, match=r"handler.* stands where the source belongs; write @on\(\)"
+    ):
+
+        @bus.on
+        def handler(data, event, source, pid):
+            raise NotImplementedError
+
+
+@pytest.mark.parametrize("arguments", [("",), (7,), ("cache", ""), (None, "drop")])
+def test_on_refuses_a_bad_source_or_event_at_its_own_line(bus, arguments):
+    with pytest.raises((TypeError, ValueError), match=r"source|event"):
+        bus.on(*arguments)

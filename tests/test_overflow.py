@@ -164,7 +164,7 @@ except stdevents.StdeventsError as error:
 """
     with_mode = stdevents.Bus(name, interval=0, overflow=created)
     error = run(program, name, asked)
-    assert created in error and asked in error
+    assert created in error and asked in error and name in error
     with pytest.raises(stdevents.StdeventsError, match=created):
         with_mode.configure(overflow=asked)
     with_mode.configure(overflow=created)

@@ -988,6 +988,15 @@ def test_close_inside_a_handler_ends_the_poll(bus, seen, post):
         bus.poll()
 
 
+def test_with_closes_the_bus_at_its_end(name):
+    with stdevents.Bus(name, interval=0) as bus:
+        bus.post("test", "told")
+    assert not bus.configured()
+    with pytest.raises(KeyError), bus.configure(name):
+        raise KeyError
+    assert not bus.configured()
+
+
 def test_close_inside_a_handler_of_the_loop_ends_the_loop(name):
     closed = threading.Event()
     bus = stdevents.Bus(name, interval=0.01)
