@@ -1,16 +1,16 @@
-"""The bell: how a post cuts the sleep of all workers short.
+"""The bell: how a post wakes all sleeping workers.
 
-It is a FIFO that everybody has open and nobody ever drains to empty. Each listener waits for it
+It is a FIFO that all workers have open and none ever drains to empty. Each listener waits for it
 with an edge-triggered epoll of its own, so that one byte wakes them all, and each of them once.
-WAITING says that somebody listens:
+WAITING says that there are listeners:
 
     listener                        poster
     W1 WAITING := 1                 P4 LAST := last + 1
     W2 LAST is still my position?   W4 WAITING is 1? WAITING := 0, write one byte
     W3 wait
 
-A wake-up that is lost all the same costs an `interval`, never an event. Where there is no epoll
-(macOS, gevent's monkey patching), a loop sleeps its `interval` and hears its own process alone.
+A wake-up that is lost costs an `interval`, never an event. Where there is no epoll (macOS,
+gevent's monkey patching), a loop sleeps its `interval` and is woken by its own process alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FULL = 1 << 16  # bytes; what a FIFO holds, unless somebody has enlarged it
+FULL = 1 << 16  # bytes, the usual capacity of a FIFO
 
 
 class Bell:
@@ -36,18 +36,18 @@ class Bell:
 
     def __init__(self, file: Descriptor = NONE) -> None:
         self.file = file
-        # Another thread may close it amid the ringing, and its number be another file's.
+        # Else another thread could close it during a ring, and its number be another file's.
         self._closing = threading.RLock()
 
     def ring(self) -> None:
-        """Wake all that listen, in all processes."""
+        """Wake all listeners, in all processes."""
         with self._closing:
             try:
                 if self.file.is_ours():
                     os.write(self.file.number, b"!")
             except BlockingIOError:
                 self._ring_full()
-            except OSError:  # of no use, and a lost wake-up costs no event
+            except OSError:  # a lost wake-up costs no event
                 pass
 
     def _ring_full(self) -> None:
@@ -61,17 +61,16 @@ class Bell:
             self.abandon()
 
     def abandon(self) -> None:
-        """The same in a forked child, where no other thread is; one of the parent's may have
-        been ringing."""
+        """The same in a forked child, where a lock of the parent's threads is never released."""
         self.file.close()
-        self._closing = threading.RLock()  # of the old one that thread is the owner for ever
+        self._closing = threading.RLock()
 
 
 class Listener:
     """Hears the bell, and calls from its own process; OSError where there is no epoll."""
 
     def __init__(self, bell: Bell) -> None:
-        # Asked for now, not when imported: monkey patching takes it away.
+        # Not when imported: monkey patching takes it away later.
         if not hasattr(select, "epoll"):
             raise OSError("there is no epoll here")
         epoll: Any = select
@@ -90,42 +89,42 @@ class Listener:
             raise
 
     def attend(self, bell: Bell) -> None:
-        """Hear this bell; one that was heard before is closed by now."""
+        """Listen to this bell; the one before is closed by now."""
         epoll: Any = select
         self._bell = bell
         number = bell.file.number
-        if number < 0:  # its bus is just being joined anew, by another thread
+        if number < 0:  # another thread is just joining the bus again
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self._epoll.register(number, epoll.EPOLLIN | epoll.EPOLLET)
 
     def is_intact(self) -> bool:
-        """Was its bell not closed, and none of its own files found to be somebody else's?"""
+        """Are the bell and its own files still open, as far as it has noticed?"""
         return self._is_sound and self._bell.file.number >= 0
 
     def fileno(self) -> int:
-        """A descriptor that is readable while there is something to hear."""
+        """A descriptor that is readable after a ring or a wake."""
         descriptor: int = self._epoll.fileno()
         return descriptor
 
     def wake(self) -> None:
-        """Be heard by this listener, now or when it next waits."""
+        """End its wait, this one or the next."""
         with self._closing:
             try:
                 if self._call.is_ours():
                     os.write(self._call.number, b"!")
                     return
-            except BlockingIOError:  # called already
+            except BlockingIOError:  # woken already
                 return
             except OSError:  # its other end was closed
                 pass
             self._is_sound = False
 
     def wait(self, timeout: float) -> None:
-        """Wait until there is something to hear, at most `timeout` seconds; hears all there is."""
+        """Wait for a ring or a wake, at most `timeout` seconds."""
         try:
-            # epoll takes an int of milliseconds; and room for as many answers as it has files.
+            # epoll takes an int of milliseconds, hence the bound; 2 is the number of its files.
             heard = self._epoll.poll(min(timeout, 1e6), 2)
-        except OSError:  # somebody has closed its file: as where there is no epoll
+        except OSError:  # its file was closed: as where there is no epoll
             time.sleep(timeout)
             return
         for descriptor, _ in heard:
@@ -145,39 +144,39 @@ class Listener:
             self.abandon()
 
     def abandon(self) -> None:
-        """The same in a forked child; one of the parent's threads may have been waking it."""
+        """The same in a forked child, where a lock of the parent's threads is never released."""
         if self._call.number >= 0 and not self._call.is_ours():
-            forsake(self._epoll)  # of an epoll's own number nobody can tell
+            forsake(self._epoll)  # whether an epoll's number is still its own cannot be checked
         else:
             self._epoll.close()
         self._called.close()
         self._call.close()
-        self._closing = threading.RLock()  # of the old one that thread is the owner for ever
+        self._closing = threading.RLock()
 
 
 class Sleeper:
-    """A listener that hears its own process alone."""
+    """A listener that only its own process wakes."""
 
     def __init__(self) -> None:
-        # Free while it is called. No threading.Event: a signal handler that calls it while its
+        # Released by `wake`. Not a threading.Event: a signal handler that calls `wake` while its
         # own thread does would wait for itself.
         self._silence = threading.Lock()
         self._silence.acquire()
 
     def wake(self) -> None:
-        """Be heard by this one, now or when it next waits."""
-        with contextlib.suppress(RuntimeError):  # called already
+        """End its wait, this one or the next."""
+        with contextlib.suppress(RuntimeError):  # woken already
             self._silence.release()
 
     def wait(self, timeout: float) -> None:
-        """Wait until it is called, at most `timeout` seconds."""
+        """Wait for a wake, at most `timeout` seconds."""
         self._silence.acquire(timeout=timeout)
 
     def close(self) -> None:
         """Nothing to close."""
 
     def is_intact(self) -> bool:
-        """Not where a listener should be, which could not be had: it is to be tried again."""
+        """False where epoll exists: a Listener could not be made, and is tried again."""
         return not hasattr(select, "epoll")
 
     abandon = close

@@ -1,9 +1,9 @@
 """`check`: walks every slot of a bus, and says what is wrong.
 
-It looks at a copy that was taken under the lock, so that no post is half done in it but one
-whose poster was killed, which is no fault: the rules of `_table` say what such a one leaves.
-What cannot be known is not asked: the payload of an event that INTENT says is overwritten, the
-words of a claim that has expired.
+It looks at a copy that was taken under the lock. So no post is half done in it, except one whose
+poster was killed, which is no fault: the rules of `_table` say what such a post leaves. What
+cannot be known is not checked: the payload of an event that INTENT says is overwritten, the words
+of a claim that has expired.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from ._table import PROBES
 from ._terminal import words_of
 
 SHOWN = 50  # faults
-CLOCK_SET_BACK = 86400  # seconds: a worker's start this far in the future is no clock's doing
+CLOCK_SET_BACK = 86400  # seconds; a start further in the future is not a clock that was set
 
 
 class Copy(NamedTuple):

@@ -39,7 +39,7 @@ def _clean_all(buses: list[str]) -> int:
         try:
             done = REMOVED if _segment.clean(bus) else IN_USE
         except LockTimeout:
-            done = IN_USE  # by somebody who was stopped while holding the lock
+            done = IN_USE  # by a process that was stopped while holding the lock
         except (StdeventsError, OSError) as error:
             complain(error)
             failed = 1
@@ -49,12 +49,12 @@ def _clean_all(buses: list[str]) -> int:
 
 
 def remove_lost_segments() -> list[str]:
-    """Remove the segments whose folder somebody removed, where segments can be listed (Linux).
+    """Remove the segments whose folder was removed, where segments can be listed (Linux).
 
-    Workers that still have one open keep their memory, but nobody can join them any more.
+    Workers that still have one open keep their memory, but no other can join them.
     """
     found = _segments()
-    # Looked up after the segments: whoever leaves removes the segment first, the folder after.
+    # Listed after the segments: a worker that leaves removes its segment before its folder.
     in_order = {Folder(name).segment_name for name in names()}
     removed = []
     for path, inode in found.items():

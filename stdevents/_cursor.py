@@ -1,11 +1,11 @@
-"""The cursor of a relay: how far into its stream the bus has come, and who may move it on.
+"""The cursor of a relay: how far into its stream the bus has come, and which process may move it.
 
-A position is the id of an entry of the stream: the bus has got all entries up to it, and none
-after it. It stands in one of two cells, each with the id of the event that publishes it.
+A position is the id of an entry of the stream: the bus has all entries up to it, and none after
+it. It is in one of two cells, each with the id of the event that publishes it.
 
     empty     its event is 0
     written   its event is LAST + 1: P3 has stored it, P4 has not happened
-    counts    of the cells whose event is at most LAST, it has the greatest (event, position)
+    valid     of the cells whose event is at most LAST, it has the greatest (event, position)
 
 Rules:
 
@@ -13,14 +13,13 @@ Rules:
    So the one store of LAST publishes both, or neither.
 2. A position without one (an entry that was skipped) is stored with the id of the last event,
    and is greater than the one before; the store of that id publishes it.
-3. Only the cell that does not count is written. Its event is 0 meanwhile, and stored last.
-4. A cell whose poster was killed before P4 must not come to count when another event takes the
-   id. That poster had raised INTENT (P2) before: whoever finds INTENT beyond the end of the last
-   event empties the cells beyond LAST, before anything else (P1).
+3. Only the cell that is not valid is written. Its event is 0 while that lasts, and stored last.
+4. A cell whose poster was killed before P4 must not become valid when another event takes the
+   id. That poster had raised INTENT (P2) before: the next poster finds INTENT beyond the end of
+   the last event, and first of all empties the cells beyond LAST (P1).
 5. The cursor is moved only by the reader that was elected last, from where that one has read:
-   each election begins a term, and a move that comes with another term, or from another
-   position, is refused. Two readers at once, of which one was just stopped for a while, cost
-   time, and never an event.
+   each election begins a term, and a move of another term, or from another position, is refused.
+   Two readers at the same time, one of which was stopped for a while, cost time, never an event.
 
 All of it is read and written under the lock of the bus.
 """
@@ -54,7 +53,7 @@ LEASE = 3_000_000_000  # nanoseconds for which a reader is elected; it renews th
 
 
 class Overtaken(StdeventsError):
-    """Another reader was elected meanwhile, and goes on from where this one was."""
+    """Another reader was elected since, and continues from where this one was."""
 
 
 class Cursor:
@@ -67,7 +66,7 @@ class Cursor:
 
     def position(self) -> Position | None:
         """How far the bus has come; None if no relay has been here."""
-        at = self._counting()
+        at = self._valid()
         if not at:
             return None
         from ._stream import Position  # every bus has a cursor, and few a relay
@@ -81,7 +80,7 @@ class Cursor:
 
     def write(self, number: int, position: Position) -> None:
         """Store a position that the event `number`, which is not published yet, will publish."""
-        words, at = self._words, RELAY_CELLS[self._counting() == RELAY_CELLS[0]]
+        words, at = self._words, RELAY_CELLS[self._valid() == RELAY_CELLS[0]]
         words[at + CELL_EVENT] = 0
         words[at + CELL_MILLISECONDS] = position.milliseconds
         words[at + CELL_SEQUENCE] = position.sequence
@@ -89,7 +88,7 @@ class Cursor:
         words[at + CELL_EVENT] = number
 
     def begin(self, position: Position) -> Position:
-        """Have the bus begin at a position, if it has none; returns the one that it has then."""
+        """Set the position if the bus has none; returns the one that it has now."""
         if self.position() is None:
             self.write(self._words[LAST], position)
         return self.position() or position
@@ -100,53 +99,53 @@ class Cursor:
         self.write(self._words[LAST], move.after)
 
     def take_back(self) -> None:
-        """Empty the cells of events that were never published."""
+        """Empty the cells of events that were not published (rule 4)."""
         words = self._words
         for at in RELAY_CELLS:
             if words[at + CELL_EVENT] > words[LAST]:
                 words[at + CELL_EVENT] = 0
 
-    def _counting(self) -> int:
-        """Where the cell is that counts; 0 if there is none."""
+    def _valid(self) -> int:
+        """Where the valid cell is; 0 if there is none."""
         words = self._words
-        counting = 0
+        valid = 0
         newest: tuple[int, ...] = ()
         for at in RELAY_CELLS:
             cell = tuple(words[at : at + CELL_ADDED])
             if 0 < cell[0] <= words[LAST] and cell > newest:
-                counting, newest = at, cell
-        return counting
+                valid, newest = at, cell
+        return valid
 
     # -- election ----------------------------------------------------------------------------------
 
     def bind(self, stream: int) -> bool:
-        """Have the bus belong to the stream of this hash; False if it belongs to another."""
+        """Bind the bus to the stream of this hash; False if it is bound to another."""
         self._words[RELAY_STREAM] = self._words[RELAY_STREAM] or stream
         return bool(self._words[RELAY_STREAM] == stream)
 
     def elect(self, slot: int, lives: Callable[[int], bool]) -> int:
-        """Elect the worker of `slot` as the reader; its term, or 0 if another one reads.
+        """Elect the worker of `slot` as the reader; its term, or 0 if another one is.
 
-        One that is alive has to have failed to renew its lease, since it was stopped, say.
+        A live reader is replaced only if it did not renew its lease in time: it was stopped, say.
         """
         words, now = self._words, time.monotonic_ns()
         reader = words[RELAY_READER]
         if reader and now < words[RELAY_UNTIL] and lives(reader - 1):
             return 0
         words[RELAY_UNTIL] = 0
-        words[RELAY_TERM] += 1  # from here on no move of an earlier reader is taken
+        words[RELAY_TERM] += 1  # from here on moves of earlier readers are refused
         words[RELAY_READER] = slot + 1
         words[RELAY_UNTIL] = now + LEASE
         return words[RELAY_TERM]
 
     def renew(self, term: int) -> bool:
-        """Prolong the lease of the reader of this term; False if there was another election."""
+        """Renew the lease of the reader of this term; False if there was another election."""
         if self._words[RELAY_TERM] != term:
             return False
         self._words[RELAY_UNTIL] = time.monotonic_ns() + LEASE
         return True
 
     def resign(self, term: int) -> None:
-        """Let another worker be elected at once."""
+        """End the lease now, so that another worker can be elected."""
         if self._words[RELAY_TERM] == term:
             self._words[RELAY_READER] = 0

@@ -1,8 +1,8 @@
 """Where a bus lives: its names, and the folder with the files that are locked.
 
-On Linux the folder is under /dev/shm, so that it lives exactly where the segment lives and as
-long; elsewhere it is in the folder for temporary files. The user's id is part of both names:
-buses of one name but of different users do not meet.
+On Linux the folder is under /dev/shm, and so lives where the segment lives and as long;
+elsewhere it is in the folder for temporary files. The user's id is part of both names: buses of
+the same name but of different users are separate.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ._errors import SegmentError
 PREFIX = "stdevents"
 LOCK = "lock"
 BELL = "bell"
-START_ANEW = "stop all its workers, and start them anew"
+RESTART = "stop all its workers, and start them again"
 
 
 def root() -> str:
     """The folder that holds the folders of all buses."""
     if sys.platform.startswith("linux"):
         return "/dev/shm"
-    import tempfile  # 300 KiB in every worker, where they are needed
+    import tempfile  # 300 KiB in every worker that imports it
 
     return tempfile.gettempdir()
 
@@ -35,7 +35,7 @@ def root() -> str:
 def names() -> list[str]:
     """The names of the buses of this user that have a folder."""
     start = f"{PREFIX}-{os.geteuid()}-"
-    # Only folders: the segments of a user whose id is one digit begin in the same way.
+    # Only folders: the names of the segments of some users begin in the same way.
     with os.scandir(root()) as entries:
         return sorted(
             entry.name[len(start) :]
@@ -48,7 +48,7 @@ class Folder:
     """The folder of the bus `name` of the user that this process is now."""
 
     def __init__(self, name: str) -> None:
-        # Kept, not asked for again: a worker may change its user later, and stays on its bus.
+        # Kept: a worker that changes its user later stays on its bus.
         self.user = os.geteuid()
         self.name = name
         self.path = os.path.join(root(), f"{PREFIX}-{self.user}-{name}")
@@ -69,8 +69,8 @@ class Folder:
     def check(self) -> None:
         """SegmentError if it is not a folder, not ours, or open to others.
 
-        Anybody may put something of its name where it belongs; into a folder that is ours alone
-        nobody else can. FileNotFoundError if there is nothing.
+        Any user may put something else in its place; nobody else can put anything into a folder
+        that is ours alone. FileNotFoundError if there is nothing.
         """
         try:
             status = os.lstat(self.path)
@@ -109,7 +109,7 @@ class Folder:
             raise
         except OSError as error:
             if create:
-                with contextlib.suppress(OSError):  # there is something in it
+                with contextlib.suppress(OSError):  # it is not empty
                     os.rmdir(self.path)
             raise self.error(error.errno, f"cannot open {path}: {error.strerror}") from error
 
@@ -148,9 +148,9 @@ class Folder:
             os.unlink(os.path.join(self.path, file))
 
     def remove(self) -> None:
-        """Remove the folder and all in it, but what a newcomer puts there meanwhile.
+        """Remove the folder and all in it, except what a newcomer puts there in the meantime.
 
-        The lock goes last: once it is gone, a newcomer makes everything anew.
+        The lock goes last: once it is gone, a newcomer creates everything again.
         """
         for file in sorted(self.files(), key=LOCK.__eq__):
             self.remove_file(file)
@@ -161,5 +161,5 @@ class Folder:
                 raise
 
     def error(self, number: int | None, what: str) -> SegmentError:
-        """What is wrong with its bus, to be raised."""
+        """An error of this bus, to be raised."""
         return SegmentError(number, f"bus {self.name!r}: {what}")

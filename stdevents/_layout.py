@@ -17,7 +17,7 @@ MAGIC = SIGNATURE << 8 | VERSION
 
 # header
 HEADER_MAGIC = 0  # SIGNATURE and VERSION; written last
-HEADER_EPOCH = 1  # random, another for each bus that was ever created
+HEADER_EPOCH = 1  # random, different for each bus that was ever created
 HEADER_SIZE = 2  # bytes in the ring
 HEADER_WORKERS = 3  # worker slots
 HEADER_CLAIMS = 4  # claim slots
@@ -29,18 +29,18 @@ INTENT = 16  # ring position up to which bytes may be being overwritten
 INTENT_ID = 17  # id of the last event whose slot may be being overwritten
 ROOM_ID = 18  # "wait": id, and ring position, up to which a post overwrites nothing that a live
 ROOM_POSITION = 19  # worker has not taken; a lower bound, so 0 is always right
-WAITING = 24  # somebody sleeps
+WAITING = 24  # 1: there are sleeping workers
 HEADER_CHECK = 26  # crc32 of words 1 to 7, which stay as created
 RELAY_STREAM = 32  # hash of the stream's name; 0: no relay has been here
 RELAY_TERM = 33  # how often a reader of the stream was elected
-RELAY_READER = 34  # worker slot of the reader, plus 1; 0: nobody
+RELAY_READER = 34  # worker slot of the reader, plus 1; 0: none
 RELAY_UNTIL = 35  # nanoseconds of CLOCK_MONOTONIC up to which it is elected
-RELAY_CELLS = 40, 44  # in one of them is how far into the stream the bus has come
+RELAY_CELLS = 40, 44  # one of them says how far into the stream the bus has come
 HEADER_WORDS = 48
 
 # a relay cell
 CELL_EVENT = 0  # id of the event with which it is published; 0: empty
-CELL_MILLISECONDS = 1  # the two halves of the id of an entry of the stream
+CELL_MILLISECONDS = 1  # this and the next: the id of an entry of the stream
 CELL_SEQUENCE = 2
 CELL_ADDED = 3  # how many entries the stream has ever had up to that one; all ones: unknown
 CELL_WORDS = 4
@@ -72,7 +72,7 @@ EVENT_WORDS = 8
 
 FLAG_UNIQUE = 1
 FLAG_RELAYED = 2  # it came from a stream
-NAMES_SHIFT = 8  # the flags from here on: bytes of the payload up to data, which say the names
+NAMES_SHIFT = 8  # flags from this bit on: length of the payload before data, that is the names
 
 BYTES_PER_EVENT = 256  # of ring for one event slot
 SMALLEST = 4 * BYTES_PER_EVENT
@@ -96,7 +96,7 @@ class Layout:
         return self.events_at + EVENT_WORDS * (number % self.events)
 
     def header(self) -> dict[int, int]:
-        """The words that follow from the size: what a sound header of this layout says."""
+        """The header's words that follow from the size."""
         return {
             HEADER_SIZE: self.size,
             HEADER_WORKERS: self.workers,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Memory(SharedMemory):
-    """Shared memory that is removed when we say so, and never otherwise."""
+    """Shared memory that only `remove` removes: no tracker, and no failing constructor."""
 
     _is_forsaken = False
 
@@ -27,24 +27,24 @@ class Memory(SharedMemory):
         try:
             super().__init__(*arguments, **options)
         except BaseException:
-            self.close()  # not left to __del__, which on PyPy comes late
+            self.close()  # not left to __del__, which PyPy calls late
             raise
         self._number = descriptor(self)
         status = os.fstat(self._number)
         self._inode = status.st_dev, status.st_ino
 
     def is_linked(self) -> bool:
-        """Do newcomers find it still?"""
-        if not sys.platform.startswith("linux"):  # macOS tells nothing of memory by its number
+        """Do newcomers still find it?"""
+        if not sys.platform.startswith("linux"):  # macOS has no link count for memory
             return exists(self.name)
         try:
             status = os.fstat(self._number)
-        except OSError:  # somebody has closed that; mapped it is all the same
+        except OSError:  # the descriptor was closed; the memory is still mapped
             return True
         return status.st_nlink > 0 or (status.st_dev, status.st_ino) != self._inode
 
     def forsake(self) -> None:
-        """Never close it: its numbers were closed already, and may be other files' by now."""
+        """Never close it: its descriptors were closed, and may be other files' by now."""
         self._is_forsaken = True
         forsake(self)
 
@@ -95,7 +95,7 @@ def remove(folder: Folder) -> None:
         ) from error
 
 
-_swapping = threading.RLock()  # a signal handler may open another bus amid it
+_swapping = threading.RLock()  # a signal handler may open another bus while it is held
 
 
 def _renew_swapping() -> None:
@@ -111,7 +111,7 @@ def _untracked(name: str) -> Iterator[dict[str, Any]]:
     """Keep the segment `name` from the resource tracker, which removes it under its users.
 
     From 3.13 there is an option for that. Before, the tracker is kept from hearing of it: to
-    register and then unregister prints tracebacks where two processes do so at once.
+    register and then unregister prints tracebacks where two processes do so together.
     """
     if sys.version_info >= (3, 13):
         yield {"track": False}

@@ -1,7 +1,7 @@
 """The reader: from a stream to the bus of its host, in one process of the host at a time.
 
-    elect     be the reader, for a lease that is renewed; or another one is
-    look      some entries after the cursor, and whether any before them are gone already
+    elect     become the reader, for a lease that is renewed, unless another process is
+    look      read some entries after the cursor; are entries before them gone already?
     claim     of the events with `unique` among them, those that this host may handle
     append    each event together with the cursor's move to it, by the rules of `_cursor`
 
@@ -25,22 +25,35 @@ from ._errors import NoRoom, StdeventsError
 from ._layout import FLAG_RELAYED, HEADER_EPOCH
 from ._log import logger
 from ._session import Session, events
-from ._stream import EntryId, Gap, Look, Move, Position, Stream, parse, preceding, written
+from ._stream import (
+    ELSEWHERE,
+    GONE,
+    OURS,
+    EntryId,
+    Gap,
+    Look,
+    Move,
+    Position,
+    Stream,
+    parse,
+    preceding,
+    written,
+)
 from ._workers import is_live
 
 if TYPE_CHECKING:
     from ._table import Event
 
 ENTRIES = 256  # at most, in one look
-LONGEST_BATCH = 64  # events: nobody else has the lock meanwhile
-PARTS = 4  # of the ring and its slots, of which a batch takes one
+LONGEST_BATCH = 64  # events, since posters wait for the lock
+PARTS = 4  # a batch takes at most one of so many parts of the ring and its slots
 LONGEST_NAME = 255  # bytes of UTF-8, of a stream or a host
 LARGEST_PID = (1 << 31) - 1
-LOGGED = 10  # entries that were skipped, before only every other power of two of them is
+LOGGED = 10  # skipped entries; from then on only those whose count is a power of two
 
 
 class _Arrival(NamedTuple):
-    """An entry as it was read; if there is nothing in its event, it is to be skipped."""
+    """An entry as it was read; its event is empty if it has to be skipped."""
 
     entry: EntryId
     event: Event = (b"", 0)
@@ -49,7 +62,7 @@ class _Arrival(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Events to be appended together, and where in the stream that leads to."""
+    """Events to append together, and the position in the stream after them."""
 
     events: list[Event]
     pids: list[int]
@@ -99,7 +112,7 @@ class Reader:
         return self._term > 0
 
     def elect(self) -> bool:
-        """Be the reader, if nobody else is; is this the reader now?"""
+        """Become the reader, unless another process is; is this one the reader now?"""
         now = time.monotonic_ns()
         if self._term and now < self._renewal:
             return True
@@ -115,7 +128,7 @@ class Reader:
         return self._term > 0
 
     def resign(self) -> None:
-        """Let another process be elected at once."""
+        """Let another process be elected now, not when the lease ends."""
         term, self._term = self._term, 0
         if term:
             self._locked(self._cursor.resign, term)
@@ -123,10 +136,10 @@ class Reader:
     # -- read --------------------------------------------------------------------------------------
 
     def begin(self) -> Position:
-        """How far the bus has come; a bus on which nobody has read yet begins now."""
+        """How far the bus has come; one that has no position yet gets one."""
         position = self._locked(self._cursor.position)
         if position is not None:
-            self._was_removed = False  # who began here has told what there was to be told
+            self._was_removed = False  # the process that set it has announced the loss
             return position
         look = self._stream.look(Position(0, 0), 1)
         if self._start == "new" or self._was_removed:
@@ -140,7 +153,7 @@ class Reader:
     def read(self) -> bool:
         """Put some of the stream on the bus; False if there was nothing new.
 
-        RelayError; Overtaken if another reader was elected meanwhile; LockTimeout.
+        RelayError; LockTimeout; Overtaken if another reader was elected.
         """
         if not self._pending:
             before = self._position = self._position or self.begin()
@@ -166,9 +179,9 @@ class Reader:
             self._stream.wait(self._position, seconds)
 
     def _append(self) -> None:
-        """Append what was read; the rest of it later, where there is no room yet."""
+        """Append what was read; what finds no room is kept for later."""
         pending, position = self._pending, self._position
-        self._forget_place()  # until it is known again, whatever happens now
+        self._forget_place()  # an error leaves it unknown, to be read again
         while pending:
             batch, move = pending[0]
             try:
@@ -192,25 +205,23 @@ class Reader:
     # -- entries -----------------------------------------------------------------------------------
 
     def _batches(self, before: Position, look: Look) -> list[_Batch]:
-        """What the entries of a look come to on the bus."""
+        """The events that the entries of a look become on the bus, in batches."""
         layout = self.session.segment.layout
+        # Only a part of the ring, so as not to overwrite what no worker had time to read.
+        longest, most = layout.size // PARTS, min(LONGEST_BATCH, layout.events // PARTS)
         arrivals = [self._arrival(raw) for raw in look.entries]
-        wanted = [(written(one.entry), one.key) for one in arrivals if one.key]
-        verdicts = iter(self._stream.claim(wanted, self._holder, self.session.settings.timeout))
+        verdicts = self._verdicts(arrivals)
         batches, length = [_Batch([], [], before)], 0
-        for number, (entry, event, pid, key) in enumerate(arrivals, 1):
+        for number, (entry, event, pid, _) in enumerate(arrivals, 1):
             before = Position(*entry, look.added_up_to(number, before))
-            verdict = next(verdicts) if key else int(key is None)
-            if not verdict:
+            verdict = verdicts[number - 1]
+            if verdict == ELSEWHERE:
                 self._counts["elsewhere"] += 1
             elif event[0]:
-                if verdict < 0 or len(event[0]) > layout.size:
+                if verdict == GONE or len(event[0]) > layout.size:
                     event, pid = self._loss(Gap(entry, entry, 1, before)), os.getpid()
                 length += len(event[0])
-                # A part of the ring only, so as not to overwrite what no worker could have read.
-                if length > layout.size // PARTS or len(batches[-1].events) >= min(
-                    LONGEST_BATCH, layout.events // PARTS
-                ):
+                if length > longest or len(batches[-1].events) >= most:
                     batches.append(_Batch([], [], before))
                     length = len(event[0])
                 batches[-1].events.append(event)
@@ -218,8 +229,16 @@ class Reader:
             batches[-1] = batches[-1]._replace(after=before)
         return batches
 
+    def _verdicts(self, arrivals: list[_Arrival]) -> list[int]:
+        """Of each event: is it OURS, as all are that have no `unique`, or ELSEWHERE, or GONE?"""
+        wanted = [(written(one.entry), one.key) for one in arrivals if one.key]
+        claims = iter(self._stream.claim(wanted, self._holder, self.session.settings.timeout))
+        return [
+            OURS if one.key is None else next(claims) if one.key else ELSEWHERE for one in arrivals
+        ]
+
     def _arrival(self, raw: bytes) -> _Arrival:
-        """An entry, looked at with the checks of any post: nothing is known of who wrote it."""
+        """An entry, with the checks of any post: anything may have written it."""
         written_id, *fields = raw.split(b"\n", 3)
         entry = parse(written_id)
         try:
@@ -233,7 +252,7 @@ class Reader:
             encoded = _codec.encode(source, event, data, unique)
             relayed = _codec.relayed(*encoded, host, written_id.decode())
             key = None if unique is None else _codec.key_of(unique)
-            # The workers of a host are taken to have the same handlers.
+            # The workers of a host are assumed to have the same handlers.
             if key and not self._handlers.living(self._handlers.find(source, event)):
                 key = ""
         except (ValueError, LookupError, TypeError, RecursionError) as error:
@@ -246,13 +265,13 @@ class Reader:
         count = self._counts["skipped"]
         if count <= LOGGED or not count & (count - 1):
             logger().warning(
-                "bus %r: entry %s of stream %r is no event of a relay of this version, and is "
+                "bus %r: entry %s of stream %r is not an event of a relay of this version, and is "
                 "skipped (%s); %d so far",
                 self._name, entry, self._stream.name, type(error).__name__, count,
             )  # fmt: skip
 
     def _loss(self, gap: Gap) -> Event:
-        """The event that tells all workers of what is lost, in its place in the order."""
+        """The `lost` event for all workers, in its place in the order."""
         self._counts["gaps"] += 1
         data = {
             "first": written(gap.first) if gap.first else None,

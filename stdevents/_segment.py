@@ -26,7 +26,7 @@ from . import _memory, _workers
 from ._bell import Bell
 from ._descriptor import NONE, Descriptor
 from ._errors import SegmentError, StdeventsError
-from ._folder import BELL, LOCK, START_ANEW, Folder
+from ._folder import BELL, LOCK, RESTART, Folder
 from ._layout import (
     HEADER_CHECK,
     HEADER_EPOCH,
@@ -416,7 +416,7 @@ def _current_memory(segment: Segment) -> tuple[_memory.Memory, Layout] | None:
     except (OSError, ValueError) as error:  # ValueError: there is not one byte in it
         raise folder.error(
             getattr(error, "errno", None) or errno.EINVAL,
-            f"has live workers, but its shared memory cannot be opened: {error}; {START_ANEW}",
+            f"has live workers, but its shared memory cannot be opened: {error}; {RESTART}",
         ) from error
     try:
         layout = _checked_layout(folder, memory)
@@ -454,7 +454,7 @@ def _checked_layout(folder: Folder, memory: _memory.Memory) -> Layout:
     """The layout that the header tells of, if owner, version, sizes and length are sound."""
 
     def damaged(what: str) -> SegmentError:
-        return folder.error(errno.EINVAL, f"its shared memory {what}; {START_ANEW}")
+        return folder.error(errno.EINVAL, f"its shared memory {what}; {RESTART}")
 
     owner = os.fstat(_memory.descriptor(memory)).st_uid
     if owner != folder.user:

@@ -1,10 +1,10 @@
-"""The stream in Redis, and what is asked of it: by scripts, so that each answer is of one instant.
+"""The stream in Redis, and the scripts that ask it, so that each answer is of one instant.
 
 An entry is `v 1 host HOST pid PID event JSON`, the JSON being that of `_codec`. Beside the
 stream there are, under names that begin with `{stream}:`,
 
-    post:TOKEN      number and entry of the last post of one poster: a post that is sent again,
-                    after a connection was lost amid it, is not added again
+    post:TOKEN      number and entry of the last post of one poster: a post that is sent again
+                    after its connection was lost is not added again
     unique          which host has which `unique` event, as long as the event is in the stream
     unique:HASH     of a `unique` key, as long as that is held
 """
@@ -17,9 +17,10 @@ from typing import Any, Callable, NamedTuple, Tuple
 from ._errors import RelayError
 from ._handlers import is_coroutine_function
 
-REMEMBERED = 86_400_000  # milliseconds in which a post may be sent again
-LARGEST = (1 << 64) - 1  # what Redis counts to; of a count: unknown
+REMEMBERED = 86_400_000  # milliseconds for which a post may be sent again
+LARGEST = (1 << 64) - 1  # the largest number in Redis; as a count: unknown
 UNKNOWN_ID = LARGEST, LARGEST
+GONE, ELSEWHERE, OURS = -1, 0, 1  # how a claim ends
 
 ADD = f"""
 local known = redis.call('GET', KEYS[2])
@@ -39,7 +40,7 @@ redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. entry, 'PX', {REMEMBERED})
 return entry
 """
 
-# Each entry as one string: many small ones cost the client more than all else.
+# Each entry as one string: many small ones cost the client more than anything else.
 LOOK = """
 local info, has = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
 if not info.err then
@@ -65,7 +66,7 @@ end
 return answer
 """
 
-# By a mark for the event, never the key alone: so it holds for hosts that come to it late.
+# A mark for the event decides, never the key alone: so it holds for hosts that are late.
 CLAIM = """
 local time = string.match(ARGV[1], '%d+')
 for _, known in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], time, time)) do
@@ -93,7 +94,7 @@ class Position(NamedTuple):
 
     @property
     def entry(self) -> tuple[int, int]:
-        """What positions are compared by."""
+        """Positions are compared by this."""
         return self.milliseconds, self.sequence
 
     def __str__(self) -> str:
@@ -101,7 +102,7 @@ class Position(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A step of the cursor, as the reader of a term asks for it."""
+    """A step of the cursor, requested by the reader of a term."""
 
     term: int
     before: Position | None
@@ -110,7 +111,7 @@ class Move(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Entries that are gone; None is what cannot be known of them."""
+    """Entries that are gone; None stands for what cannot be known."""
 
     first: EntryId | None
     last: EntryId | None
@@ -122,35 +123,35 @@ class Look(NamedTuple):
     """A stream at one instant, and some of its entries."""
 
     last: EntryId  # the id that was given last
-    first: EntryId  # of the first entry that is there, or that could come
+    first: EntryId  # of the first entry that is there, or of the next one if there is none
     length: int
-    added: int  # how many entries there ever were; LARGEST: unknown, to Redis before 7.0
-    deleted: EntryId  # the greatest id that was deleted, not trimmed; unknown in the same way
+    added: int  # how many entries there ever were; LARGEST: unknown, before Redis 7.0
+    deleted: EntryId  # the greatest id that was deleted, not trimmed; UNKNOWN_ID likewise
     asked: int  # how many entries at most
     entries: list[bytes]
 
     def gap(self, position: Position) -> Gap | None:
         """What is gone between a position and the first entry after it, if anything is."""
         if self.last < position.entry or self.added < position.added < LARGEST:
-            # It was made anew, or Redis has forgotten the end of it. What there is is not known
-            # to be new up to `last`, where that is less than what was read.
+            # The stream was created again, or Redis has lost the end of it. Its entries up to
+            # `last`, where that is less than what was read, may be old or new.
             if self.last < position.entry:
                 return Gap(None, None, None, Position(*self.last, self.added))
             after = max(position.entry, preceding(self.first))
             known = after > position.entry
             return Gap(None, None, None, Position(*after, self.trimmed() if known else LARGEST))
         if self.first <= following(position.entry):
-            return None  # only what comes first is ever trimmed
+            return None  # only the first entries are ever trimmed
         trimmed, number = self.trimmed(), None
         if LARGEST not in (trimmed, position.added):
             number = trimmed - position.added
             if number <= 0:
-                return None  # the one that was read last was trimmed, and none after it
+                return None  # the last one that was read was trimmed, and none after it
         after = preceding(self.first)
         return Gap(following(position.entry), after, number, Position(*after, trimmed))
 
     def trimmed(self) -> int:
-        """How many entries there were before `first`; LARGEST: that cannot be known."""
+        """How many entries there were before `first`; LARGEST: unknown."""
         return LARGEST if self.deleted >= self.first else self.added - self.length
 
     def added_up_to(self, number: int, before: Position) -> int:
@@ -166,7 +167,7 @@ class Look(NamedTuple):
 
 
 class Stream:
-    """One stream of a client; its methods raise RelayError for whatever the client raises."""
+    """One stream of a client; its methods raise RelayError for all that the client raises."""
 
     def __init__(self, client: Any, name: str) -> None:
         self.name = name
@@ -179,7 +180,7 @@ class Stream:
     def add(
         self, payload: bytes, host: str, pid: int, maxlen: int | None, poster: str, number: int
     ) -> str:
-        """Add an event, the poster's of this number, and return its id."""
+        """Add an event, number `number` of this poster, and return its id."""
         entry: bytes = self._ask(
             self._add,
             [self.name, f"{self._beside}post:{poster}"],
@@ -204,12 +205,12 @@ class Stream:
         )
 
     def wait(self, after: Position, seconds: float) -> None:
-        """Wait for an entry after a position, at most so long."""
+        """Wait for an entry after a position, `seconds` at most."""
         milliseconds = max(1, int(1000 * min(seconds, self._longest)))
         self._ask(self._client.xread, {self.name: str(after)}, 1, milliseconds)
 
     def claim(self, wanted: list[tuple[str, str]], holder: str, timeout: float) -> list[int]:
-        """Of events with `unique`, as (entry, key), which are the holder's: 1, 0, -1 for gone."""
+        """Whose are these events with `unique`, each (entry, key)? OURS, ELSEWHERE, or GONE."""
         if not wanted:
             return []
         answers: list[int] = self._ask(self._ask_claims, wanted, holder, timeout)
@@ -225,7 +226,7 @@ class Stream:
         return pipeline.execute()
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
-        # Any: which errors a client has is not known here, where none is imported.
+        # Exception: the client's errors are unknown here, where no client is imported.
         try:
             return question(*arguments)
         except Exception as error:
@@ -233,7 +234,7 @@ class Stream:
 
 
 def check_client(client: Any) -> None:
-    """TypeError or ValueError unless the client is one that can be used."""
+    """TypeError or ValueError for a client that cannot be used."""
     execute = getattr(client, "execute_command", None)
     if not (callable(execute) and callable(getattr(client, "register_script", None))):
         raise TypeError(f"client: {client!r} is not a client like redis.Redis(...)")
@@ -241,7 +242,7 @@ def check_client(client: Any) -> None:
         raise TypeError(f"client: {client!r} is asynchronous; give the relay a redis.Redis(...)")
     if _options(client).get("decode_responses"):
         raise ValueError(
-            "client: it has decode_responses=True, and entries of others may be no text; "
+            "client: it has decode_responses=True, but entries of others may not be text; "
             "give the relay one without"
         )
 
@@ -252,7 +253,7 @@ def _options(client: Any) -> dict[str, Any]:
 
 
 def parse(entry: bytes) -> EntryId:
-    """An entry's id as two numbers, which compare as ids do; ValueError if it is none."""
+    """An entry's id as two numbers, which compare as ids do; or ValueError."""
     milliseconds, sequence = entry.split(b"-")
     return int(milliseconds), int(sequence)
 

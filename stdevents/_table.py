@@ -41,7 +41,7 @@ from zlib import crc32
 
 from ._cursor import Cursor
 from ._errors import LockTimeout, NoRoom, PayloadTooLarge, SegmentError, StdeventsError
-from ._folder import START_ANEW
+from ._folder import RESTART
 from ._layout import (
     CLAIM_DEADLINE,
     CLAIM_EVENT,
@@ -534,5 +534,5 @@ class Table:
         )
 
     def _damaged(self, what: str) -> SegmentError:
-        what = f"its shared memory is damaged: {what}; {START_ANEW}"
+        what = f"its shared memory is damaged: {what}; {RESTART}"
         return self._folder.error(errno.EINVAL, what)

@@ -1,8 +1,9 @@
-"""Worker slots, and who is alive.
+"""Worker slots, and which workers are alive.
 
 A worker holds `flock` on a file of its own, `worker.<slot>`, as long as it lives: whatever it
-dies of, the kernel lets go of that lock. Who finds the file of a slot free clears both. All of
-this is done under the lock of the bus, so that nobody takes a look for a life.
+dies of, the kernel releases that lock. Another worker that finds the file unlocked clears file
+and slot. All of this is done under the lock of the bus, so that no process takes another's short
+test lock for a live worker.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ class Worker:
     """The slot of this process: its file, locked, and its words in the segment."""
 
     def __init__(self, folder: Folder, words: memoryview, pid: int, position: int) -> None:
-        # Posters may reckon with workers that all are further on.
+        # Posters may rely on all workers being further on.
         words[ROOM_ID] = words[ROOM_POSITION] = 0
         self.slot, self.file = _take_slot(folder)
         self._folder = folder
         self._words = words
         self._at = _at(self.slot)
-        #: the word of the segment that says which event was taken last
+        #: index of the word with the id of the event that was taken last
         self.position_at = self._at + WORKER_POSITION
         words[self.position_at] = position
         words[self._at + WORKER_SINCE] = int(time.time())
@@ -51,15 +52,15 @@ class Worker:
             self.abandon()
 
     def abandon(self) -> None:
-        """Close the file only: in a forked child, where it is a copy of the parent's."""
+        """Only close the file: in a forked child it is a copy of the parent's."""
         self.file.close()
 
 
 def live_slots(folder: Folder, words: memoryview | None) -> list[int]:
-    """The slots of the workers that live. Under the lock.
+    """The slots of the live workers. Under the lock.
 
-    Those of dead ones are cleared; without `words` only looked at, since the file is what shows
-    that the slot is to be cleared.
+    Those of dead ones are cleared; not without `words`, since the file that is left shows that the
+    slot has to be cleared.
     """
     alive = []
     for file in folder.files():
@@ -77,7 +78,7 @@ def live_slots(folder: Folder, words: memoryview | None) -> list[int]:
 
 
 def is_live(folder: Folder, slot: int) -> bool:
-    """Does the worker of this slot live? Under the lock."""
+    """Is the worker of this slot alive? Under the lock."""
     return _is_held(folder, _file(slot))
 
 
@@ -96,7 +97,7 @@ def live_workers(folder: Folder, words: memoryview, last: int) -> list[tuple[int
         at = _at(slot)
         position = words[at + WORKER_POSITION]
         pid, since = words[at + WORKER_PID], words[at + WORKER_SINCE]
-        if not pid:  # it lives, but has not noticed yet that this bus was made anew
+        if not pid:  # alive, but it has not noticed yet that the bus was created again
             continue
         workers.append((pid, slot, position, max(0, last - position), since))
     return workers
@@ -131,7 +132,7 @@ def _is_held(folder: Folder, file: str) -> bool:
     if not _lock(folder, descriptor):
         return True
     try:
-        # Not left to close: a child that another thread forks just now has a copy of it.
+        # Closing is not enough: a child that another thread is forking has a copy of it.
         flock(descriptor, LOCK_UN)
     except OSError as error:
         raise _cannot_lock(folder, error) from error

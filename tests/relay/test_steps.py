@@ -24,7 +24,7 @@ APPENDING = {
     getattr(of, function).__code__
     for of, functions in (
         (Table, ("append", "_publish", "_write", "exclusively")),
-        (_cursor.Cursor, ("check", "position", "_counting", "write", "move", "take_back")),
+        (_cursor.Cursor, ("check", "position", "_valid", "write", "move", "take_back")),
     )
     for function in functions
 }
