@@ -439,7 +439,7 @@ def test_an_entry_that_is_not_ours_is_skipped_counted_and_logged(host, client, c
     a.relay.post("test", "event", 1)
     a.until(("event", 1))
     assert a.relay.stats().skipped == 1
-    assert f"entry {entry} of stream 'stream' is no event of a relay" in caplog.text
+    assert f"entry {entry} of stream 'stream' is not an event of a relay" in caplog.text
     assert "secret" not in caplog.text
 
 
