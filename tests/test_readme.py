@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from programs import run
 import stdevents
 
 README = Path(__file__).parent.parent / "README.md"
+RELAY = README.parent / "docs" / "relay.md"
 needs_readme = pytest.mark.skipif(not README.exists(), reason="there is no README beside the tests")
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -34,15 +36,30 @@ def test_every_call_and_option_is_in_it():
     assert set(stdevents.configure.__kwdefaults__) <= shown
 
 
+def defaults_in(text):
+    """What its tables say: options, and their defaults as Python writes them."""
+    said = {}
+    for names, values in re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (.+?) \|", text, re.MULTILINE):
+        for option, value in zip(re.findall(r"\w+", names), values.split(", ")):
+            said[option] = value.strip("`").replace('"', "'")
+    return said
+
+
 @needs_readme
 def test_the_defaults_are_as_it_says():
-    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| (.+?) \|", TEXT, re.MULTILINE)
-    said = {}
-    for names, values in rows:
-        for option, value in zip(re.findall(r"\w+", names), values.split(", ")):
-            said[option] = value.strip("`")
-    defaults = stdevents.configure.__kwdefaults__
-    assert {option: repr(value).replace("'", '"') for option, value in defaults.items()} == {
-        option: f"{float(said[option])}" if isinstance(defaults[option], float) else said[option]
-        for option in defaults
+    said = defaults_in(TEXT)
+    for option, default in stdevents.configure.__kwdefaults__.items():
+        assert repr(default) == (
+            f"{float(said[option])}" if isinstance(default, float) else said[option]
+        )
+
+
+@needs_readme
+def test_the_defaults_of_a_relay_are_as_its_page_says():
+    said = defaults_in(RELAY.read_text(encoding="utf-8"))
+    assert said.pop("host") == "the machine's name"
+    parameters = inspect.signature(stdevents.Relay).parameters
+    assert said == {option: repr(parameters[option].default) for option in said}
+    assert {*said, "host"} == {
+        name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY
     }
