@@ -443,6 +443,7 @@ class Bus:
         """Counts of this process; NotConfigured if the bus is not open."""
         session = self._session or self._ready()
         try:
+            position = session.position  # first, since both only grow: the lag is 0 or more
             last_id = session.table.last
         except ValueError as error:
             self._recover_from(session, error)
@@ -456,7 +457,7 @@ class Bus:
             ignored=session.ignored,
             handler_errors=self._handlers.failed,
             last_id=last_id,
-            lag=last_id - session.position,
+            lag=last_id - position,
         )
 
     def workers(self) -> list[WorkerInfo]:

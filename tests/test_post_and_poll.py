@@ -838,6 +838,21 @@ def test_stats_count_what_this_process_did(bus, seen):
     )
 
 
+def test_a_lag_is_never_less_than_nothing(bus, monkeypatch):
+    """Another thread may post and poll while the counts are read."""
+    last = _table.Table.last.fget
+
+    def amid(table):
+        number = last(table)
+        monkeypatch.undo()
+        bus.post("test", "event")
+        bus.poll()
+        return number
+
+    monkeypatch.setattr(_table.Table, "last", property(amid))
+    assert bus.stats().lag == 0
+
+
 def test_stats_are_fixed(bus):
     with pytest.raises(dataclasses.FrozenInstanceError):
         bus.stats().posted = 7
