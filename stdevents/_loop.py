@@ -40,6 +40,7 @@ class Loop:
         self.name = ""  # of the bus
         self.interval = 0.0  # seconds
         self._round: _Round | None = None
+        self.ending: set[_Round] = set()  # told to end, and perhaps in a handler still
         self.forked()
 
     def forked(self) -> None:
@@ -48,8 +49,11 @@ class Loop:
         self._changing = threading.RLock()
         self._parked = 0
         if self._round is not None:
-            self._round.over = True  # for a child that was forked by its handler
-            self._round.ears.abandon()
+            self.ending.add(self._round)
+        for copied in self.ending:
+            copied.over = True  # for a child that was forked by its handler
+            copied.ears.abandon()
+        self.ending = set()
         self._round = None
 
     def start(self) -> None:
@@ -73,6 +77,8 @@ class Loop:
         """End the thread, waiting at most so many seconds for the handler that it is in."""
         with self._changing:
             ending, self._round = self._round, None
+            if ending is not None:
+                self.ending.add(ending)
         if ending is not None:
             ending.end(wait)
 
@@ -135,6 +141,7 @@ class _Round:
                 self.asleep = False
         finally:
             self.ears.close()
+            self.loop.ending.discard(self)
 
     def _sleep(self) -> None:
         fell_asleep = time.monotonic()

@@ -340,6 +340,28 @@ def test_a_handler_in_the_loop_may_fork(bus, fork):
 
 
 @threads_are_ours
+def test_a_child_keeps_no_descriptors_of_a_loop_that_the_fork_did_not_wait_for(bus):
+    """G7: a handler takes longer than `wait_max`."""
+    bus.configure(interval=0.01, wait_max=0.05)
+    in_handler, may_go_on = threading.Event(), threading.Event()
+    bus.register(lambda *_: (in_handler.set(), may_go_on.wait()), "test")
+
+    def descriptors_of_a_child():
+        child = os.fork()
+        if not child:
+            os._exit(len(os.listdir("/dev/fd")))
+        return os.WEXITSTATUS(os.waitpid(child, 0)[1])
+
+    before = descriptors_of_a_child()
+    bus.post("test", "event")
+    in_handler.wait()
+    try:
+        assert descriptors_of_a_child() == before
+    finally:
+        may_go_on.set()
+
+
+@threads_are_ours
 def test_the_hook_of_the_child_alone_will_do(bus, fork, monkeypatch):
     """G7: some servers call no other. Loop and lock are copied in the middle of their work."""
     bus.configure(interval=0.01, wait_max=0.05)
