@@ -498,8 +498,8 @@ class Bus:
 
     def _listen(self) -> Listener | Sleeper | None:
         session = self._session
-        if session is None:
-            return None
+        if session is None:  # no worker: a forked child that is to try again, or none at all
+            return Sleeper() if self._unready is not None else None
         try:
             return Listener(session.segment.bell)
         except OSError:
@@ -543,9 +543,14 @@ class Bus:
             session.watch = None
         session.segment.forked()
         self._unready = session
-        # Else the next call tries again, and raises what is in the way.
-        with contextlib.suppress(StdeventsError, OSError, RuntimeError):
-            self._enrol(session)
+        try:
+            with contextlib.suppress(StdeventsError, OSError):
+                self._enrol(session)
+            # If that failed, the next call tries again, and raises what is in the way. So does
+            # the loop, which logs it: a child that only listens makes no call.
+            self._loop.start()
+        except RuntimeError as error:
+            logger().warning("bus %r: no loop in a forked child: %s", self._loop.name, error)
 
     def _enrol(self, session: Session) -> None:
         self._unready = None  # a signal handler that posts amid this would enrol it, too

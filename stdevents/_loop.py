@@ -163,9 +163,9 @@ class _Round:
             self.asleep = True  # before the last look for what would be slept over
             return self.loop.may_sleep()
         except StdeventsError as error:
-            logger().error(
-                "bus %r: %s; next try in %s s", self.loop.name, error, self.loop.interval
-            )
+            if not self.over:  # else the bus was closed while this waited for it
+                what = "bus %r: %s; next try in %s s"
+                logger().error(what, self.loop.name, error, self.loop.interval)
         except (Exception, SystemExit):
             logger().exception("bus %r: the loop goes on after", self.loop.name)
         return True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import sys
 import threading
+import time
 import warnings
 
 import pytest
@@ -15,6 +17,7 @@ from programs import run
 
 import stdevents
 from stdevents import _segment
+from stdevents._bell import Listener
 
 threads_are_ours = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
@@ -418,6 +421,7 @@ def fork_without_descriptors(parent, work):
     if child:
         assert os.waitpid(child, 0)[1] == 0
         return
+    signal.alarm(SECONDS)
     try:
         parent.tell(work(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits)))
     finally:
@@ -461,6 +465,71 @@ def test_a_child_that_could_not_become_a_worker_can_close(bus, fork):
         child.wait()
     bus.post("test", "event")
     assert [worker.pid for worker in bus.workers()] == [os.getpid()]
+
+
+def test_a_child_that_only_listens_becomes_a_worker_when_nothing_is_in_the_way_any_more(
+    bus, fork, caplog
+):
+    """G7: it makes no call of its own, and misses nothing."""
+    bus.configure(wait_max=0.05, interval=0.01)
+    heard = threading.Event()
+    bus.register(lambda *_: heard.set(), "test")
+
+    def work(parent):
+        while "next try in" not in caplog.text:
+            time.sleep(0.001)
+        parent.tell()
+        return heard.wait(SECONDS)
+
+    lock = bus._session.segment.lock
+    try:
+        lock.acquire()
+        child = fork(work)
+        child.hear()
+    finally:
+        lock.release()
+    bus.post("test", "event")
+    assert child.result()
+
+
+def test_a_child_in_which_no_thread_can_be_started_says_so(bus, fork, monkeypatch, caplog):
+    """G7: it is a worker all the same, which polls by hand."""
+    bus.configure(interval=1)
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    def work(parent):
+        bus.post("test", "event")
+        bus.poll()
+        return caplog.messages, bus.stats().handled
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        patch.setattr(bus, "after_fork_in_parent", lambda: None)
+        child = fork(work)
+    bus.after_fork_in_parent()
+    (message,), handled = child.result()
+    assert "no loop in a forked child: can't start new thread" in message
+    assert handled == 2  # its `started`, too
+
+
+def test_a_child_without_file_descriptors_listens_when_it_has_some(bus, fork):
+    """G7: to the bell, too, and without a call of its own."""
+    bus.configure(interval=0.01)
+
+    def work(raise_limit):
+        heard = threading.Event()
+        bus.register(lambda *_: heard.set(), "stdevents", "started")
+        raise_limit()
+        assert heard.wait(SECONDS)
+        while hasattr(select, "epoll") and not isinstance(bus._loop._round.ears, Listener):
+            time.sleep(0.001)
+        return bus.stats().lost
+
+    child = fork(fork_without_descriptors, work)
+    assert child.hear() == 0
+    child.wait()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can drop its privileges")

@@ -899,6 +899,24 @@ def test_the_loop_outlives_what_a_handler_raises(name, caplog):
         assert arrived.wait(LONG)
 
 
+def test_a_loop_that_comes_to_itself_when_the_bus_is_closed_says_nothing(name, caplog):
+    bus = stdevents.Bus(name, interval=0.01, wait_max=0.05)
+    inside, closed, poll = threading.Event(), threading.Event(), bus.poll
+    loop = bus._loop._round.thread
+
+    def late():
+        inside.set()
+        closed.wait(LONG)
+        poll()
+
+    bus.poll = late
+    inside.wait(LONG)
+    bus.close()
+    closed.set()
+    loop.join()
+    assert caplog.text == ""
+
+
 def test_a_local_event_wakes_the_loop(name):
     started, arrived = threading.Event(), threading.Event()
     bus = stdevents.Bus()
