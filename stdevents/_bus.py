@@ -274,7 +274,9 @@ class Bus:
             try:
                 return session.table.append(events)
             except NoRoom as full:
-                return self._append_when_there_is_room(session, events, full)
+                # A handler would wait for its own worker, which goes on when the handler is done.
+                busy = os.getpid() if self._turn.mine() else 0
+                return session.table.append_when_there_is_room(events, full, busy)
         except (ValueError, Stranded) as error:
             self._recover_from(session, error)
             return self._append(events)
@@ -292,20 +294,6 @@ class Bus:
             raise NotConfigured(
                 "the bus was closed, or the process forked, amid this call"
             ) from None
-
-    def _append_when_there_is_room(
-        self, session: Session, events: tuple[Event, ...], full: NoRoom
-    ) -> int:
-        for _ in range(session.settings.shm_retries):
-            # A handler would wait for its own worker, which goes on when the handler is done.
-            if self._session is not session or (self._turn.mine() and os.getpid() in full.pids):
-                break
-            time.sleep(session.settings.wait_interval)
-            try:
-                return session.table.append(events)
-            except NoRoom as still_full:
-                full = still_full
-        raise full
 
     def post_local(self, source: str, event: str, data: Any = None) -> None:
         """Queue an event for this process only; it is handled at the next poll.

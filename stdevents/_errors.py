@@ -39,6 +39,8 @@ class NoRoom(StdeventsError, TimeoutError):
     events it has not taken yet. `pids` are those of all workers that are too slow.
     """
 
+    _slowest = 0, 0, 0  # position, pid and slot of that worker
+
     def __init__(
         self, message: str, pid: int = 0, lag: int = 0, pids: tuple[int, ...] = ()
     ) -> None:

@@ -30,7 +30,6 @@ Rules:
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import time
@@ -62,7 +61,7 @@ from ._layout import (
 )
 from ._log import logger
 from ._segment import Segment
-from ._workers import live_slots, live_workers, positions
+from ._workers import clear_if_dead, is_where_it_was, live_workers, positions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,6 +80,7 @@ if TYPE_CHECKING:
 RUN_EVENTS = 128  # at most, in one look
 RUN_BYTES = 1 << 16  # of payload at most, in one look; one event may be larger
 PROBES = 16  # places in which a key may stand
+DEATH_EVERY = 0.1  # seconds after which a post that waits looks again whether its worker lives
 
 SLOT_BYTES = WORD * EVENT_WORDS
 _fields = Struct("=4Q")  # position, length, pid, flags
@@ -113,6 +113,7 @@ class Table:
         self._slot_of = segment.layout.slot_of
         self._claims = segment.layout.claims
         self._claims_at = segment.layout.claims_at
+        self._settings = segment.settings
         self._waits = segment.settings.overflow == "wait"
         self._folder = segment.folder
         self.cursor = Cursor(segment.words)
@@ -262,35 +263,69 @@ class Table:
 
     # -- room, with overflow="wait" ----------------------------------------------------------------
 
+    def append_when_there_is_room(
+        self, events: tuple[Event, ...], full: NoRoom, busy: int = 0
+    ) -> int:
+        """Append what was refused: try again, `shm_retries` times, each after `wait_interval`.
+
+        NoRoom without another try if it would wait for the worker whose pid is `busy`.
+        LockTimeout as from `append`: the lock is waited for once, not `shm_retries` times.
+        """
+        settings, look = self._settings, time.monotonic() + DEATH_EVERY
+        for left in reversed(range(settings.shm_retries)):
+            if busy in full.pids:
+                break
+            time.sleep(settings.wait_interval)
+            now = time.monotonic()
+            # Without the lock, which many posts that wait would keep from all others.
+            if left and now < look and is_where_it_was(self._words, *full._slowest):
+                continue
+            look = now + DEATH_EVERY
+            try:
+                return self.append(events)
+            except NoRoom as still_full:
+                full = still_full
+        raise full
+
     def _make_room(self, last: int, number: int, position: int, end: int) -> None:
         """NoRoom, unless all live workers have taken what is to be overwritten.
 
         By the events after `last` up to `number`, in the ring from `position` up to `end`.
         """
-        slow = self._too_slow(last, number, position, end)
+        slow = sorted(self._too_slow(last, number, position, end))
+        # Only up to the first that lives: where many posts wait, each of them does this.
+        while slow and self._is_dead(slow[0][2]):
+            del slow[0]
         if slow:
-            with contextlib.suppress(OSError):  # who cannot look takes them all to be alive
-                live_slots(self._folder, self._words)  # the dead are cleared away
-            slow = self._too_slow(last, number, position, end)
-        if slow:
-            taken, pid = min(slow)
-            raise NoRoom(
+            taken, pid, _ = slow[0]
+            full = NoRoom(
                 f"bus {self._name!r}: no room for {end - position} bytes until worker {pid}, "
                 f"which is {last - taken} events behind, has taken more; "
                 "configure a larger size, or have it poll more often",
                 pid,
                 last - taken,
-                tuple(pid for _, pid in slow),
+                tuple(pid for _, pid, _ in slow),
             )
-        taken = min([(last, 0), *positions(self._words)])[0]
+            full._slowest = slow[0]
+            raise full
+        taken = min([last, *[taken for taken, _, _ in positions(self._words)]])
         self._words[ROOM_ID] = taken + self._events
         self._words[ROOM_POSITION] = self._start_after(taken, last, position) + self._size
 
-    def _too_slow(self, last: int, number: int, position: int, end: int) -> list[tuple[int, int]]:
-        """Position and pid of each worker that has to take more before the events are written."""
+    def _is_dead(self, slot: int) -> bool:
+        """Is the worker of the slot dead? Then it is cleared away."""
+        try:
+            return clear_if_dead(self._folder, self._words, slot)
+        except OSError:  # a process that cannot look takes it to be alive
+            return False
+
+    def _too_slow(
+        self, last: int, number: int, position: int, end: int
+    ) -> list[tuple[int, int, int]]:
+        """Position, pid and slot of each worker that has to take more before they are written."""
         return [
-            (taken, pid)
-            for taken, pid in positions(self._words)
+            (taken, pid, slot)
+            for taken, pid, slot in positions(self._words)
             if number > taken + self._events
             or end > self._start_after(taken, last, position) + self._size
         ]

@@ -68,26 +68,50 @@ def live_slots(folder: Folder, words: memoryview | None) -> list[int]:
         if not (prefix == "worker" and number.isdigit() and int(number) < WORKERS):
             continue
         slot = int(number)
-        if _is_held(folder, file):
+        if is_live(folder, slot):
             alive.append(slot)
             continue
         if words is not None:
-            words[_at(slot) + WORKER_PID] = 0
-            folder.remove_file(file)
+            _clear(folder, words, slot)
     return sorted(alive)
+
+
+def clear_if_dead(folder: Folder, words: memoryview, slot: int) -> bool:
+    """Clear the slot if its worker is dead; was it? Under the lock.
+
+    OSError for a process that cannot look: it may see neither the file nor the folder any more.
+    """
+    if _is_held(folder, _file(slot)):
+        return False
+    _clear(folder, words, slot)
+    return True
+
+
+def _clear(folder: Folder, words: memoryview, slot: int) -> None:
+    words[_at(slot) + WORKER_PID] = 0
+    folder.remove_file(_file(slot))
 
 
 def is_live(folder: Folder, slot: int) -> bool:
     """Is the worker of this slot alive? Under the lock."""
-    return _is_held(folder, _file(slot))
+    try:
+        return _is_held(folder, _file(slot))
+    except FileNotFoundError:
+        return False
 
 
-def positions(words: memoryview) -> list[tuple[int, int]]:
-    """Position and pid of each worker that has a slot, alive or dead. Under the lock."""
+def positions(words: memoryview) -> list[tuple[int, int, int]]:
+    """Position, pid and slot of each worker that has one, alive or dead. Under the lock."""
     start, end = _at(0), _at(WORKERS)
     pids = words[start + WORKER_PID : end : WORKER_WORDS].tolist()
     taken = words[start + WORKER_POSITION : end : WORKER_WORDS].tolist()
-    return [(position, pid) for position, pid in zip(taken, pids) if pid]
+    return [(position, pids[slot], slot) for slot, position in enumerate(taken) if pids[slot]]
+
+
+def is_where_it_was(words: memoryview, position: int, pid: int, slot: int) -> bool:
+    """Does a worker's slot show still what `positions` said?"""
+    at = _at(slot)
+    return words[at + WORKER_POSITION] == position and words[at + WORKER_PID] == pid
 
 
 def live_workers(folder: Folder, words: memoryview, last: int) -> list[tuple[int, ...]]:
@@ -125,10 +149,7 @@ def _take_slot(folder: Folder) -> tuple[int, Descriptor]:
 
 
 def _is_held(folder: Folder, file: str) -> bool:
-    try:
-        descriptor = folder.open_file(file, create=False)
-    except FileNotFoundError:
-        return False
+    descriptor = folder.open_file(file, create=False)
     if not _lock(folder, descriptor):
         return True
     try:

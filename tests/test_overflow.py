@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import random
+import threading
 
 import pytest
+from children import SECONDS
 from programs import run
 
 import stdevents
+from stdevents import _table, _workers
 from stdevents._folder import Folder
 from stdevents._table import Table
 
@@ -124,6 +128,124 @@ def test_a_dead_worker_holds_up_nobody(bus, fork):
     assert [worker.pid for worker in bus.workers()] == [os.getpid()]
 
 
+def keep_back(bus, fork):
+    """A child that takes nothing, and with whom there is no room for another event."""
+    child = fork(stay_behind, bus)
+    child.hear()
+    bus.poll()
+    while bus.stats().posted < 2 * SLOTS:
+        bus.poll()
+        try:
+            bus.post("test", "fill")
+        except stdevents.NoRoom as full:
+            assert full.pids == (child.pid,)
+            return child
+    raise AssertionError("there is always room")
+
+
+def while_it_waits(monkeypatch, action):
+    """Do it when a post without room first looks whether its worker has moved."""
+    look = _table.is_where_it_was
+
+    def acting(*arguments):
+        monkeypatch.setattr(_table, "is_where_it_was", look)
+        action()
+        return look(*arguments)
+
+    monkeypatch.setattr(_table, "is_where_it_was", acting)
+
+
+def test_a_post_that_waits_leaves_the_lock_alone_until_its_worker_has_moved(bus, fork, monkeypatch):
+    """G5: many that wait would else keep all others from it. At last it tries once more."""
+    keep_back(bus, fork)
+    monkeypatch.setattr(_table, "DEATH_EVERY", 10 * SECONDS)
+    bus.configure(shm_retries=20, wait_interval=0.001)
+    lock, taken = bus._session.segment.lock, []
+    acquire = lock.acquire
+    monkeypatch.setattr(lock, "acquire", lambda: (taken.append(1), acquire()))
+    with pytest.raises(stdevents.NoRoom):
+        bus.post("test", "too many")
+    assert len(taken) == 2
+
+
+def test_a_post_that_waits_sees_that_its_worker_has_moved(bus, fork, monkeypatch):
+    child = keep_back(bus, fork)
+    monkeypatch.setattr(_table, "DEATH_EVERY", 10 * SECONDS)
+    bus.configure(shm_retries=10**6)
+    while_it_waits(monkeypatch, child.say)
+    bus.post("test", "in time")
+    assert child.result() == 0
+
+
+def test_a_post_that_waits_sees_that_its_worker_has_died(bus, fork, monkeypatch):
+    """G5."""
+    child = keep_back(bus, fork)
+    bus.configure(shm_retries=10**6)
+    while_it_waits(monkeypatch, child.kill)
+    bus.post("test", "then")
+    assert [worker.pid for worker in bus.workers()] == [os.getpid()]
+
+
+def test_a_post_looks_only_at_the_workers_that_are_too_slow(bus, fork, monkeypatch):
+    """From the slowest on, until one of them lives."""
+    children = []
+    for _ in range(4):
+        bus.poll()
+        children.append(fork(stay_behind, bus))
+        children[-1].hear()
+    children[0].kill()
+    children[1].kill()
+    looked, is_held = [], _workers._is_held
+    monkeypatch.setattr(
+        _workers, "_is_held", lambda folder, file: looked.append(file) or is_held(folder, file)
+    )
+    bus.post("test", "small")
+    bus.poll()
+    with pytest.raises(stdevents.NoRoom) as caught:
+        bus.post("test", "large", "x" * (SIZE - 40))
+    assert looked == ["worker.1", "worker.2", "worker.3"]
+    assert caught.value.pids == (children[2].pid, children[3].pid)
+
+
+def test_a_post_that_waits_while_the_bus_is_closed_says_so(bus, name, fork, monkeypatch):
+    def close():
+        closing = threading.Thread(target=bus.close)
+        closing.start()
+        closing.join()
+
+    keep_back(bus, fork)
+    bus.configure(shm_retries=10**6)
+    while_it_waits(monkeypatch, close)
+    with pytest.raises(stdevents.NotConfigured):
+        bus.post("test", "too late")
+    bus.configure(name)  # it clears away what the child leaves
+
+
+def test_a_post_that_waits_for_room_waits_for_the_lock_once(bus, fork, monkeypatch):
+    """G5: LockTimeout after `wait_max`, not after `shm_retries` times as long."""
+
+    def hold(parent):
+        parent.hear()
+        descriptor = bus._session.segment.folder.open_file("lock", create=False)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        parent.tell()
+        parent.hear()
+        os.close(descriptor)
+
+    def take():
+        holder.say()
+        holder.hear()
+
+    keep_back(bus, fork)
+    holder = fork(hold)
+    bus.configure(shm_retries=10**6, wait_max=0.05)
+    while_it_waits(monkeypatch, take)
+    with pytest.raises(stdevents.LockTimeout):
+        bus.post("test", "too many")
+    holder.say()
+    holder.result()
+
+
 def test_a_handler_that_would_wait_for_its_own_worker_is_told_at_once(bus):
     bus.configure(shm_retries=10**9)
     errors = []
@@ -218,14 +340,15 @@ def test_a_signal_handlers_event_without_room_does_not_post_the_interrupted_one_
     assert "of a signal handler or finaliser is dropped" in caplog.text
 
 
-def test_who_cannot_look_for_the_dead_is_refused_and_leaves_nothing(bus, seen, monkeypatch):
-    """G2: without privileges, or descriptors, all count as alive."""
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.ENOENT])
+def test_who_cannot_look_for_the_dead_is_refused_and_leaves_nothing(bus, seen, monkeypatch, number):
+    """G2: without privileges, or descriptors, or in a root of its own, all count as alive."""
 
-    def files(folder):
-        raise PermissionError(errno.EACCES, "no")
+    def open_file(*_, create):
+        raise OSError(number, os.strerror(number))
 
     _, posted = fill(bus)
-    monkeypatch.setattr(Folder, "files", files)
+    monkeypatch.setattr(Folder, "open_file", open_file)
     with pytest.raises(stdevents.NoRoom):
         bus.post("test", "refused")
     monkeypatch.undo()

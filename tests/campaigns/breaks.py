@@ -36,7 +36,7 @@ QUICK = (
 LONG = (
     broken(
         "live workers are taken for dead", "_workers.py", "coming_and_going",
-        "        if _is_held(folder, file):\n", "        if _is_held(folder, file) and slot % 2:\n",
+        "        if is_live(folder, slot):\n", "        if is_live(folder, slot) and slot % 2:\n",
     ),
     broken(
         "P4 comes before P3", "_table.py", "sigkill_at_every_step",
