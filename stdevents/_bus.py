@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import time
@@ -53,6 +54,8 @@ class Bus:
     def _start_anew(self) -> None:
         self._opening = threading.RLock()
         self._turn = Turn()
+        # Each lets go of `fileno` before it does what it is called with.
+        self._watchers: set[Callable[[Callable[[], object]], object]] = set()
 
     def __repr__(self) -> str:
         return f"<Bus {self._loop.name!r}>" if self.configured() else "<Bus, closed>"
@@ -204,12 +207,18 @@ class Bus:
         if _open_here.get(self._loop.name) is self:
             del _open_here[self._loop.name]
         if session is not None:
-            if session.watch is not None:
-                session.watch.close()
+            self._close_watch(session)
             try:
                 _segment.leave(session.segment)
             except (StdeventsError, OSError) as error:
                 logger().warning("bus %r: not left in good order: %s", self._loop.name, error)
+
+    def _close_watch(self, session: Session) -> None:
+        """Close what is behind `fileno`, as soon as no event loop watches it any more."""
+        close: Callable[[], object] = session.watch.close if session.watch else lambda: None
+        for let_go_before in tuple(self._watchers):
+            close = functools.partial(let_go_before, close)
+        close()
 
     def _ready(self) -> Session:
         """The session, when it is not there at once: of a child that is no worker yet, or none."""

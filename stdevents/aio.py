@@ -23,6 +23,7 @@ of other events. Who needs one event done before the next begins takes them by `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import weakref
@@ -71,7 +72,7 @@ class AsyncBus:
     registered before. Posting is `Bus.post`: it takes microseconds, and waits, which holds up the
     event loop, only while another process has the lock; `wait_max` bounds that.
 
-    The bus itself stays open: detach, then close it. A forked child is not attached.
+    The bus itself stays open; closing it detaches. A forked child is not attached.
     """
 
     def __init__(self, bus: Bus | None = None) -> None:
@@ -79,6 +80,7 @@ class AsyncBus:
         self._registered: list[tuple[_Handler, Level]] = []
         self._streams: weakref.WeakSet[Events] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[Any] | None] = set()  # those of them that await `close`
         self._loop: asyncio.AbstractEventLoop | None = None
         self._owner = (0, 0)  # process and thread of the event loop
         self._interval = INTERVAL
@@ -162,23 +164,53 @@ class AsyncBus:
         self._bus.stats()  # NotConfigured
         self._loop, self._interval, self._descriptor, self._timer = loop, interval, -1, None
         self._owner = os.getpid(), threading.get_ident()
-        self._tasks = set()
+        self._bus._watchers.add(self._detach_before)
+        self._tasks, self._closing = set(), set()
         self._listen()
 
     def detach(self) -> None:
         """Let go of the event loop; handlers that are at work go on. Twice is fine."""
         if self.attached():
+            self._bus._watchers.discard(self._detach_before)
             self._stop_listening()
             self._loop = None
             for stream in self._streams:
                 stream.end()
             self._streams.clear()
 
+    def _detach_before(self, then: Callable[[], object]) -> None:
+        """For the bus, which is being closed, in any thread: detach, and only then do `then`.
+
+        That closes the descriptor, and another file gets its number: an event loop that watched
+        it still would be deaf to that one.
+        """
+        owner = self._owner
+
+        def detach() -> None:
+            if self._owner is owner:  # it was not attached again meanwhile
+                with contextlib.suppress(RuntimeError):  # the event loop is closed
+                    self.detach()
+            then()
+
+        if self._loop is None or owner[1] == threading.get_ident():
+            detach()
+            return
+        try:
+            self._loop.call_soon_threadsafe(detach)
+        except RuntimeError:  # the event loop is closed
+            detach()
+
     async def close(self) -> None:
-        """Detach, and wait for the handlers that are still at work. The bus stays open."""
+        """Detach, and wait for the handlers that are still at work. The bus stays open.
+
+        A handler that awaits it does not wait for itself, nor for another that awaits it.
+        """
         self.detach()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        task = asyncio.current_task()
+        closing = self._closing if task in self._tasks else set()
+        closing.add(task)
+        while self._tasks - closing:
+            await asyncio.wait(self._tasks - closing)
 
     async def __aenter__(self) -> AsyncBus:
         self.attach()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import select
+import socket
 import threading
 
 import pytest
 
 import stdevents
 from stdevents import aio
+
+needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll here")
 
 SECONDS = 30  # after which what is awaited is not coming
 
@@ -271,6 +275,30 @@ def test_the_end_waits_for_handlers_that_are_at_work(bus, other):
     run(main())
 
 
+def test_handlers_may_close_it_and_wait_for_the_others_only(bus, other):
+    """Neither for themselves nor for each other; and the end waits for them all."""
+
+    async def main():
+        ended = []
+
+        @other.on("test")
+        async def handler(data, event, source, pid):
+            await asyncio.sleep(0)
+            if event == "closes":
+                await other.close()
+                ended.append("closed")
+            ended.append(event)
+
+        async with other:
+            for event in ("closes", "closes", "slow"):
+                bus.post("test", event)
+            bus.poll()
+        assert sorted(ended) == ["closed", "closed", "closes", "closes", "slow"]
+        assert ended[0] == "slow"
+
+    run(main())
+
+
 def test_an_exception_that_ends_it_cancels_them(bus, other):
     async def main():
         cancelled = asyncio.Event()
@@ -415,6 +443,100 @@ def test_a_bus_that_is_closed_meanwhile_is_let_go(bus, other):
             assert [event async for event in events] == []
 
     run(main())
+
+
+def is_open(descriptor):
+    try:
+        os.fstat(descriptor)
+        return True
+    except OSError:
+        return False
+
+
+@needs_epoll
+def test_closing_the_bus_detaches_it_before_its_descriptor_is_closed(bus, other):
+    """Else the event loop would hear nothing of the next file of that number."""
+
+    async def main():
+        ours, theirs = socket.socketpair()
+        other.attach()
+        events = other.events("test")
+        number = other._descriptor
+        bus.close()
+        assert not other.attached()
+        assert not is_open(number)
+        os.dup2(ours.fileno(), number)
+        heard = asyncio.Event()
+        asyncio.get_running_loop().add_reader(number, heard.set)
+        theirs.send(b"hello")
+        await heard.wait()
+        asyncio.get_running_loop().remove_reader(number)
+        for close in (ours.close, theirs.close, functools.partial(os.close, number)):
+            close()
+        assert [event async for event in events] == []
+
+    run(main())
+
+
+@needs_epoll
+def test_closing_the_bus_in_another_thread_has_the_event_loop_detach_it(bus, other):
+    """And close the descriptor only then, which it watches until it comes to that."""
+
+    async def main():
+        second = aio.AsyncBus(bus)
+        for one in (other, second):
+            one.attach()
+        number = other._descriptor
+        thread = threading.Thread(target=bus.close)
+        thread.start()
+        thread.join()
+        assert is_open(number)
+        while other.attached() or second.attached():
+            await asyncio.sleep(0)
+        assert not is_open(number)
+
+    run(main())
+
+
+def test_attached_again_it_is_not_detached_by_what_was_closed_before(bus, other, name):
+    async def main():
+        other.attach()
+        thread = threading.Thread(target=bus.close)
+        thread.start()
+        thread.join()
+        other.detach()
+        bus.configure(name, interval=0)
+        async with other:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert other.attached()
+
+    run(main())
+
+
+@needs_epoll
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_bus_may_be_closed_when_the_event_loop_is_closed_already(bus, other, in_thread):
+    async def main():
+        other.attach()
+        events = other.events("test")
+        waiting.append(asyncio.ensure_future(events.__anext__()))
+        await asyncio.sleep(0)
+
+    waiting = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    number = other._descriptor
+    loop.close()
+    if in_thread:
+        thread = threading.Thread(target=bus.close)
+        thread.start()
+        thread.join()
+    else:
+        bus.close()
+    assert not is_open(number)
+    assert not other.attached()
+    waiting[0]._log_destroy_pending = False  # it is left behind on purpose
 
 
 def test_a_bus_whose_lock_is_held_is_tried_again(bus, other, fork, caplog):
