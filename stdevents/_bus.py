@@ -180,7 +180,11 @@ class Bus:
                 session = self._session
             if session is not None:
                 self._announce(session, events.stopping)
-                self._loop.stop(session.settings.wait_max)
+                session.over = True  # a poll ends with the handler that it is in
+                wait_max = session.settings.wait_max
+                deadline = time.monotonic() + wait_max
+                self._loop.stop(wait_max)
+                self._turn.wait(deadline - time.monotonic())
             self._leave(session or self._unready)
 
     def _announce(

@@ -13,6 +13,7 @@ patching may come in between, and after it a thread is a greenlet.
 from __future__ import annotations
 
 import threading
+import time
 
 AT_LEAST_EVERY = 0.1  # seconds; a wake-up is missed if an exception fell right before it
 
@@ -38,12 +39,22 @@ class Turn:
     def take(self) -> None:
         """Wait until it is free, and take it. To be called inside the `try` of a `give`."""
         while not self.try_take():
-            given = self._given()
-            with given:
-                self._waiting += 1
-                if self.owner:
-                    given.wait(AT_LEAST_EVERY)
-                self._waiting -= 1
+            self._await(AT_LEAST_EVERY)
+
+    def wait(self, timeout: float) -> None:
+        """Wait until no other thread owns it, at most `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while self.owner and not self.mine() and timeout > 0:
+            self._await(min(timeout, AT_LEAST_EVERY))
+            timeout = deadline - time.monotonic()
+
+    def _await(self, timeout: float) -> None:
+        given = self._given()
+        with given:
+            self._waiting += 1
+            if self.owner:
+                given.wait(timeout)
+            self._waiting -= 1
 
     def give(self) -> None:
         """Give it away if the calling thread owns it; harmless if not, and to do twice."""

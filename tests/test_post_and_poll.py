@@ -14,6 +14,7 @@ import logging
 import os
 import random
 import select
+import signal
 import sys
 import threading
 import time
@@ -842,14 +843,14 @@ def test_a_lag_is_never_less_than_nothing(bus, monkeypatch):
     """Another thread may post and poll while the counts are read."""
     last = _table.Table.last.fget
 
-    def amid(table):
+    def between(table):
         number = last(table)
         monkeypatch.undo()
         bus.post("test", "event")
         bus.poll()
         return number
 
-    monkeypatch.setattr(_table.Table, "last", property(amid))
+    monkeypatch.setattr(_table.Table, "last", property(between))
     assert bus.stats().lag == 0
 
 
@@ -990,6 +991,90 @@ def test_close_twice_is_fine(bus):
     assert bus.configured()
     assert bus.close() is None
     assert bus.close() is None
+    assert not bus.configured()
+
+
+@pytest.mark.parametrize("interval", [0, 0.01])
+def test_close_waits_for_the_handler_that_another_thread_is_in_and_for_no_more(bus, name, interval):
+    """Whether that thread is the loop's, or polls by hand."""
+    inside, may_go_on = threading.Event(), threading.Event()
+    log = []
+
+    def handler(data, event, source, pid):
+        inside.set()
+        may_go_on.wait(LONG)
+        log.append(event)
+
+    bus.configure(wait_max=LONG)
+    bus.register(handler, "test")
+    bus.post("test", "first")
+    bus.post("test", "second")
+    polling = threading.Thread(target=bus.poll)
+    if interval:
+        bus.configure(interval=interval)
+    else:
+        polling.start()
+    assert inside.wait(LONG)
+    closing = threading.Thread(target=lambda: (bus.close(), log.append("closed")))
+    closing.start()
+    wait_until_in(closing, "end" if interval else "wait")
+    may_go_on.set()
+    closing.join()
+    if not interval:
+        polling.join()
+    assert log == ["first", "closed"]
+
+
+def test_close_waits_no_longer_than_wait_max(bus):
+    """Here for a handler that itself waits for it."""
+    inside, closed = threading.Event(), threading.Event()
+    bus.configure(wait_max=0.05)
+    bus.register(lambda *_: (inside.set(), closed.wait(LONG)), "test")
+    bus.post("test", "event")
+    polling = threading.Thread(target=bus.poll)
+    polling.start()
+    assert inside.wait(LONG)
+    bus.close()
+    assert not bus.configured() and polling.is_alive()
+    closed.set()
+    polling.join()
+
+
+def test_a_handler_may_close_while_another_thread_that_closes_waits_for_it(bus):
+    bus.configure(wait_max=0.05)
+    inside, may_close = threading.Event(), threading.Event()
+    bus.register(lambda *_: (inside.set(), may_close.wait(LONG), bus.close()), "test")
+    bus.post("test", "event")
+    polling = threading.Thread(target=bus.poll)
+    polling.start()
+    assert inside.wait(LONG)
+    closing = threading.Thread(target=bus.close)
+    closing.start()
+    wait_until_in(closing, "wait")
+    may_close.set()
+    closing.join()
+    polling.join()
+    assert not bus.configured()
+
+
+def test_a_signal_handler_may_close_during_a_handler(bus, watchdog):
+    """It waits for no thread that waits for it: the poll is its own thread's."""
+    bus.configure(wait_max=10 * LONG)
+    before = signal.signal(signal.SIGUSR1, lambda *_: bus.close())
+    log = []
+
+    @bus.on("test")
+    def handler(data, event, source, pid):
+        signal.raise_signal(signal.SIGUSR1)
+        log.append(event)
+
+    try:
+        bus.post("test", "first")
+        bus.post("test", "second")
+        bus.poll()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert log == ["first"]
     assert not bus.configured()
 
 
