@@ -14,7 +14,7 @@ from ._layout import LAST
 from ._outside import current, find
 from ._segment import Segment
 from ._table import Table
-from ._terminal import Terminal, complain, harmless
+from ._terminal import Terminal, complain, harmless, json_of
 
 STEP = 0.02  # seconds between two looks for news, each of which reads one word
 RENEW = 0.5  # seconds between two looks whether it is the same bus still
@@ -39,7 +39,7 @@ def main(name: str, source: str | None, event: str | None, oldest: bool) -> int:
             if now is None:
                 complain(f"bus {name!r} has no live worker any more; waiting for one")
             else:
-                complain(f"bus {name!r} was made anew; its ids begin at 1")
+                complain(f"bus {name!r} was created again; its ids begin at 1")
             segment, position = now, 0
     except (KeyboardInterrupt, _NobodyReads):
         return 0
@@ -72,7 +72,7 @@ def _write(
 
 
 def _in_colour(terminal: Terminal, line: dict[str, Any]) -> str:
-    """For a person: `    12  cache drop {"key": 7}  of 4711`."""
+    """For a person: `    12  cache drop {"key": 7}  by 4711`."""
     if "lost" in line:
         lost = line["lost"]
         text = f"events {lost['first']} to {lost['last']} ({lost['count']}) are lost here"
@@ -80,11 +80,11 @@ def _in_colour(terminal: Terminal, line: dict[str, Any]) -> str:
     number = terminal.paint(f"{line['id']:>6}", "dim")
     source = terminal.paint(harmless(line["source"]), "cyan")
     event = terminal.paint(harmless(line["event"]), "bold")
-    data = "" if line["data"] is None else f" {json.dumps(line['data'])}"
+    data = "" if line["data"] is None else f" {json_of(line['data'])}"
     unique = f"  unique {line['unique']!r}" if "unique" in line else ""
-    return f"{number}  {source} {event}{data}" + terminal.paint(
-        f"{unique}  of {line['pid']}", "dim"
-    )
+    host = f" of {harmless(line['host'])}" if "host" in line else ""
+    more = terminal.paint(f"{unique}  by {line['pid']}{host}", "dim")
+    return f"{number}  {source} {event}{data}{more}"
 
 
 def _lines(position: int, through: int, records: list[Any]) -> Iterator[dict[str, Any]]:

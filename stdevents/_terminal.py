@@ -1,10 +1,12 @@
-"""What is shown on a terminal: colours where it has them, bars, words that fit."""
+"""What is shown on a terminal: colours where it has them, bars, nothing that steers it."""
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import sys
+from io import TextIOWrapper
+from shutil import get_terminal_size
 from typing import TextIO
 
 from ._errors import SegmentError
@@ -20,17 +22,19 @@ COLOURS = {
     "dim": "2",
 }
 EIGHTHS = " ▏▎▍▌▋▊▉█"
-CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "?")
 
 
 class Terminal:
     """Where the commands write; a file or a pipe gets the same words without the colours."""
 
     def __init__(self, stream: TextIO) -> None:
+        if isinstance(stream, TextIOWrapper):
+            # What its encoding cannot show is no reason to end.
+            stream.reconfigure(errors="backslashreplace")
         self._stream = stream
         self.is_live = stream.isatty()
-        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-        self._has_colours = self.is_live and not plain
+        self._can_draw = self.is_live and os.environ.get("TERM") != "dumb"
+        self._has_colours = self._can_draw and not os.environ.get("NO_COLOR")
         self._has_blocks = _can_show(stream, EIGHTHS)
         self._drawn = False
 
@@ -41,20 +45,24 @@ class Terminal:
         return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
 
     def line(self, text: str = "") -> None:
-        """Write one line, and let it be seen at once."""
+        """Write one line, and let it be seen immediately."""
         print(text, file=self._stream, flush=True)
+
+    def height(self) -> int:
+        """How many lines `draw` has room for."""
+        if not self._can_draw:
+            return sys.maxsize
+        return (get_terminal_size().lines or 24) - 1  # 0 where it does not know its size
 
     def draw(self, lines: list[str]) -> None:
         """Write these lines over those of the last time; in a file or a pipe, below them."""
-        if not self.is_live:
+        if not self._can_draw:
             print(*lines, "", sep="\n", file=self._stream, flush=True)
             return
-        height = shutil.get_terminal_size().lines or 24  # 0 where it does not know its size
-        if len(lines) > height - 1:
-            lines = [*lines[: height - 2], f"  … and {len(lines) - height + 2} lines more"]
         begin = "\x1b[H" if self._drawn else "\x1b[H\x1b[2J"
-        text = begin + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J"
-        self._stream.write(text)
+        rows = "".join(f"{line}\x1b[K\n" for line in lines[: self.height()])
+        # Lines are cut off, not wrapped: more rows than lines would scroll the first ones away.
+        self._stream.write(f"{begin}\x1b[?7l{rows}\x1b[?7h\x1b[J")
         self._stream.flush()
         self._drawn = True
 
@@ -69,15 +77,15 @@ class Terminal:
         return ("█" * full + (EIGHTHS[rest] if rest else "")).ljust(width)
 
 
-def fit(text: str, width: int) -> str:
-    """`text` in so many columns: shortened, or filled up."""
-    text = harmless(text)
-    return text.ljust(width) if len(text) <= width else text[: width - 3] + "..."
-
-
 def harmless(text: str) -> str:
-    """`text` with nothing in it that steers a terminal."""
-    return text.translate(CONTROLS)
+    """`text` with nothing in it that steers a terminal, or turns the direction of writing."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def json_of(data: object) -> str:
+    """`data` as JSON to be read by a person: escaped is only what steers a terminal."""
+    text = json.dumps(data, ensure_ascii=False)
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def complain(message: object) -> None:

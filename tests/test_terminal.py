@@ -2,34 +2,71 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
-from programs import PACKAGE_PARENT
+from programs import PACKAGE_PARENT, start
 
 import stdevents
+from stdevents._status import Status, _worker_line, _workers_in
+from stdevents._tail import _in_colour
+from stdevents._terminal import Terminal
+from stdevents._types import WorkerInfo
 
 SECONDS = 30
+ESCAPE = re.compile("\x1b\\[[?0-9;]*[A-Za-z]")
+
+# 30 workers; all but one have not handled anything.
+CROWD = """
+import os, sys, stdevents
+bus = stdevents.Bus(sys.argv[1], interval=0, size="4k")
+for _ in range(29):
+    if not os.fork():
+        sys.stdin.read()
+        bus.close()
+        os._exit(0)
+for _ in range(20):
+    bus.post("test", "tick")
+bus.poll()
+print("open", flush=True)
+sys.stdin.read()
+for _ in range(29):
+    os.wait()
+bus.close()
+"""
 
 
 class Screen:
     """A command on a terminal of its own, and all that it has written there."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, columns=80, lines=24, **environment):
         self._mine, its = pty.openpty()
-        environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "TERM": "xterm"}
-        environment.pop("NO_COLOR", None)
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
+        environment = {"PYTHONPATH": str(PACKAGE_PARENT), "TERM": "xterm", **environment}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("NO_COLOR", "COLUMNS", "LINES")
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "stdevents", *arguments],
-            stdin=its, stdout=its, stderr=its, env=environment, cwd="/",
-        )  # fmt: skip
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            env={**inherited, **environment},
+            cwd="/",
+        )
         os.close(its)
         self.text = ""
 
@@ -53,8 +90,8 @@ class Screen:
 def screen():
     screens = []
 
-    def start(*arguments):
-        screens.append(Screen(*arguments))
+    def start(*arguments, **options):
+        screens.append(Screen(*arguments, **options))
         return screens[-1]
 
     yield start
@@ -62,15 +99,52 @@ def screen():
         each.close()
 
 
+@pytest.fixture
+def crowd(name):
+    """30 workers on the bus `name`."""
+    process = start(CROWD, name)
+    assert process.stdout.readline() == "open\n"
+    yield
+    assert process.communicate()[1] == ""
+
+
+def line_of(screen, pattern):
+    """The line on which there is something like this, when it is whole."""
+    found = screen.until(f"{pattern}.*\n")
+    return screen.text[screen.text.rindex("\n", 0, found.start()) + 1 : found.end()]
+
+
+# -- tail ------------------------------------------------------------------------------------------
+
+
 def test_tail_is_in_colour_and_nothing_in_an_event_steers_the_terminal(screen, bus, name):
     tail = screen("tail", name, "--oldest")
     tail.until("started")
-    bus.post("ca\x1bche", "drop", {"key": "\x1b[2J"}, unique="one")
-    line = tail.until(r"drop.*\n")
-    line = tail.text[tail.text.rindex("\n", 0, line.start()) :]
-    assert "\x1b[36mca?che\x1b[0m \x1b[1mdrop\x1b[0m" in line
-    assert r'{"key": "\u001b[2J"}' in line
-    assert f"unique 'one'  of {os.getpid()}" in line
+    bus.post("ca\x1bc\u202ehe", "drop", {"key": "\x1b[2J\x9b\u202e"}, unique="one")
+    line = line_of(tail, "drop")
+    assert "\x1b[36mca?c?he\x1b[0m \x1b[1mdrop\x1b[0m" in line
+    assert r'{"key": "\u001b[2J\u009b\u202e"}' in line
+    assert f"unique 'one'  by {os.getpid()}\x1b" in line
+
+
+def test_tail_shows_the_words_of_all_languages(screen, bus, name):
+    tail = screen("tail", name, "--oldest", PYTHONIOENCODING="utf-8")
+    tail.until("started")
+    bus.post("Zürich", "ünï", ["ключ", "鍵", "🔑"])
+    line = ESCAPE.sub("", line_of(tail, "ünï"))
+    assert line == f'     2  Zürich ünï ["ключ", "鍵", "🔑"]  by {os.getpid()}\r\n'
+
+
+def test_tail_goes_on_where_the_terminal_cannot_show_a_character(screen, bus, name):
+    tail = screen("tail", name, "--oldest", PYTHONIOENCODING="ascii")
+    tail.until("started")
+    bus.post("ünï", "drop", "ключ")
+    assert r'\xfcn\xef drop "\u043a\u043b\u044e\u0447"' in ESCAPE.sub("", line_of(tail, "drop"))
+
+
+def test_tail_says_of_which_host_an_event_from_a_relay_is():
+    line = {"id": 7, "source": "cache", "event": "drop", "data": None, "pid": 12, "host": "web2"}
+    assert _in_colour(Terminal(io.StringIO()), line) == "     7  cache drop  by 12 of web2"
 
 
 def test_tail_shows_a_gap_in_red(screen, name):
@@ -89,6 +163,9 @@ def test_tail_shows_a_gap_in_red(screen, name):
     bus.close()
 
 
+# -- status ----------------------------------------------------------------------------------------
+
+
 def test_a_watch_shows_how_many_events_come_in_a_second(screen, bus, name):
     watch = screen("status", name, "--watch")
     watch.until("last id")
@@ -96,3 +173,72 @@ def test_a_watch_shows_how_many_events_come_in_a_second(screen, bus, name):
         bus.post("test", "tick")
     watch.until(r"last id  8, \d+\.\d events/s")
     watch.until("Ctrl-C ends")
+
+
+@pytest.mark.parametrize("lines", [13, 24, 50])
+def test_a_watch_of_many_workers_fits_on_the_screen(screen, crowd, name, lines):
+    watch = screen("status", name, "--watch", lines=lines)
+    drawn = watch.until("(?s)\x1b\\[2J(.*)Ctrl-C ends.*\x1b\\[J").group(1)
+    rows = ESCAPE.sub("", drawn).split("\r\n")
+    assert rows[0].startswith(f"bus {name}  ")
+    assert "workers  30" in drawn
+    assert len(rows) < lines
+    assert max(map(len, rows)) <= 80
+    assert len(rows) == 40 or "more, none further behind" in drawn
+
+
+def test_a_watch_is_cut_off_at_a_narrow_screen_and_never_wrapped(screen, crowd, name):
+    """The terminal cuts it off; what matters most is within the first 40 columns."""
+    watch = screen("status", name, "--watch", columns=40)
+    drawn = watch.until("(?s)\x1b\\[2J(.*Ctrl-C ends.*)\x1b\\[J").group(1)
+    assert drawn.startswith("\x1b[?7l")
+    assert drawn.endswith("\x1b[?7h")
+    lapped = [row for row in ESCAPE.sub("", drawn).split("\r\n") if "loses" in row]
+    assert lapped
+    assert all("100% loses" in row[:40] for row in lapped)
+
+
+def test_a_watch_has_no_colours_where_they_are_not_wanted(screen, bus, name):
+    watch = screen("status", name, "--watch", NO_COLOR="1")
+    watch.until("Ctrl-C ends(?s:.*)Ctrl-C ends")
+    assert "\x1b[H" in watch.text
+    assert re.search("\x1b\\[[0-9;]*m", watch.text) is None
+
+
+def test_a_watch_writes_line_below_line_on_a_terminal_that_can_do_no_more(screen, bus, name):
+    watch = screen("status", name, "--watch", TERM="dumb")
+    watch.until("Ctrl-C ends(?s:.*)Ctrl-C ends")
+    assert "\x1b" not in watch.text
+
+
+def status(shares):
+    """A bus with workers that have so much still to read."""
+    workers = [
+        (WorkerInfo(pid=100 + slot, slot=slot, position=1, lag=1, since=0), share)
+        for slot, share in enumerate(shares)
+    ]
+    return Status("bus", 0, "drop", 4096, 0, 16, 1, 1, workers)
+
+
+@pytest.mark.parametrize(
+    ("room", "pids", "more"),
+    [
+        (5, [100, 101, 102, 103, 104], []),
+        (4, [101, 103, 104], ["  and 2 more, none further behind"]),
+        (1, [], ["  and 5 more, none further behind"]),
+        (-3, [], ["  and 5 more, none further behind"]),
+    ],
+)
+def test_where_there_is_no_room_for_all_those_furthest_behind_are_shown(room, pids, more):
+    lines = _workers_in(Terminal(io.StringIO()), status([0, 0.3, 0, 0.1, 1]), room)
+    assert [int(line.split()[0]) for line in lines[: len(pids)]] == pids
+    assert lines[len(pids) :] == more
+
+
+def test_a_worker_that_joined_more_than_a_day_ago_has_the_date():
+    terminal = Terminal(io.StringIO())
+    for since, shown in ((time.time() - 3600, "%H:%M:%S"), (time.time() - 90000, "%Y-%m-%d")):
+        worker = WorkerInfo(pid=1, slot=0, position=10**9, lag=10**6, since=int(since))
+        line = _worker_line(terminal, worker, 1.0, 999_999)
+        assert line.endswith(time.strftime(f"  {shown}", time.localtime(int(since))))
+        assert len(line) <= 80
