@@ -66,12 +66,12 @@ class Stage:
     def tell(self, worker: int, command: str, *arguments: Any) -> None:
         self.pipes[worker].send((command, *arguments))
 
-    def ask(self, workers: list[int], kind: str, command: str, *more: Any) -> dict[int, Report]:
-        """Tell workers to do something, and wait until each has reported what it leads to."""
-        self.answers.pop(kind, None)
+    def ask(self, workers: list[int], command: str, *arguments: Any) -> dict[int, Report]:
+        """Tell workers to do something, and wait until each has answered."""
+        self.answers.pop(command, None)
         for worker in workers:
-            self.tell(worker, command, *more)
-        return self.hear(kind, workers)
+            self.tell(worker, command, *arguments)
+        return self.hear(command, workers)
 
     def hear(self, kind: str, workers: list[int]) -> dict[int, Report]:
         """Wait until each of the workers has reported something of this kind."""
@@ -129,8 +129,8 @@ class Stage:
         """Have the workers close the bus and end, the forked one first; look what is left."""
         self.tell(CHILD, "end")
         self._ended.append(self.pipes.pop(CHILD))  # listened to no more
-        child = self.answers["forked"][FORKER]["child"]
-        ended = self.ask([FORKER], "child_ended", "await_child", child)
+        child = self.answers["fork"][FORKER]["child"]
+        ended = self.ask([FORKER], "await_child", child)
         if ended[FORKER]["status"]:
             self.evidence.failed.append("the forked worker failed")
         for number, process in enumerate(self._processes, 1):

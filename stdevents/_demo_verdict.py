@@ -27,7 +27,7 @@ class Evidence:
 
     #: the events, by id
     posted: dict[int, Posted] = field(default_factory=dict)
-    #: what each worker handled, in the order in which it did; keys
+    #: keys of what each worker handled, in the order in which it did
     seen: dict[int, list[str]] = field(default_factory=dict)
     #: from which id on each worker has to have seen all
     since: dict[int, int] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Evidence:
     counts: dict[int, dict[str, Any]] = field(default_factory=dict)
     #: the worker that the local event was posted in
     local_of: int = 0
-    #: who handled it, and whether as the very object that was posted
+    #: the workers that handled it, and whether as the very object that was posted
     local: list[tuple[int, bool]] = field(default_factory=list)
     #: the worker that was forked
     child: int = 0
@@ -48,88 +48,79 @@ class Evidence:
     #: folders and segments that are there afterwards
     left: list[str] = field(default_factory=list)
 
+    def ids(self) -> dict[str, int]:
+        return {posted.key: number for number, posted in self.posted.items()}
+
+    def total(self, what: str) -> int:
+        return sum(counts[what] for counts in self.counts.values())
+
+    def missed(self, worker: int) -> int:
+        """How many events that all have to handle this worker has not, since it is one."""
+        seen = self.seen.get(worker, [])
+        return sum(
+            not posted.unique and number >= self.since[worker] and posted.key not in seen
+            for number, posted in self.posted.items()
+        )
+
 
 def judge(evidence: Evidence) -> list[Finding]:
     """The table at the end; everything in it follows from the evidence alone."""
-    return [
-        _delivery(evidence),
-        _order(evidence),
-        _stale(evidence),
-        _once(evidence),
-        _local(evidence),
-        _fork(evidence),
-        _lost(evidence),
-        _left(evidence),
-    ]
+    checks = (_delivery, _order, _stale, _once, _local, _fork, _lost, _left)
+    return [check(evidence) for check in checks]
 
 
 def _delivery(evidence: Evidence) -> Finding:
-    handled = sum(map(len, evidence.seen.values()))
-    missed = sum(_missed(evidence, worker) for worker in evidence.since)
-    lost = sum(counts["lost"] for counts in evidence.counts.values())
-    errors = sum(counts["handler_errors"] for counts in evidence.counts.values())
-    return Finding(
-        "events",
-        f"{len(evidence.posted)} posted, {handled} handled in {len(evidence.since)} workers, "
-        f"{missed + lost} missed, {errors} handler errors",
-        len(evidence.posted) > 0 and len(evidence.since) > 1 and not (missed or lost or errors),
-    )
+    posted, handled = len(evidence.posted), sum(map(len, evidence.seen.values()))
+    missed = sum(map(evidence.missed, evidence.since)) + evidence.total("lost")
+    errors = evidence.total("handler_errors")
+    found = f"{posted} posted, {handled} handled, {missed} missed, {errors} errors"
+    return Finding("events", found, posted > 0 and len(evidence.since) > 1 and not missed + errors)
 
 
 def _order(evidence: Evidence) -> Finding:
     """G1: by ascending id, each once; so the same everywhere."""
-    ids = _ids(evidence)
-    out_of_order = []
+    ids = evidence.ids()
+    differ = []
     for worker in evidence.since:
         order = [ids.get(key, 0) for key in evidence.seen.get(worker, [])]
         if not order or any(one >= other for one, other in zip([0, *order], order)):
-            out_of_order.append(str(worker))
-    held = not out_of_order and len(evidence.since) > 1
-    return Finding("order equal", "yes" if held else f"no: {', '.join(out_of_order)}", held)
+            differ.append(worker)
+    found = f"not in {_listed(differ)}" if differ else f"in all {len(evidence.since)} workers"
+    return Finding("same order", found, not differ and len(evidence.since) > 1)
 
 
 def _stale(evidence: Evidence) -> Finding:
-    reads = sum(counts["reads"] for counts in evidence.counts.values())
-    stale = sum(counts["stale"] for counts in evidence.counts.values())
-    found = f"{stale}, of {reads:,} reads through the caches"
-    return Finding("stale reads after the event", found, reads > 0 and not stale)
+    reads, stale = evidence.total("reads"), evidence.total("stale")
+    found = f"{stale} of {reads:,} reads through the caches"
+    return Finding("stale after the event", found, reads > 0 and not stale)
 
 
 def _once(evidence: Evidence) -> Finding:
     """G4: of the events with one key one is handled, once; all others ignore it, and the rest."""
-    ids = _ids(evidence)
+    ids = evidence.ids()
     unique = {number for number, posted in evidence.posted.items() if posted.unique}
     ran = [
-        (worker, key)
-        for worker, seen in evidence.seen.items()
-        for key in seen
-        if ids.get(key) in unique
+        worker for worker, seen in evidence.seen.items() for key in seen if ids.get(key) in unique
     ]
     all_told = all(
-        counts["ignored"] + sum(worker == one for one, _ in ran) == len(unique)
+        counts["ignored"] + ran.count(worker) == len(unique)
         for worker, counts in evidence.counts.items()
         if worker != evidence.child
     )
-    where = ", ".join(f"worker {worker}" for worker, _ in ran) or "nowhere"
-    held = len(ran) == 1 and len(unique) > 1 and all_told
-    found = f"{'yes' if held else 'no'}: posted {len(unique)} times, ran in {where}"
-    return Finding("ran once", found, held)
+    found = f"posted {len(unique)} times, ran in {_listed(ran)}"
+    return Finding("ran once", found, len(ran) == 1 and len(unique) > 1 and all_told)
 
 
 def _local(evidence: Evidence) -> Finding:
-    workers = [worker for worker, _ in evidence.local]
-    held = evidence.local == [(evidence.local_of, True)]
-    return Finding("local event", f"handled in {_listed(workers)}", held)
+    found = f"handled in {_listed([worker for worker, _ in evidence.local])}"
+    return Finding("local event", found, evidence.local == [(evidence.local_of, True)])
 
 
 def _fork(evidence: Evidence) -> Finding:
     """G7: the child is a worker from the fork on."""
-    child = evidence.child
-    seen = evidence.seen.get(child, [])
-    held = child in evidence.since and bool(seen) and not _missed(evidence, child)
-    return Finding(
-        "forked child is a worker", f"{'yes' if held else 'no'}: handled {len(seen)} events", held
-    )
+    child, handled = evidence.child, len(evidence.seen.get(evidence.child, []))
+    held = child in evidence.since and handled > 0 and not evidence.missed(child)
+    return Finding("forked child is a worker", f"handled {handled} events", held)
 
 
 def _lost(evidence: Evidence) -> Finding:
@@ -152,20 +143,8 @@ def _lost(evidence: Evidence) -> Finding:
 
 def _left(evidence: Evidence) -> Finding:
     found = [*evidence.failed, *evidence.left]
-    return Finding("nothing left behind", "yes" if not found else ", ".join(found), not found)
-
-
-def _ids(evidence: Evidence) -> dict[str, int]:
-    return {posted.key: number for number, posted in evidence.posted.items()}
-
-
-def _missed(evidence: Evidence, worker: int) -> int:
-    """How many events that all have to handle this worker has not, since it is one."""
-    seen = set(evidence.seen.get(worker, []))
-    return sum(
-        not posted.unique and number >= evidence.since[worker] and posted.key not in seen
-        for number, posted in evidence.posted.items()
-    )
+    words = ", ".join(found) or "no process, no file, no shared memory"
+    return Finding("nothing left behind", words, not found)
 
 
 def _listed(workers: list[int]) -> str:

@@ -45,7 +45,6 @@ class Plan(NamedTuple):
 
 
 def work(plan: Plan, pipe: Pipe, pipe_of_child: Pipe | None) -> None:
-    """The whole life of a worker process."""
     # Held by the demo while it started us; Ctrl-C stays so.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM, signal.SIGHUP])
     worker = Worker(plan, pipe, pipe_of_child)
@@ -54,7 +53,7 @@ def work(plan: Plan, pipe: Pipe, pipe_of_child: Pipe | None) -> None:
 
 
 class Worker:
-    """The worker; its methods `do_...` are what the demo can tell it to do."""
+    """Its methods `do_...` are what the demo can tell it to do; they return what it is told."""
 
     def __init__(self, plan: Plan, pipe: Pipe, pipe_of_child: Pipe | None) -> None:
         self.plan = plan
@@ -96,7 +95,9 @@ class Worker:
                 command, *arguments = self.pipe.recv()
                 if command == "end":
                     break
-                getattr(self, f"do_{command}")(*arguments)
+                answer = getattr(self, f"do_{command}")(*arguments)
+                if answer is not None:
+                    self.report(command, **answer)
         except (EOFError, OSError):
             pass
         finally:
@@ -108,14 +109,13 @@ class Worker:
     def show(self, data: Any, event: str, source: str, pid: int | None) -> None:
         if source == "stdevents":
             return
-        effect = ""
-        if (source, event) == ("row", "changed"):
-            effect = "drop" if data["row"] in self.cache else "-"
-        same = data is self.passed_on
-        if pid is None:
-            data = None
-        self.report("handled", source=source, event=event, data=data, pid=pid, effect=effect,
-                    same=same)  # fmt: skip
+        about: dict[str, Any] = {"source": source, "event": event, "pid": pid, "effect": ""}
+        if pid is None:  # a local event, whose data is not for the pipe
+            self.report("handled", **about, same=data is self.passed_on)
+            return
+        if source == "row":
+            about["effect"] = "drop" if data["row"] in self.cache else "-"
+        self.report("handled", **about, data=data)
 
     def drop(self, data: Any, event: str, source: str, pid: int | None) -> None:
         with self.caching:
@@ -151,26 +151,26 @@ class Worker:
     # -- what it can be told -------------------------------------------------------------------
 
     def post(self, source: str, event: str, data: Any, unique: str | None = None) -> None:
-        at = time.monotonic()
+        about = {"source": source, "event": event, "data": data, "unique": unique is not None}
+        began = time.monotonic()
         number = self.bus.post(source, event, data, unique=unique)
-        self.report("posted", id=number, source=source, event=event, data=data,
-                    unique=unique is not None, began=at)  # fmt: skip
+        self.report("posted", **about, id=number, began=began)
 
-    def do_fill(self) -> None:
+    def do_fill(self) -> Report:
         """Read rows until half of them are in the cache."""
         while len(self.cache) < self.plan.rows // 2:
             self.row(random.randrange(self.plan.rows))
-        self.report("filled", rows=len(self.cache))
+        return {"rows": len(self.cache)}
 
-    def do_update(self, row: int, price: float) -> None:
+    def do_update(self, row: int) -> None:
         """Change a row in the database, and tell all."""
         with closing(sqlite3.connect(self.plan.database)) as database:
-            change = "UPDATE rows SET price = ?, version = version + 1 WHERE id = ?"
-            database.execute(change, (price, row))
+            change = "UPDATE rows SET price = price + 1, version = version + 1 WHERE id = ?"
+            database.execute(change, (row,))
             query = "SELECT version FROM rows WHERE id = ?"
             (version,) = database.execute(query, (row,)).fetchone()
             database.commit()
-        self.post("row", "changed", {"row": row, "price": price, "version": version})
+        self.post("row", "changed", {"row": row, "version": version})
 
     def do_burst(self, count: int, begin: float) -> None:
         time.sleep(max(0.0, begin - time.monotonic()))
@@ -188,14 +188,13 @@ class Worker:
     def do_hello(self) -> None:
         self.post("demo", "hello", {"from": self.plan.number})
 
-    def do_fork(self, number: int) -> None:
+    def do_fork(self, number: int) -> Report:
         """Fork; the child does the same as any worker, and is waited for at the end."""
         assert self.pipe_of_child is not None
         child = os.fork()
         if child:
             self.pipe_of_child.close()
-            self.report("forked", child=child)
-            return
+            return {"child": child}
         status = 1
         try:
             self.plan = self.plan._replace(number=number)
@@ -206,32 +205,31 @@ class Worker:
         finally:
             os._exit(status)
 
-    def do_await_child(self, child: int) -> None:
-        self.report("child_ended", status=os.waitpid(child, 0)[1])
+    def do_await_child(self, child: int) -> Report:
+        return {"status": os.waitpid(child, 0)[1]}
 
-    def do_stats(self) -> None:
-        """Tell the counts, when all that is published now has been handled."""
+    def do_stats(self) -> Report:
+        """The counts, when all that is published now has been handled."""
         self.bus.poll()
-        self.report("stats", reads=self.reads, stale=self.stale, **asdict(self.bus.stats()))
+        return {"reads": self.reads, "stale": self.stale, **asdict(self.bus.stats())}
 
     # -- the tiny bus, on which one worker is too slow ------------------------------------------
 
-    def do_open_tiny(self, name: str) -> None:
+    def do_open_tiny(self, name: str) -> Report:
         self.tiny.configure(name, size=TINY, interval=0)
         self.tiny.poll()
         self.tiny.register(self.see_tiny)
-        self.report("tiny_open")
+        return {}
 
     def see_tiny(self, data: Any, event: str, source: str, pid: int | None) -> None:
         self.tiny_seen.append([event, data])
 
-    def do_post_tiny(self, count: int) -> None:
-        ids = [self.tiny.post("tiny", "tick", index) for index in range(count)]
-        self.report("tiny_posted", ids=ids)
+    def do_post_tiny(self, count: int) -> Report:
+        return {"ids": [self.tiny.post("tiny", "tick", index) for index in range(count)]}
 
-    def do_poll_tiny(self) -> None:
+    def do_poll_tiny(self) -> Report:
         self.tiny.poll()
-        self.report("tiny_seen", seen=self.tiny_seen, lost=self.tiny.stats().lost)
+        return {"seen": self.tiny_seen, "lost": self.tiny.stats().lost}
 
 
 def key(source: str, event: str, data: Any) -> str:
