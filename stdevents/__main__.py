@@ -21,19 +21,20 @@ PROGRAM = f"python -m {__package__}"
 COMMANDS = {
     "demo": (
         "show, live, what a bus does for four worker processes",
-        "They keep rows of a SQLite file in their caches. Takes some seconds; exit status 1 if\n"
-        "anything that is promised did not hold.",
+        "They keep rows of a SQLite file in their caches. Takes some seconds;\n"
+        "exit status 1 if anything that is promised did not hold.",
         "demo",
     ),
     "status": (
         "how full a bus is, and which workers are behind",
-        "BEHIND is the share of the ring that a worker has to read still; at 100 % it loses some.",
+        "BEHIND is the share of the ring that a worker has to read still; at 100 % it\n"
+        "loses some. Without NAME: which buses there are, and how many workers each has.",
         "status my-app --watch",
     ),
     "tail": (
-        "the events of a bus as they come; in a pipe, one JSON object a line",
-        'A {"lost": ...} line stands for events that were overwritten before they were read here.\n'
-        "Goes on when the bus is made anew; ends with Ctrl-C.",
+        "the events of a bus as they come; in a pipe, JSON lines",
+        'A {"lost": ...} line stands for events that were overwritten before they were\n'
+        "read here. Goes on when the bus is created again; ends with Ctrl-C.",
         "tail my-app --source cache",
     ),
     "post": (
@@ -43,8 +44,8 @@ COMMANDS = {
     ),
     "check": (
         "walk every slot of a bus, and say what is wrong",
-        "Copies the bus under its lock: posts wait that long. A line for each fault, and exit\n"
-        "status 1 if there is one.",
+        "Copies the bus under its lock: posts wait that long. A line for each fault, and\n"
+        "exit status 1 if there is one.",
         "check my-app",
     ),
     "clean": (
@@ -53,8 +54,8 @@ COMMANDS = {
         "clean",
     ),
     "bench": (
-        "how long the hot paths take, beside what the standard library takes",
-        "Each figure is a ratio within this run; takes some ten seconds.",
+        "how long the hot paths take, as ratios to the standard library",
+        "Each ratio is one within this run; takes some ten seconds.",
         "bench",
     ),
 }
@@ -73,7 +74,6 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> Parser:
-    """The whole command line."""
     top = Parser(
         prog=PROGRAM,
         description="Events between the worker processes of one host: look at a bus from outside.",
@@ -81,7 +81,8 @@ def parser() -> Parser:
         f"follow a bus on one terminal, and post to it on another:\n"
         f"  {PROGRAM} tail my-app\n"
         f"  {PROGRAM} post my-app cache drop '{{\"key\": 7}}'\n\n"
-        "exit status: 0 all is well, 1 something is wrong with a bus, 2 the command line is wrong",
+        "exit status: 0 all is well, 1 something is wrong with a bus,\n"
+        "2 the command line is wrong",
     )
     top.add_argument("--version", action="version", version=f"stdevents {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command")
@@ -97,13 +98,14 @@ def parser() -> Parser:
 
 
 def add_arguments(command: Parser, name: str) -> None:
-    """What the command `name` takes."""
     add = command.add_argument
     if name == "clean":
         add("name", metavar="NAME", nargs="?", help="the bus (default: all of yours)")
     elif name == "bench":
         add("--rounds", type=int, default=100, help="how often (default: %(default)s)")
         add("--json", dest="as_json", action="store_true", help="the figures as JSON")
+    elif name == "status":
+        add("name", metavar="NAME", nargs="?", help="the bus (default: list all of yours)")
     elif name != "demo":
         add("name", metavar="NAME", help="the bus, as its workers call it")
     if name == "status":
@@ -124,8 +126,13 @@ def add_arguments(command: Parser, name: str) -> None:
 def main() -> int:
     """Run the command that was asked for; returns the exit status."""
     top = parser()
-    options = vars(top.parse_args())
+    known, unknown = top.parse_known_args()
+    options = vars(known)
     command = options.pop("command")
+    if unknown:
+        its_help = f"{PROGRAM} {command} --help" if command else f"{PROGRAM} --help"
+        complain(f"{' '.join(unknown)}: not expected here; see {its_help}")
+        return 2
     if command is None:
         top.print_help()
         return 0

@@ -37,7 +37,8 @@ def main(rounds: int, as_json: bool) -> int:
     if as_json:
         print(json.dumps({**machine(), "figures": figures}, indent=1))
         return 0
-    print(", ".join(f"{word} {value}" for word, value in machine().items()))
+    for word, value in machine().items():
+        print(f"{word}: {value}")
     print(f"{'':42}{'best':>8}{'median':>8}{'µs':>8}")
     for path, row in figures.items():
         print(f"{path:42}{row['best']:8.2f}{row['median']:8.2f}{row['microseconds']:8.2f}")
@@ -45,16 +46,14 @@ def main(rounds: int, as_json: bool) -> int:
 
 
 def machine() -> dict[str, str]:
-    """On what it was measured, and by which command."""
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-        "command": " ".join(["python", *map(os.path.basename, sys.argv[:1]), *sys.argv[1:]]),
+        "command": " ".join([f"python -m {__package__}", *sys.argv[1:]]),
     }
 
 
 def measure(rounds: int) -> Figures:
-    """The figures of each path."""
     with tempfile.TemporaryFile() as file:
         bus = Bus(f"bench-{os.getpid()}", size="1m", interval=0)
         try:
@@ -103,7 +102,6 @@ class _Paths:
         return seconds(self.bus.poll, 1) / BURST
 
     def round(self) -> dict[str, tuple[float, float]]:
-        """Each path's time, and its yardstick's."""
         load = seconds(lambda: json.loads(self.text))
         post = seconds(lambda: self.bus.post("cache", "drop", DATA)), seconds(self.dump_and_lock)
         self.bus.poll()

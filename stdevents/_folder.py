@@ -32,16 +32,24 @@ def root() -> str:
     return tempfile.gettempdir()
 
 
+def _no_root() -> str:
+    how = "on Linux: mount -t tmpfs -o mode=1777 tmpfs /dev/shm"
+    return f"there is no {root()}, in which the buses live; make it ({how})"
+
+
 def names() -> list[str]:
     """The names of the buses of this user that have a folder."""
     start = f"{PREFIX}-{os.geteuid()}-"
     # Only folders: the names of the segments of some users begin in the same way.
-    with os.scandir(root()) as entries:
-        return sorted(
-            entry.name[len(start) :]
-            for entry in entries
-            if entry.name.startswith(start) and entry.is_dir(follow_symlinks=False)
-        )
+    try:
+        with os.scandir(root()) as entries:
+            return sorted(
+                entry.name[len(start) :]
+                for entry in entries
+                if entry.name.startswith(start) and entry.is_dir(follow_symlinks=False)
+            )
+    except FileNotFoundError as error:
+        raise SegmentError(error.errno, _no_root()) from error
 
 
 class Folder:
@@ -63,6 +71,8 @@ class Folder:
             os.mkdir(self.path, 0o700)
         except FileExistsError:
             pass
+        except FileNotFoundError as error:
+            raise self.error(error.errno, _no_root()) from error
         except OSError as error:
             raise self.error(error.errno, f"cannot make {self.path}: {error.strerror}") from error
 

@@ -34,7 +34,11 @@ def unknown(name: str) -> str:
             f"python -m {__package__} clean {name}"
         )
     if not buses:
-        return f"there is no bus {name!r}, nor any other of this user"
+        return (
+            f"there is no bus {name!r}, nor any other of this user; a worker makes it by "
+            f"configure({name!r}), and those of another user are seen by that user only: "
+            f"sudo -u USER python -m {__package__} status"
+        )
     listed = ", ".join(bus if alive else f"{bus} (stale)" for bus, alive in buses.items())
     return f"there is no bus {name!r} of this user; there are: {listed}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -12,10 +13,10 @@ import sys
 import threading
 
 import pytest
-from programs import PACKAGE_PARENT, start
+from programs import PACKAGE_PARENT, run_on_small_memory, start
 
 import stdevents
-from stdevents import _clean, _folder, _layout, _segment
+from stdevents import _clean, _folder, _layout, _segment, _status
 from stdevents._check import check
 
 pytestmark = pytest.mark.usefixtures("interruptible")
@@ -136,32 +137,39 @@ def lines_of(out):
 
 
 def test_alone_it_prints_its_help(command):
-    status, out, err = command().end()
+    status, out, err = command(COLUMNS="80").end()
 
     assert (status, err) == (0, "")
     assert out.startswith("usage: python -m stdevents ")
+    assert max(map(len, out.splitlines())) <= 80
     for name in ("demo", "status", "tail", "post", "check", "clean"):
         assert f"\n    {name} " in out
 
 
-@pytest.mark.parametrize("name", ["demo", "status", "tail", "post", "check", "clean"])
+@pytest.mark.parametrize("name", ["demo", "status", "tail", "post", "check", "clean", "bench"])
 def test_each_command_has_a_help_with_an_example(command, name):
-    status, out, err = command(name, "--help").end()
+    status, out, err = command(name, "--help", COLUMNS="80").end()
 
     assert (status, err) == (0, "")
     assert f"example:\n  python -m stdevents {name}" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_the_version(command):
     assert command("--version").end() == (0, f"stdevents {stdevents.__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["bogus"], ["status"], ["post", "bus", "source"]])
-def test_a_wrong_command_line_is_told_in_one_line(command, arguments):
-    status, out, err = command(*arguments).end()
+@pytest.mark.parametrize(
+    "arguments",
+    ["bogus", "--bogus", "tail", "post bus source", "demo 5", "clean --all"],
+)
+def test_a_wrong_command_line_is_told_in_one_line_that_says_where_to_look(command, arguments):
+    status, out, err = command(*arguments.split()).end()
 
     assert (status, out) == (2, "")
     assert err.startswith("stdevents: ")
+    its = "" if "bogus" in arguments else f" {arguments.split()[0]}"
+    assert err.endswith(f"; see python -m stdevents{its} --help\n")
     assert err.count("\n") == 1
 
 
@@ -174,6 +182,8 @@ def test_it_runs_where_it_is_vendored_and_calls_itself_so(command, tmp_path, nam
     there = {"module": "app._vendor.stdevents", "path": tmp_path}
 
     assert command("status", name, "--json", **there).end()[0] == 0
+    bench = json.loads(command("bench", "--rounds", "1", "--json", **there).end()[1])
+    assert bench["command"] == "python -m app._vendor.stdevents bench --rounds 1 --json"
     assert command(**there).end()[1].startswith("usage: python -m app._vendor.stdevents ")
 
 
@@ -196,6 +206,53 @@ def test_a_wrong_name_says_which_buses_are_stale(command, name, worker):
     assert "no live worker" in command("status", name).end()[2]
 
     assert command("clean", name).end() == (0, f"{name}: removed\n", "")
+
+
+# Run the commands that its arguments are, each with its exit status after what it said.
+COMMANDS = """
+import sys
+from stdevents.__main__ import main
+sys.stderr = sys.stdout
+def run(*commands):
+    for command in commands:
+        sys.argv[1:] = command.split()
+        print(main(), flush=True)
+"""
+
+
+def test_where_there_is_no_bus_it_is_told_how_to_make_one():
+    commands = ["status", "status --json", "status not-there", "clean not-there"]
+    told = run_on_small_memory("size=1m", f"{COMMANDS}run(*{commands})")
+    no_bus = (
+        "stdevents: there is no bus 'not-there', nor any other of this user; a worker makes it by "
+        "configure('not-there'), and those of another user are seen by that user only: "
+        "sudo -u USER python -m stdevents status"
+    )
+
+    assert told == ["no bus of this user", "0", "0", no_bus, "2", no_bus, "2"]
+
+
+@pytest.mark.skipif(_folder.root() != "/dev/shm", reason="buses live elsewhere here")
+def test_where_there_is_no_dev_shm_it_is_told_what_to_do():
+    """By the commands, and by `configure`."""
+    commands = ["status", "status any", "tail any", "post any a b", "clean", "clean any"]
+    program = f"""{COMMANDS}
+import subprocess, stdevents
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev"], check=True)
+try:
+    stdevents.configure("any")
+except stdevents.SegmentError as error:
+    print(error.errno, error.strerror)
+run(*{commands})
+"""
+    missing = (
+        "there is no /dev/shm, in which the buses live; make it "
+        "(on Linux: mount -t tmpfs -o mode=1777 tmpfs /dev/shm)"
+    )
+    configured, *told = run_on_small_memory("size=1m", program)
+
+    assert configured == f"{errno.ENOENT} bus 'any': {missing}"
+    assert told == [f"stdevents: {missing}", "1"] * len(commands)
 
 
 def test_what_cannot_name_a_bus_is_told_so(command):
@@ -265,14 +322,12 @@ def test_tail_shows_what_comes(command, name, worker):
     assert command("post", name, "cache", "drop", '{"é": 1}', "--unique", "k").end()[1] == "2\n"
     event = json.loads(tail.line())
     assert event.pop("pid") > 0
-    assert event == {
-        "id": 2, "source": "cache", "event": "drop", "data": {"é": 1}, "unique": "k"
-    }  # fmt: skip
+    told = {"id": 2, "source": "cache", "event": "drop", "data": {"é": 1}, "unique": "k"}
+    assert event == told
 
     a_worker.say('["test", "mine", [3]]')
-    assert json.loads(tail.line()) == {
-        "id": 3, "source": "test", "event": "mine", "data": [3], "pid": a_worker.process.pid
-    }  # fmt: skip
+    mine = {"id": 3, "source": "test", "event": "mine", "data": [3]}
+    assert json.loads(tail.line()) == {**mine, "pid": a_worker.process.pid}
     assert tail.signal(signal.SIGINT).end() == (0, "", "")
 
 
@@ -302,7 +357,7 @@ def test_tail_shows_only_what_it_is_asked_for(command, name, worker):
 
 
 def test_tail_shows_a_gap(command, name, worker):
-    """G3, for who looks on."""
+    """G3, for an onlooker."""
     a_worker = worker(size=1024)
     tail = command("tail", name, "--oldest")
     assert json.loads(tail.line())["id"] == 1
@@ -321,7 +376,7 @@ def test_tail_shows_a_gap(command, name, worker):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_tail_goes_on_when_the_bus_is_made_anew(command, name, worker, number):
+def test_tail_goes_on_when_the_bus_is_created_again(command, name, worker, number):
     first = worker()
     tail = command("tail", name, "--oldest")
     tail.line()
@@ -333,7 +388,7 @@ def test_tail_goes_on_when_the_bus_is_made_anew(command, name, worker, number):
     assert "no live worker any more; waiting" in tail.process.stderr.readline()
 
     second = worker()
-    assert "made anew" in tail.process.stderr.readline()
+    assert "created again" in tail.process.stderr.readline()
     started = json.loads(tail.line())
     assert (started["id"], started["pid"]) == (1, second.process.pid)
     assert tail.signal(signal.SIGINT).end() == (0, "", "")
@@ -369,7 +424,7 @@ def test_status_as_json(command, name, worker):
     assert first["behind"] == 0 < second["behind"] == pytest.approx(3 / 16, abs=0.001)
 
 
-def test_status_tells_who_is_lapped(command, name, worker):
+def test_status_tells_which_worker_is_lapped(command, name, worker):
     ahead, behind = worker(size="4k"), worker()
     for _ in range(20):
         ahead.say('["test", "tick"]')
@@ -382,6 +437,75 @@ def test_status_tells_who_is_lapped(command, name, worker):
     (line,) = [line for line in out.splitlines() if f" {ahead.process.pid} " in line]
     assert "loses" not in line
     assert "\x1b" not in out
+
+
+@pytest.fixture
+def listed(name, worker, monkeypatch, capsys):
+    """`listed(...)` is what `status` says of a live bus, a stale one and a locked one."""
+    worker(), worker()
+    stale, locked = f"{name}-stale", f"{name}-lock"
+    program = Program(start(WORKER, stale, "{}"))
+    program.line()
+    program.signal(signal.SIGKILL).end()
+    bus = stdevents.Bus(locked, interval=0)
+    lock = _folder.Folder(locked).open_file(_folder.LOCK, create=False)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    # The buses of other tests are none of ours.
+    monkeypatch.setattr(_status, "names", lambda: [name, stale, locked])
+
+    def listed(as_json):
+        status = _status.main(None, watch=False, as_json=as_json)
+        return status, capsys.readouterr().out.splitlines()
+
+    yield listed
+    os.close(lock)
+    bus.close()
+    assert _segment.clean(stale)
+
+
+def test_status_without_a_name_lists_the_buses(listed, name):
+    status, lines = listed(as_json=False)
+    live, stale, locked = lines
+
+    assert live == f"{name}        2 workers"
+    assert stale == f"{name}-stale  no live worker; left behind by killed ones"
+    assert locked.startswith(f"{name}-lock   bus '{name}-lock': its lock could not be taken ")
+    assert status == 1  # something is wrong with one of them
+
+
+def test_status_without_a_name_lists_the_buses_as_json(listed, name):
+    status, lines = listed(as_json=True)
+    live, stale, locked = map(json.loads, lines)
+
+    assert (live["name"], live["size"], len(live["workers"])) == (name, 1 << 20, 2)
+    assert stale == {"name": f"{name}-stale", "error": _status.DEAD, "workers": []}
+    assert (locked["name"], locked["workers"]) == (f"{name}-lock", [])
+    assert "its lock could not be taken" in locked["error"]
+    assert status == 1
+
+
+def test_all_is_well_with_buses_that_are_live_or_stale(name, worker, monkeypatch):
+    worker()
+    monkeypatch.setattr(_status, "names", lambda: [name, f"{name}-gone"])
+
+    assert _status.main(None, watch=False, as_json=False) == 0
+
+
+def test_the_list_of_all_buses_has_the_one_that_is_open(command, name, worker):
+    worker()
+
+    assert f"{name} 1 worker" in [
+        " ".join(line.split()) for line in command("status").end()[1].splitlines()
+    ]
+
+
+def test_a_watch_needs_the_name_of_a_bus(command):
+    status, out, err = command("status", "--watch").end()
+
+    assert (status, out) == (2, "")
+    assert err == (
+        "stdevents: --watch needs the NAME of a bus; without --watch, status lists them\n"
+    )
 
 
 def test_status_can_be_shown_where_there_is_only_ascii(command, name, worker):
@@ -413,7 +537,7 @@ def test_a_watch_sees_the_bus_go_and_come_back(command, name, worker):
 
 
 def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, worker):
-    """G5: as by a worker that was stopped amid a post."""
+    """G5: as by a worker that was stopped in the middle of a post."""
     worker()
     lock = _folder.Folder(name).open_file(_folder.LOCK, create=False)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -545,7 +669,7 @@ def test_check_finds_a_claim_that_cannot_be(name, segment, word, bit):
 
 
 def test_check_takes_no_bus_in_use_for_damaged(name, worker):
-    """While others post, and are killed amid it (G2)."""
+    """While others post, and are killed in the middle of a post (G2)."""
     posting = """
 import sys, stdevents
 bus = stdevents.Bus(sys.argv[1], size="8k", interval=0, timeout=0.001)
