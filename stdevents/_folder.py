@@ -40,16 +40,20 @@ def _no_root() -> str:
 def names() -> list[str]:
     """The names of the buses of this user that have a folder."""
     start = f"{PREFIX}-{os.geteuid()}-"
-    # Only folders: the names of the segments of some users begin in the same way.
     try:
-        with os.scandir(root()) as entries:
-            return sorted(
-                entry.name[len(start) :]
-                for entry in entries
-                if entry.name.startswith(start) and entry.is_dir(follow_symlinks=False)
-            )
+        found = [name for name in os.listdir(root()) if name.startswith(start)]
     except FileNotFoundError as error:
         raise SegmentError(error.errno, _no_root()) from error
+    return sorted(name[len(start) :] for name in found if _is_our_folder(name))
+
+
+def _is_our_folder(name: str) -> bool:
+    # Other users may take such a name, and the segments of some users begin with it.
+    try:
+        status = os.lstat(os.path.join(root(), name))
+    except OSError:  # it was removed since it was listed
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
 
 
 class Folder:

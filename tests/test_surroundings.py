@@ -18,7 +18,7 @@ import pytest
 from programs import run, run_on_small_memory, start
 
 import stdevents
-from stdevents._folder import Folder
+from stdevents._folder import Folder, names
 from stdevents._layout import (
     HEADER_CLAIMS,
     HEADER_EVENTS,
@@ -357,6 +357,15 @@ def test_stale_memory_of_another_user_is_replaced_if_it_can_be(name, stale):
     """G9."""
     os.chown(stale, NOBODY, -1)
     assert_opens_anew(name)
+
+
+@needs_root
+def test_a_folder_of_another_user_is_not_listed(name, folder):
+    os.mkdir(folder.path, 0o700)
+    assert name in names()
+    os.chown(folder.path, NOBODY, -1)
+    assert name not in names()
+    os.rmdir(folder.path)
 
 
 @pytest.mark.parametrize("left", ["folder", "lock", "worker", "files", "memory"])
