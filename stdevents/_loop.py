@@ -166,7 +166,7 @@ class _Round:
             if not self.over:  # else the bus was closed while this waited for it
                 what = "bus %r: %s; next try in %s s"
                 logger().error(what, self.loop.name, error, self.loop.interval)
-        except (Exception, SystemExit):
+        except BaseException:  # a cancelled task's, or a timeout's, may be no Exception
             logger().exception("bus %r: the loop goes on after", self.loop.name)
         return True
 

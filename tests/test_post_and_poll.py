@@ -5,6 +5,7 @@ Other processes take part only where an event has to be left to them.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import fcntl
@@ -885,12 +886,13 @@ def test_the_loop_delivers(name):
         assert arrived.wait(LONG)
 
 
-def test_the_loop_outlives_what_a_handler_raises(name, caplog):
+@pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError, KeyboardInterrupt])
+def test_the_loop_outlives_what_a_handler_raises(name, caplog, error):
     """G6."""
     arrived = threading.Event()
 
     def fail(*_):
-        raise SystemExit(3)
+        raise error
 
     with contextlib.closing(stdevents.Bus(name, interval=0.01)) as bus:
         bus.register(fail, "test", "bad")
@@ -976,6 +978,7 @@ def test_settings_that_are_not_given_are_kept(name, seen, bus):
     settings = bus._session.settings
     assert (settings.interval, settings.timeout, settings.wait_max) == (0, LONG, 0.25)
 
+    assert "the loop goes on after" in caplog.text
 
 def test_configure_again_returns_the_bus_and_posts_nothing(bus, name):
     assert bus.configure() is bus
