@@ -227,6 +227,8 @@ class Bus:
     def _ready(self) -> Session:
         """The session, when it is not there at once: of a child that is no worker yet, or none."""
         with self._opening:
+            session.table.finish()
+        if segment is not None:
             if self._unready is not None:
                 self._enrol(self._unready)
             if self._session is None:
@@ -259,7 +261,8 @@ class Bus:
         SegmentError for a damaged bus, or one that cannot be locked; NoRoom, with
         `overflow="wait"`, at once where a handler would wait for its own worker; NotConfigured.
         Nothing was posted then. From a signal handler or finaliser it may be called at any time.
-        If a signal handler raises in the middle of it, the event may be posted all the same.
+        If a signal handler raises in the middle of it, or closes the bus, the event may be posted
+        all the same.
         """
         return self._append((_codec.encode(source, event, data, unique),))
 
@@ -327,9 +330,10 @@ class Bus:
     def poll(self) -> str:
         """Run the handlers for all that is new, local events first, until nothing is left.
 
-        Returns "done"; or "recursive", at once, when a handler calls it. When another thread is
-        polling, that is waited for. Handlers that keep posting do not keep it for ever: it
-        handles what was there when it began a round, in at most 16 rounds.
+        Returns "done"; or "recursive", at once, when a handler calls it, or a signal handler that
+        interrupted another call of this bus; the next poll handles what is new then. When another
+        thread is polling, that is waited for. Handlers that keep posting do not keep it for ever:
+        it handles what was there when it began a round, in at most 16 rounds.
 
         An exception of a handler is logged and counted. One that is no Exception, as
         KeyboardInterrupt, ends the poll; the next one goes on with the event after.
@@ -350,7 +354,7 @@ class Bus:
         except ValueError as error:
             self._recover_from(session, error)
             return self.poll()
-        if turn.mine():
+        if turn.mine() or session.segment.lock.mine():  # never are handlers run with the lock
             return "recursive"
         try:
             turn.take()

@@ -109,6 +109,10 @@ class Lock(Turn):
         self.owner = {}
         self._descriptor = -1
 
+    def is_forgotten(self) -> bool:
+        """Has this process let go of the file?"""
+        return self._descriptor < 0
+
     def strand(self) -> None:
         """Have every thread that wants it, now or later, get Stranded; not while one has it."""
         self.stranded = True

@@ -30,6 +30,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -39,7 +40,7 @@ from struct import Struct
 from zlib import crc32
 
 from ._cursor import Cursor
-from ._errors import LockTimeout, NoRoom, PayloadTooLarge, SegmentError, StdeventsError
+from ._errors import NoRoom, PayloadTooLarge, SegmentError, StdeventsError
 from ._folder import RESTART
 from ._layout import (
     CLAIM_DEADLINE,
@@ -140,7 +141,8 @@ class Table:
         A `move` of the cursor of a relay is published with them; Overtaken if it cannot be.
         PayloadTooLarge if they are more than the ring or the slots of the bus can hold at once.
         Called by a signal handler or finaliser that interrupted an append of its own thread, it
-        leaves the events to that one, which publishes them before it lets go of the lock.
+        leaves the events to that one, which publishes them before it lets go of the lock. The id
+        counts on that one's events too: if they are refused, it is too high.
         """
         length = 0
         for payload, _ in events:
@@ -152,12 +154,16 @@ class Table:
         if lock.owner and lock.mine():
             return self._leave_to_interrupted(entry)
         try:
-            lock.acquire()
-            self._entries.append(entry)
-            self._publish(entry)
-            lock.release()
-        except BaseException:
-            self._recover()
+            try:
+                lock.acquire()
+                self._entries.append(entry)
+                self._publish(entry)
+                lock.release()
+            except StdeventsError:  # refused; a signal handler may raise in here as well
+                self._recover()
+                raise
+        except BaseException as error:
+            self._recover(error)
             raise
         try:
             if self._left_late:
@@ -519,29 +525,46 @@ class Table:
     def exclusively(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do some work under the lock, unless the calling thread has been interrupted in it."""
         if self._lock.mine():
+            # As _leave_to_interrupted: it may be waiting for the lock still, or letting go of it.
+            self._lock.acquire()
+            self._left_late = True
             return work(*arguments)
         try:
-            self._lock.acquire()
-            result = work(*arguments)
-            self._publish()
-            self._lock.release()
-        except BaseException:
-            self._recover()
+            try:
+                self._lock.acquire()
+                result = work(*arguments)
+                self._publish()
+                self._lock.release()
+            except StdeventsError:  # as in append
+                self._recover()
+                raise
+        except BaseException as error:
+            self._recover(error)
             raise
-        if self._left_late:
-            self._publish_late()
+        self._publish_late()
         return result
 
-    def _recover(self) -> None:
+    def finish(self) -> None:
+        """Publish what a signal handler has interrupted, or left, before it closes the bus."""
+        if self._entries and self._lock.mine():
+            with contextlib.suppress(StdeventsError, ValueError):  # it is closed all the same
+                self._lock.acquire()
+                self._publish()
+
+    def _recover(self, error: BaseException | None = None) -> None:
         """Release the lock after a refusal, or an exception from a signal handler at any step.
 
-        What that one interrupted in the middle of being written is written anew.
+        What that one interrupted in the middle of being written is written once more. If it has
+        closed the bus, that is a ValueError, as by most views it is already.
         """
         try:
             if self._entries and self._lock.mine() and self._lock.held:
                 self._publish()
         finally:
             self._lock.release()
+            self._publish_late()
+        if isinstance(error, (TypeError, IndexError)) and self._lock.is_forgotten():
+            raise ValueError(f"bus {self._name!r}: it was closed meanwhile") from error
 
     def _publish_late(self) -> None:
         """Publish what a signal handler left when the lock was just being released."""
@@ -550,8 +573,8 @@ class Table:
                 self._lock.acquire()
                 self._left_late = False
                 self._publish()
-            except LockTimeout:  # another thread has it, and publishes them
-                return
+            except (StdeventsError, ValueError):
+                return  # another thread has the lock, and publishes them, or has closed the bus
             finally:
                 self._lock.release()
 

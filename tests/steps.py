@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+from children import SECONDS
+
 import stdevents
 
 PACKAGE = os.path.dirname(stdevents.__file__) + os.sep
@@ -50,6 +52,26 @@ def at(step, action):
             action()
 
     return at_step
+
+
+def at_each(action):
+    """What is to be done at each step, so that `action` is done at the first, the second, …
+
+    One after the other, until the work ends before its action. For tests with a `watchdog`.
+    """
+    step, reached = 0, True
+
+    def act():
+        nonlocal reached
+        reached = True
+        action()
+
+    while reached:
+        signal.alarm(SECONDS)  # the watchdog's: it gets on
+        step += 1
+        reached = False
+        yield at(step, act)
+    assert step > 5, "that was no work"
 
 
 def die():

@@ -12,10 +12,14 @@ import time
 
 import pytest
 from seen import Ledger
+from state import is_locked
+from steps import at, with_steps
 
 import stdevents
+from stdevents import _lock
 from stdevents._folder import Folder
 from stdevents._layout import HEADER_EPOCH, LAST
+from stdevents._table import MINE
 
 SEED = 20_000
 
@@ -246,6 +250,34 @@ def test_a_poll_that_cannot_claim_stops_before_the_event_and_takes_it_up_later(b
     child.result()
     bus.poll()
     assert [event for _, event, _ in seen] == ["plain", "unique", "plain too", "started"]
+
+
+def test_a_signal_handler_that_interrupts_a_wait_for_the_lock_waits_for_it_too(bus, fork):
+    """G4, G5: its own thread is about to have the lock, and has not got it yet."""
+    bus.configure(wait_max=0.05)
+    number = bus.post("test", "unique", unique="key")
+    child = fork(hold_the_lock_and_stop, bus)
+    child.hear()
+    child.wait_until_stopped()
+    table, refused = bus._session.table, []
+
+    def handle():
+        for work in (bus.workers, lambda: table.claim(number, "key", 30)):
+            with pytest.raises(stdevents.LockTimeout):
+                work()
+            refused.append(work)
+
+    with pytest.raises(stdevents.LockTimeout):
+        with_steps(
+            lambda: bus.post("test", "event"),
+            at(1, handle),
+            traced=lambda code: code is _lock.Lock._wait.__code__,
+        )
+    assert len(refused) == 2
+    child.go_on()
+    assert child.result() == "released"
+    assert table.claim(number, "key", 30) is MINE
+    assert not is_locked(bus._loop.name)
 
 
 def test_a_thread_that_only_posts_does_not_starve_the_others(bus):

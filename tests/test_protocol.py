@@ -15,8 +15,8 @@ import sys
 import pytest
 from children import SECONDS
 from seen import Seen
-from state import is_locked
-from steps import at, with_steps
+from state import assert_alone, assert_removed, is_locked
+from steps import at, at_each, with_steps
 
 import stdevents
 from stdevents import _segment, _table
@@ -91,6 +91,109 @@ def test_a_poll_with_an_exception_at_any_line_goes_on_after_it(no_garbage, name,
         assert bus.stats().last_id == first + 1
     assert numbers == [1, 2]
     bus.close()
+
+
+LARGE = "x" * 2020  # an event of this fills a ring of 2 KiB
+
+
+def overfull(name):
+    """A bus that has room for a small event, but not for a large one."""
+    bus = stdevents.Bus(name, size=2048, overflow="wait", interval=0, shm_retries=0)
+    bus.poll()
+    bus.post("test", "small")
+    return bus
+
+
+def is_under_the_lock(code):
+    return code.co_filename.endswith(("_table.py", "_lock.py"))
+
+
+def test_a_refused_post_with_an_exception_at_any_line_keeps_no_lock(watchdog, no_garbage, name):
+    """G5: where the error is on its way up, too."""
+    bus = overfull(name)
+    for at_step in at_each(interrupt):
+        with pytest.raises((Interrupt, stdevents.NoRoom)):
+            with_steps(lambda: bus.post("test", "large", LARGE), at_step, traced=is_under_the_lock)
+        assert not is_locked(name)
+        assert not bus._session.segment.lock.owner
+    bus.close()
+
+
+def test_a_signal_handler_may_post_at_any_line_of_a_post_that_is_refused(
+    watchdog, no_garbage, name
+):
+    """G2, G5: its event is there, and the lock is free."""
+    bus = overfull(name)
+    seen = Seen(bus)
+    posted = []
+    for at_step in at_each(lambda: posted.append(bus.post("test", "signal"))):
+        with pytest.raises(stdevents.NoRoom):
+            with_steps(lambda: bus.post("test", "large", LARGE), at_step, traced=is_under_the_lock)
+        assert not is_locked(name)
+        assert [event for event, _, _ in seen.new()] == ["small"] + ["signal"] * len(posted)
+        posted.clear()
+        bus.post("test", "small")
+    bus.close()
+
+
+def test_a_signal_handler_may_ask_for_the_workers_at_any_line_of_a_post(
+    watchdog, no_garbage, bus, name
+):
+    """G5: the lock, which it has taken for that if it was not held just then, is free."""
+    for at_step in at_each(lambda: assert_alone(bus)):
+        with_steps(lambda: bus.post("test", "event"), at_step)
+        assert not is_locked(name)
+
+
+def test_no_handler_runs_under_the_lock_when_a_signal_handler_polls_at_any_line_of_a_post(
+    watchdog, no_garbage, name
+):
+    """G1, G5: where it cannot poll now, it is told so, and the next poll handles what is new."""
+    bus = stdevents.Bus(name, interval=0)
+    seen = Seen(bus)
+    seen.new()
+    locked, results = [], set()
+    bus.register(lambda *_: locked.append(is_locked(name)))
+    posted = []
+    for number, at_step in enumerate(at_each(lambda: results.add(bus.poll()))):
+        with_steps(lambda: bus.post("test", "event", number), at_step)  # noqa: B023
+        posted.append(("event", number, os.getpid()))
+    assert seen.new() == posted
+    assert not any(locked)
+    assert results == {"done", "recursive"}
+    bus.close()
+
+
+def test_a_signal_handler_may_close_at_any_line_of_a_post(bus, seen, fork):
+    """G2, G5: `stopping` is there for all, and the event too, if its post returned."""
+
+    def work(parent):
+        for at_step in at_each(bus.close):
+            bus.configure(bus._loop.name, interval=0)
+            try:
+                with_steps(lambda: bus.post("test", "event"), at_step)
+                result = "posted"
+            except stdevents.NotConfigured:
+                result = "not posted, perhaps"
+            bus.close()
+            parent.tell(result)
+            parent.hear()
+
+    bus.poll()
+    seen.clear()
+    child = fork(work)
+    outcomes = set()
+    for result in iter(child.hear, None):
+        bus.poll()
+        started, *event, stopping = [event for _, event, _ in seen]
+        seen.clear()
+        assert (started, stopping) == ("started", "stopping"), result
+        assert event in ([["event"]] if result == "posted" else [["event"], []])
+        assert not is_locked(bus._loop.name)
+        outcomes.add((result, len(event)))
+        child.say()
+    assert child.wait() == 0
+    assert len(outcomes) == 3
 
 
 # -- R: poll ---------------------------------------------------------------------------------------

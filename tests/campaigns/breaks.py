@@ -110,6 +110,30 @@ LONG = (
         "                self._publish()\n        finally:\n            pass",
     ),
     broken(
+        "the lock is kept for what a signal handler left when a post was refused", "_table.py",
+        "protocol",
+        "            self._lock.release()\n            self._publish_late()\n        if isinstance",
+        "            self._lock.release()\n        if isinstance",
+    ),
+    broken(
+        "the lock is not released when a refusal is interrupted", "_table.py", "protocol",
+        "            except StdeventsError:  # refused;",
+        "            except ZeroDivisionError:  # refused;",
+    ),
+    broken(
+        "a signal handler that interrupts a wait for the lock works without", "_table.py",
+        "guarantees",
+        "            self._lock.acquire()\n            self._left_late = True\n", "",
+    ),
+    broken(
+        "a signal handler's poll runs handlers under the lock", "_bus.py", "protocol",
+        "turn.mine() or session.segment.lock.mine():", "turn.mine():",
+    ),
+    broken(
+        "a signal handler that closes does not finish what it interrupted", "_bus.py", "protocol",
+        "            session.table.finish()\n", "",
+    ),
+    broken(
         "a file that cannot be locked stays open", "_workers.py", "failing_calls",
         "        os.close(descriptor)\n        if isinstance", "        if isinstance",
     ),
