@@ -511,7 +511,8 @@ class Bus:
             return Sleeper()
 
     def _may_sleep(self) -> bool:
-        return self._session is None or self._session.may_sleep()
+        session = self._session  # once: another thread may close the bus
+        return session is None or session.may_sleep()
 
     # -- fork --------------------------------------------------------------------------------------
 
@@ -558,7 +559,6 @@ class Bus:
             logger().warning("bus %r: no loop in a forked child: %s", self._loop.name, error)
 
     def _enrol(self, session: Session) -> None:
-        self._unready = None  # a signal handler that posts amid this would enrol it, too
         try:
             try:
                 worker = _segment.enrol(session.segment, session.position)
@@ -569,6 +569,7 @@ class Bus:
                 anew.go_on_from(session)
             self._session = anew
         except BaseException:
+                self._unready = None  # a signal handler that posts amid this would enrol it, too
             self._unready = session
             raise
         self._announce(anew, events.started)
@@ -579,6 +580,8 @@ class Bus:
             "%s; joining anew, events that were posted meanwhile are lost to this worker", removed
         )
         segment, worker = _segment.join_anew(session.segment)
+        if anew.segment is not session.segment:
+            session.segment.close()
         try:
             anew = Session(segment, worker, 0, self._handlers)
             # All that is there was posted since this process was a worker.
@@ -587,7 +590,6 @@ class Bus:
             _segment.leave(segment)
             raise
         anew.was_removed = True
-        session.segment.close()
         return anew
 
     def _recover(self, session: Session) -> None:

@@ -93,8 +93,10 @@ class Segment:
 
     def has_its_files(self) -> bool:
         """Did nobody close the files of this process under it?"""
-        assert self.worker is not None
-        files = (self._lock_file, self.worker.file, self.bell.file)
+        worker = self.worker
+        if worker is None:  # let go of already
+            return False
+        files = (self._lock_file, worker.file, self.bell.file)
         return all(file.is_ours() for file in files)
 
     def stands(self) -> bool:
@@ -103,7 +105,9 @@ class Segment:
         Without the lock or the memory, newcomers would make another bus; without its file the
         worker would be taken for dead; and without the bell nobody new would wake it.
         """
-        assert self.worker is not None and self._memory is not None
+        worker, memory = self.worker, self._memory
+        if worker is None or memory is None:  # another thread has just closed the bus
+            return False
         return (
             self._lock_file.is_linked()
             and self.worker.file.is_linked()

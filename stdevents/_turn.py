@@ -59,7 +59,7 @@ class Turn:
     def give(self) -> None:
         """Give it away if the calling thread owns it; harmless if not, and to do twice."""
         if self.mine():
-            del self.owner["thread"]
+            self.owner.pop("thread", None)  # another thread that closes may have forgotten it
             if self._waiting:
                 given = self._given()
                 with given:

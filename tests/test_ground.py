@@ -6,6 +6,7 @@ makes a daemon of its process the second.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -13,10 +14,13 @@ import shutil
 import threading
 
 import pytest
+from state import assert_removed
+from steps import at_each, with_steps
 
 import stdevents
 from stdevents import _session
 from stdevents._folder import Folder, root
+from stdevents._segment import Segment
 
 TOLD = {"first": None, "last": None, "count": None}
 
@@ -318,6 +322,31 @@ def test_who_does_not_see_the_folder_any_more_stays_on_its_bus(name, fork, eager
     bus.poll()
     assert ear.seen[-1] == ("lost", TOLD)
     bus.close()
+
+
+@pytest.mark.parametrize("call", ["post", "poll", "close"])
+def test_a_worker_interrupted_in_letting_go_of_a_removed_bus_does_so_at_its_next_call(
+    watchdog, no_garbage, name, eager, call
+):
+    """G3, G9."""
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    bus = stdevents.Bus()
+    ear = Ear(bus)
+    for at_step in at_each(interrupt):
+        bus.configure(name, interval=0)
+        remove_all(name)
+        with contextlib.suppress(KeyboardInterrupt):
+            with_steps(bus.poll, at_step, traced=lambda code: code is Segment.strand.__code__)
+        getattr(bus, call)(*["test", "event"][: 2 * (call == "post")])
+        if call != "close":
+            bus.poll()
+            assert ("lost", TOLD) in ear.seen
+            ear.seen.clear()
+        bus.close()
+        assert_removed(name)
 
 
 # -- files closed ----------------------------------------------------------------------------------

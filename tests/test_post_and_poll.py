@@ -22,10 +22,13 @@ import time
 
 import pytest
 from programs import run
+from state import assert_removed
+from steps import at_each, with_steps
 
 import stdevents
 from stdevents import _lock, _table
 from stdevents._layout import CLAIM_DEADLINE, CLAIM_WORDS
+from stdevents._turn import Turn
 
 LONG = 60  # seconds until a wait that should end at once is given up
 
@@ -428,6 +431,42 @@ def test_close_amid_what_other_threads_do_raises_nothing_but_not_configured(name
         for thread in threads:
             thread.join()
     assert raised == []
+
+
+def test_close_by_another_thread_at_any_line_of_a_poll_raises_nothing_but_not_configured(
+    watchdog, name
+):
+    """Of a poll that looks whether the bus is there still."""
+    bus = stdevents.Bus()
+
+    def close():
+        closing = threading.Thread(target=bus.close)
+        closing.start()
+        closing.join()
+
+    for at_step in at_each(close):
+        bus.configure(name, interval=0, wait_max=0.001)  # for the poll, which stands still
+        bus._session.next_look = 0
+        with contextlib.suppress(stdevents.NotConfigured):
+            assert with_steps(bus.poll, at_step) == "done"
+    bus.close()
+
+
+def test_a_turn_that_is_forgotten_at_any_line_is_given_away_all_the_same(watchdog):
+    """As that of a lock is, when another thread closes the bus."""
+    turn = Turn()
+
+    def take_and_give():
+        for _ in range(3):
+            turn.take()
+            turn.give()
+
+    def forget():
+        turn.owner = {}
+
+    for at_step in at_each(forget):
+        with_steps(take_and_give, at_step)
+        assert not turn.owner
 
 
 def test_a_post_that_was_published_when_the_bus_was_closed_has_its_id(bus, monkeypatch):
