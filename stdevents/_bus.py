@@ -11,6 +11,7 @@ import time
 from . import _codec, _hooks, _loop, _segment, _settings
 from ._bell import Listener, Sleeper
 from ._errors import NoRoom, NotConfigured, StdeventsError
+from ._folder import Folder
 from ._handlers import Handlers, decorator, levels
 from ._layout import LAST
 from ._lock import Stranded
@@ -24,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence, TypeVar
 
+    from ._segment import Segment
     from ._table import Event
     from ._types import Handler, Origin, Stats, WorkerInfo
 
@@ -124,16 +126,17 @@ class Bus:
             raise ValueError("shm: no bus is open here yet; give the name of the one to open")
         name, settings = check_name(shm), Settings(options)
         _hooks.check_server()
-        if _open_here.setdefault(name, self) is not self:
-            raise StdeventsError(
-                f"bus {name!r}: this process has it open already; use that one, or close it first"
-            )
-        session = None
+        segment, session = _segment.Segment(Folder(name), settings), None
+        self._loop.name = name
         try:
-            self._loop.name = name
+            if _open_here.setdefault(name, self) is not self:
+                raise StdeventsError(
+                    f"bus {name!r}: this process has it open already; "
+                    "use that one, or close it first"
+                )
             self._loop.interval = settings.interval
             _hooks.watch_exit()
-            segment, worker = _segment.join(name, settings)
+            worker = _segment.join(segment)
             session = Session(segment, worker, segment.words[worker.position_at], self._handlers)
             self._handlers.failed = 0
             self._announce(session, events.started, tolerated=(NoRoom,))
@@ -142,7 +145,7 @@ class Bus:
             self._session = session
             self._loop.start()
         except BaseException:
-            self._leave(session)
+            self._leave(session, segment)
             raise
 
     def _change(self, shm: str | None, options: dict[str, Any]) -> None:
@@ -171,6 +174,9 @@ class Bus:
         What was posted before and not polled yet is not handled here any more. A handler that
         runs in another thread is waited for, `wait_max` seconds at most. Twice is fine; so is
         `configure` afterwards. Handlers stay registered.
+
+        A signal handler may call it; a post that it interrupted may then raise NotConfigured when
+        it goes on. In the middle of `configure` nothing is open yet, and nothing is closed.
         """
         with self._opening:
             session = self._session
@@ -185,7 +191,9 @@ class Bus:
                 deadline = time.monotonic() + wait_max
                 self._loop.stop(wait_max)
                 self._turn.wait(deadline - time.monotonic())
-            self._leave(session or self._unready)
+            session = session or self._unready
+            if session is not None:  # else there is nothing to leave, or not yet
+                self._leave(session, session.segment)
 
     def _announce(
         self,
@@ -202,18 +210,20 @@ class Bus:
         except tolerated as error:
             logger().warning("bus %r: %s could not be posted: %s", self._loop.name, event, error)
 
-    def _leave(self, session: Session | None) -> None:
+    def _leave(self, session: Session | None, segment: Segment | None) -> None:
         self._session = self._unready = None
         if session is not None:
             session.over = True
         self._loop.interval = 0.0
         self._loop.stop(0)
         if _open_here.get(self._loop.name) is self:
-            del _open_here[self._loop.name]
+            _open_here.pop(self._loop.name, None)  # a signal handler may have closed it meanwhile
         if session is not None:
             self._close_watch(session)
+            session.table.finish()
+        if segment is not None:
             try:
-                _segment.leave(session.segment)
+                _segment.leave(segment)
             except (StdeventsError, OSError) as error:
                 logger().warning("bus %r: not left in good order: %s", self._loop.name, error)
 
@@ -227,8 +237,6 @@ class Bus:
     def _ready(self) -> Session:
         """The session, when it is not there at once: of a child that is no worker yet, or none."""
         with self._opening:
-            session.table.finish()
-        if segment is not None:
             if self._unready is not None:
                 self._enrol(self._unready)
             if self._session is None:
@@ -542,7 +550,7 @@ class Bus:
         if session is not None:
             session.over = True
         if session is None:  # another thread was just opening it
-            self._leave(None)
+            self._leave(None, None)
             return
         if session.watch is not None:
             session.watch.abandon()
@@ -561,6 +569,7 @@ class Bus:
     def _enrol(self, session: Session) -> None:
         try:
             try:
+                self._unready = None  # a signal handler that posts amid this would enrol it, too
                 worker = _segment.enrol(session.segment, session.position)
                 anew = Session(session.segment, worker, session.position, self._handlers)
             except _segment.Removed as removed:
@@ -569,9 +578,10 @@ class Bus:
                 anew.go_on_from(session)
             self._session = anew
         except BaseException:
-                self._unready = None  # a signal handler that posts amid this would enrol it, too
             self._unready = session
             raise
+        if anew.segment is not session.segment:
+            session.segment.close()
         self._announce(anew, events.started)
         self._loop.start()
 
@@ -579,10 +589,9 @@ class Bus:
         logger().warning(
             "%s; joining anew, events that were posted meanwhile are lost to this worker", removed
         )
-        segment, worker = _segment.join_anew(session.segment)
-        if anew.segment is not session.segment:
-            session.segment.close()
+        segment = _segment.successor(session.segment)
         try:
+            worker = _segment.join(segment)
             anew = Session(segment, worker, 0, self._handlers)
             # All that is there was posted since this process was a worker.
             anew.position = anew.table.go_back(worker.position_at)

@@ -72,6 +72,8 @@ class Loop:
                     ears.close()
                     raise
                 self._round = started
+                if not self.interval:  # a signal handler has closed the bus meanwhile
+                    self.stop(0)
 
     def stop(self, wait: float) -> None:
         """End the thread, waiting at most so many seconds for the handler that it is in."""

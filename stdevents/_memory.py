@@ -49,15 +49,16 @@ class Memory(SharedMemory):
         forsake(self)
 
     def close(self) -> None:
-        """Unmap it, and close its files."""
+        """Unmap it, and close its files; later, if anybody still has a view."""
         if not self._is_forsaken:
-            super().close()
+            with contextlib.suppress(BufferError):
+                super().close()
 
     def unlink(self) -> None:
         """Nothing: the constructor calls this when it fails, even on a segment of others."""
 
     def __del__(self) -> None:
-        with contextlib.suppress(OSError, BufferError):  # BufferError: a thread still has a view
+        with contextlib.suppress(OSError):
             self.close()
 
 

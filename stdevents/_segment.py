@@ -76,8 +76,9 @@ class Segment:
 
     def open_lock(self, create: bool) -> None:
         """Open the lock file, as an open file of this process alone."""
-        self._lock_file = Descriptor(self.folder.open_file(LOCK, create))
-        self.lock = Lock(self.name, self._lock_file, self.settings)
+        file = Descriptor(self.folder.open_file(LOCK, create))
+        self.lock = Lock(self.name, file, self.settings)
+        self._lock_file = file
 
     def has_lock(self) -> bool:
         """Is the lock file open?"""
@@ -110,9 +111,9 @@ class Segment:
             return False
         return (
             self._lock_file.is_linked()
-            and self.worker.file.is_linked()
+            and worker.file.is_linked()
             and self.bell.file.is_linked()
-            and self._memory.is_linked()
+            and memory.is_linked()
         )
 
     def close_lock(self) -> None:
@@ -173,8 +174,14 @@ class Segment:
 
     def take_worker(self, position: int) -> _workers.Worker:
         """Take a worker's slot for this process, which has come to `position`; under the lock."""
-        self.worker = _workers.Worker(self.folder, self.words, os.getpid(), position)
-        return self.worker
+        self.abandon_worker()  # that of a try whose success was never heard of
+        self.worker = worker = _workers.Worker(self.folder, self.words)
+        try:
+            worker.begin(os.getpid(), position)
+        except BaseException:
+            self.abandon_worker()
+            raise
+        return worker
 
     def abandon_worker(self) -> None:
         """Close the worker's file only."""
@@ -188,8 +195,7 @@ class Segment:
         if self._memory is not None:
             if self.has_lock() and not self._lock_file.is_ours():
                 self._memory.forsake()
-            with contextlib.suppress(BufferError):  # a thread still has a view
-                self._memory.close()
+            self._memory.close()
             self._memory = None
         self.abandon_worker()
         self.bell.close()
@@ -202,13 +208,8 @@ class Segment:
         self._views = ()
 
 
-def join(name: str, settings: Settings) -> tuple[Segment, _workers.Worker]:
-    """Open the bus `name` as a worker; create it if there is none."""
-    return _join(Segment(Folder(name), settings))
-
-
-def join_anew(stranded: Segment) -> tuple[Segment, _workers.Worker]:
-    """The same for a worker whose bus was removed; as the user that it was then."""
+def successor(stranded: Segment) -> Segment:
+    """What a worker joins whose bus was removed; as the user that it was then."""
     folder = stranded.folder
     if folder.user != os.geteuid():
         raise folder.error(
@@ -217,10 +218,11 @@ def join_anew(stranded: Segment) -> tuple[Segment, _workers.Worker]:
             f"cannot make it anew for user {folder.user}; start its workers anew",
         )
     stranded.settings.take_any_overflow()
-    return _join(Segment(folder, stranded.settings))
+    return Segment(folder, stranded.settings)
 
 
-def _join(segment: Segment) -> tuple[Segment, _workers.Worker]:
+def join(segment: Segment) -> _workers.Worker:
+    """Open the bus as a worker; create it if there is none."""
     settings = segment.settings
     try:
         with _locked(segment, create=True), _undone_if_it_fails(segment):
@@ -232,7 +234,7 @@ def _join(segment: Segment) -> tuple[Segment, _workers.Worker]:
                 _memory.remove(segment.folder)
                 segment.map(*_create(segment, settings))
             segment.open_bell()
-            return segment, segment.take_worker(segment.words[LAST])
+            return segment.take_worker(segment.words[LAST])
     except BaseException:
         segment.close()
         raise

@@ -12,7 +12,7 @@ import os
 import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
-from ._descriptor import Descriptor
+from ._descriptor import NONE, Descriptor
 from ._errors import SegmentError
 from ._folder import Folder
 from ._layout import (
@@ -30,18 +30,35 @@ from ._layout import (
 class Worker:
     """The slot of this process: its file, locked, and its words in the segment."""
 
-    def __init__(self, folder: Folder, words: memoryview, pid: int, position: int) -> None:
-        # Posters may rely on all workers being further on.
-        words[ROOM_ID] = words[ROOM_POSITION] = 0
-        self.slot, self.file = _take_slot(folder)
+    def __init__(self, folder: Folder, words: memoryview) -> None:
+        self.file = NONE
         self._folder = folder
         self._words = words
+
+    def begin(self, pid: int, position: int) -> None:
+        """Take a slot, and say in it who this is, and how far it has come; under the lock."""
+        words = self._words
+        # Posters may rely on all workers being further on.
+        words[ROOM_ID] = words[ROOM_POSITION] = 0
+        self.slot = self._take_slot()
         self._at = _at(self.slot)
         #: index of the word with the id of the event that was taken last
         self.position_at = self._at + WORKER_POSITION
         words[self.position_at] = position
         words[self._at + WORKER_SINCE] = int(time.time())
         words[self._at + WORKER_PID] = pid
+
+    def _take_slot(self) -> int:
+        """The first slot whose file is free; that is locked, and an exception finds it here."""
+        for slot in range(WORKERS):
+            self.file = Descriptor(self._folder.open_file(_file(slot), create=True))
+            if _lock(self._folder, self.file.number):
+                return slot
+        raise self._folder.error(
+            None,
+            f"all {WORKERS} worker slots are taken; spread the workers over several buses, "
+            "or close the bus in those that do not need it",
+        )
 
     def leave(self) -> None:
         """Give up slot and file; under the lock of the bus."""
@@ -133,19 +150,6 @@ def _at(slot: int) -> int:
 
 def _file(slot: int) -> str:
     return f"worker.{slot}"
-
-
-def _take_slot(folder: Folder) -> tuple[int, Descriptor]:
-    """The first slot whose file is free, and that file, locked."""
-    for slot in range(WORKERS):
-        descriptor = folder.open_file(_file(slot), create=True)
-        if _lock(folder, descriptor):
-            return slot, Descriptor(descriptor)
-    raise folder.error(
-        None,
-        f"all {WORKERS} worker slots are taken; spread the workers over several buses, "
-        "or close the bus in those that do not need it",
-    )
 
 
 def _is_held(folder: Folder, file: str) -> bool:

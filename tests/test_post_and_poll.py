@@ -495,6 +495,27 @@ def test_a_signal_handler_may_close_amid_close(bus, monkeypatch):
     assert not bus.configured()
 
 
+def test_a_signal_handler_that_closes_at_any_line_of_configure_leaves_it_open_or_closed(
+    watchdog, name
+):
+    """Open with its loop, and known to be; or closed without, and nothing is left (G9)."""
+    bus = stdevents.Bus()
+    outcomes = set()
+    for at_step in at_each(bus.close):
+        with_steps(lambda: bus.configure(name, interval=1000), at_step)
+        outcomes.add(bus.configured())
+        if bus.configured():
+            assert len(loop_threads(name)) == 1
+            with pytest.raises(stdevents.StdeventsError, match="has it open already"):
+                stdevents.Bus(name)
+            bus.close()
+        for thread in loop_threads(name):
+            thread.join(LONG)
+        assert loop_threads(name) == []
+        assert_removed(name)
+    assert outcomes == {True, False}
+
+
 # -- size and wrap-around --------------------------------------------------------------------------
 
 
@@ -939,6 +960,7 @@ def test_the_loop_outlives_what_a_handler_raises(name, caplog, error):
         bus.post("test", "bad")
         bus.post("test", "good")
         assert arrived.wait(LONG)
+    assert "the loop goes on after" in caplog.text
 
 
 def test_a_loop_that_comes_to_itself_when_the_bus_is_closed_says_nothing(name, caplog):
@@ -1017,7 +1039,6 @@ def test_settings_that_are_not_given_are_kept(name, seen, bus):
     settings = bus._session.settings
     assert (settings.interval, settings.timeout, settings.wait_max) == (0, LONG, 0.25)
 
-    assert "the loop goes on after" in caplog.text
 
 def test_configure_again_returns_the_bus_and_posts_nothing(bus, name):
     assert bus.configure() is bus

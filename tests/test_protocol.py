@@ -19,7 +19,7 @@ from state import assert_alone, assert_removed, is_locked
 from steps import at, at_each, with_steps
 
 import stdevents
-from stdevents import _segment, _table
+from stdevents import _bus, _segment, _table, _workers
 from stdevents._folder import Folder
 from stdevents._layout import EVENT_CLAIMED
 from stdevents._table import Table
@@ -384,3 +384,26 @@ def test_a_bus_that_is_removed_at_any_step_of_a_join_is_made_anew(name, fork):
         bus.close()
         assert not os.path.exists(Folder(name).path)
     assert step > 8
+
+
+def is_of_joining(code):
+    return code is stdevents.Bus._open.__code__ or code.co_filename == _workers.__file__
+
+
+def test_configure_with_an_exception_at_any_line_of_joining_leaves_no_worker_behind(
+    watchdog, no_garbage, name
+):
+    """G9: nor any other trace, in this process either."""
+    bus = stdevents.Bus(name, interval=0)
+    bus.close()  # what is loaded late is, by now
+    descriptors = os.listdir("/dev/fd")
+    for at_step in at_each(interrupt):
+        try:
+            with_steps(lambda: bus.configure(name, interval=0), at_step, traced=is_of_joining)
+        except Interrupt:
+            assert not bus.configured()
+        else:
+            bus.close()
+        assert os.listdir("/dev/fd") == descriptors
+        assert_removed(name)
+        assert name not in _bus._open_here
