@@ -22,7 +22,7 @@ import select
 import threading
 import time
 
-from ._descriptor import NONE, Descriptor, forsake
+from ._descriptor import NONE, Descriptor, leak
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,12 +83,12 @@ class Listener:
             for end in (self._called, self._call):
                 os.set_blocking(end.number, False)
             self._epoll.register(self._called.number, epoll.EPOLLIN)
-            self.attend(bell)
+            self.listen_to(bell)
         except BaseException:
             self.close()
             raise
 
-    def attend(self, bell: Bell) -> None:
+    def listen_to(self, bell: Bell) -> None:
         """Listen to this bell; the one before is closed by now."""
         epoll: Any = select
         self._bell = bell
@@ -146,7 +146,7 @@ class Listener:
     def abandon(self) -> None:
         """The same in a forked child, where a lock of the parent's threads is never released."""
         if self._call.number >= 0 and not self._call.is_ours():
-            forsake(self._epoll)  # whether an epoll's number is still its own cannot be checked
+            leak(self._epoll)  # whether an epoll's number is still its own cannot be checked
         else:
             self._epoll.close()
         self._called.close()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Bus:
-    """A bus of events between processes; the functions of the package are those of one of these.
+    """A bus of events between processes. The package's functions are the methods of one of these.
 
     `Bus()` is closed until its `configure`, so that handlers can be registered first;
     `Bus("name", ...)` takes the options of `configure` and opens it. `with` closes it at its end.
@@ -43,20 +43,20 @@ class Bus:
 
     def __init__(self, shm: str | None = None, **options: Any) -> None:
         self._handlers = Handlers()
-        self._loop = _loop.Loop(self._tend, self._listen, self._may_sleep)
+        self._loop = _loop.Loop(self._poll_and_look, self._listen, self._may_sleep)
         self._session: Session | None = None
-        self._unready: Session | None = None  # a forked child's, which is no worker yet
-        self._start_anew()
+        self._unready: Session | None = None  # a forked child's, which is not a worker yet
+        self._start_again()
         _hooks.enter(self)
         if shm is not None:
             self.configure(shm, **options)
         elif options:
             raise ValueError(f"Bus: {', '.join(options)} given, but not the name of a bus")
 
-    def _start_anew(self) -> None:
+    def _start_again(self) -> None:
         self._opening = threading.RLock()
         self._turn = Turn()
-        # Each lets go of `fileno` before it does what it is called with.
+        # Event loops that watch `fileno`: each stops that, and then calls its argument.
         self._watchers: set[Callable[[Callable[[], object]], object]] = set()
 
     def __repr__(self) -> str:
@@ -66,7 +66,9 @@ class Bus:
         # The initializer of a pool of spawned processes, `stdevents.configure`, is pickled.
         if self is default:
             return "default"
-        raise TypeError(f"{self!r} cannot be pickled; pass its name, and open it there")
+        raise TypeError(
+            f"{self!r} cannot be pickled; pass its name, and open it in the other process"
+        )
 
     # -- open and close ----------------------------------------------------------------------------
 
@@ -201,9 +203,9 @@ class Bus:
         event: str,
         tolerated: tuple[type[Exception], ...] = (StdeventsError, OSError, ValueError),
     ) -> None:
-        """Post it if that goes at once: neither an exit nor a fork waits for others to read on.
+        """Post it without waiting for room: neither an exit nor a fork may wait for slow readers.
 
-        ValueError: a signal handler has closed the bus meanwhile.
+        ValueError: a signal handler has closed the bus.
         """
         try:
             session.table.append((_codec.encode(events._source, event, None, None),))
@@ -217,7 +219,7 @@ class Bus:
         self._loop.interval = 0.0
         self._loop.stop(0)
         if _open_here.get(self._loop.name) is self:
-            _open_here.pop(self._loop.name, None)  # a signal handler may have closed it meanwhile
+            _open_here.pop(self._loop.name, None)  # a signal handler may have closed it
         if session is not None:
             self._close_watch(session)
             session.table.finish()
@@ -235,7 +237,7 @@ class Bus:
         close()
 
     def _ready(self) -> Session:
-        """The session, when it is not there at once: of a child that is no worker yet, or none."""
+        """The session, after making a forked child a worker that is none yet; or NotConfigured."""
         with self._opening:
             if self._unready is not None:
                 self._enrol(self._unready)
@@ -270,12 +272,12 @@ class Bus:
         `overflow="wait"`, at once where a handler would wait for its own worker; NotConfigured.
         Nothing was posted then. From a signal handler or finaliser it may be called at any time.
         If a signal handler raises in the middle of it, or closes the bus, the event may be posted
-        all the same.
+        nevertheless.
         """
         return self._append((_codec.encode(source, event, data, unique),))
 
     def post_many(self, events: Iterable[Sequence[Any]]) -> list[int]:
-        """Broadcast several events at once: all of them, or none whatever happens.
+        """Broadcast several events together: all of them, or none, whatever happens.
 
         Each is `(source, event, data)` or `(source, event, data, unique)`, as `post` takes them.
         They get ids that follow one another, and the lock is taken, and sleepers are woken, once
@@ -306,9 +308,9 @@ class Bus:
             return self._append(events)
 
     def _recover_from(self, session: Session, error: ValueError | Stranded) -> None:
-        """Make the bus usable again, for another try; or raise what is in the way.
+        """Make the bus usable for another try, or raise.
 
-        A plain ValueError is how views and lock say that another thread has released them.
+        A plain ValueError means that another thread has released views or lock.
         """
         if isinstance(error, Stranded):
             self._recover(session)
@@ -316,7 +318,7 @@ class Bus:
             raise error
         elif self._session is None or not session.segment.lock.stranded:
             raise NotConfigured(
-                "the bus was closed, or the process forked, amid this call"
+                "the bus was closed, or the process forked, during this call"
             ) from None
 
     def post_local(self, source: str, event: str, data: Any = None) -> None:
@@ -377,16 +379,16 @@ class Bus:
             # Another thread may have closed the bus: its memory is gone then.
             if not isinstance(error, ValueError) or self._session is session:
                 raise
-        if not self._loop.interval and not session.stands(self._loop.interval):
+        if not self._loop.interval and not session.is_intact(self._loop.interval):
             self._recover(session)
             return self.poll()
         return "done"
 
-    def _tend(self) -> None:
+    def _poll_and_look(self) -> None:
         """For the loop: poll, and see to it that the bus is there still."""
         self.poll()
         session = self._session
-        if session is not None and not session.stands(self._loop.interval):
+        if session is not None and not session.is_intact(self._loop.interval):
             self._recover(session)
             self.poll()
 
@@ -406,10 +408,11 @@ class Bus:
     def register(self, callback: AnyHandler, source: str | None = None, *events: str) -> AnyHandler:
         """Have `callback(data, event, source, pid)` called for events.
 
-        For every event; or those of `source`; or `events` of it. `pid` is the poster's. Called
-        in this order: handlers of every event, of the source, of source and event; within each
-        weak before strong, in order of registration. Registered twice in one place, it is called
-        once. Takes effect for the next event, also from within a handler; needs no open bus.
+        For every event, or those of `source`, or only `events` of it. `pid` is the poster's.
+        Handlers are called in this order: of every event, of the source, of source and event;
+        within each weak before strong, in order of registration. A callback that is registered
+        twice in one place is called once. A registration takes effect with the next event, also
+        within a handler; the bus need not be open.
 
         Returns the callback. TypeError if it is not callable, or is a coroutine function: for
         those see `stdevents.aio`.
@@ -420,7 +423,7 @@ class Bus:
     def register_weak(
         self, callback: AnyHandler, source: str | None = None, *events: str
     ) -> AnyHandler:
-        """The same, without keeping `callback` alive: it is called until it is collected.
+        """As `register`, without keeping `callback` alive: it is called until it is collected.
 
         A bound method lives as long as its object. TypeError for what cannot be held weakly.
         """
@@ -439,9 +442,9 @@ class Bus:
         return decorator(self.register, source, events)
 
     def origin(self) -> Origin | None:
-        """Where the event comes from whose handler asks this: the host, and its id in the stream.
+        """In a handler: the host that the event comes from, and its id in the stream of the relay.
 
-        None for an event that no relay has brought, and outside of a handler.
+        None for an event that no relay brought, and outside a handler.
         """
         session = self._session
         if session is None or session.origin is None or not self._turn.mine():
@@ -490,10 +493,10 @@ class Bus:
     def fileno(self) -> int:
         """A descriptor that is readable when there is news: for select, epoll, asyncio.
 
-        `loop.add_reader(bus.fileno(), bus.poll)`: `poll` makes it unreadable again, and nobody
-        else may read from it. It stays the same until `close`, or until a fork, after which the
-        child asks anew. With `interval=0` it is all that is needed; a loop polls beside it.
-        NotConfigured; StdeventsError where there is no epoll (macOS): poll at intervals there.
+        `loop.add_reader(bus.fileno(), bus.poll)`: only `poll` makes it unreadable again; do not
+        read from it. It stays the same until `close`, or until a fork, after which the child asks
+        again. With `interval=0` nothing else is needed; a loop polls beside it. NotConfigured;
+        StdeventsError where there is no epoll (macOS, gevent): poll at intervals there.
         """
         with self._opening:
             session = self._session or self._ready()
@@ -525,31 +528,31 @@ class Bus:
     # -- fork --------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """For the fork hooks: have neither the loop's thread nor a half opened bus copied."""
+        """Before a fork: neither the loop's thread nor a half opened bus is copied."""
         session = self._session
         wait = session.settings.wait_max if session else float(_settings.WAIT_MAX)
         self._loop.park(wait)
         self._opening.acquire(timeout=wait)
 
     def after_fork_in_parent(self) -> None:
-        """For the fork hooks: go on."""
-        with contextlib.suppress(RuntimeError):  # it was not to be had before the fork
+        """After a fork: continue."""
+        with contextlib.suppress(RuntimeError):  # it could not be taken before the fork
             self._opening.release()
         self._loop.resume()
 
     def after_fork_in_child(self) -> None:
-        """For the fork hooks: become a worker of one's own, now if it can be had.
+        """After a fork: become a worker of its own, now if possible.
 
-        Relies on no other hook having run before: some servers call only the child's.
+        It does not rely on the other hooks: some servers call only the child's.
         """
         session = self._session or self._unready
         self._session = None
-        self._start_anew()
+        self._start_again()
         self._handlers.forked()
         self._loop.forked()
         if session is not None:
             session.over = True
-        if session is None:  # another thread was just opening it
+        if session is None:  # another thread was opening it
             self._leave(None, None)
             return
         if session.watch is not None:
@@ -569,40 +572,42 @@ class Bus:
     def _enrol(self, session: Session) -> None:
         try:
             try:
-                self._unready = None  # a signal handler that posts amid this would enrol it, too
+                self._unready = (
+                    None  # else a signal handler that posts during this would enrol it, too
+                )
                 worker = _segment.enrol(session.segment, session.position)
-                anew = Session(session.segment, worker, session.position, self._handlers)
+                renewed = Session(session.segment, worker, session.position, self._handlers)
             except _segment.Removed as removed:
-                anew = self._join_anew(session, removed)
+                renewed = self._join_again(session, removed)
             if session.process == os.getpid():
-                anew.go_on_from(session)
-            self._session = anew
+                renewed.go_on_from(session)
+            self._session = renewed
         except BaseException:
             self._unready = session
             raise
-        if anew.segment is not session.segment:
+        if renewed.segment is not session.segment:
             session.segment.close()
-        self._announce(anew, events.started)
+        self._announce(renewed, events.started)
         self._loop.start()
 
-    def _join_anew(self, session: Session, removed: _segment.Removed) -> Session:
+    def _join_again(self, session: Session, removed: _segment.Removed) -> Session:
         logger().warning(
-            "%s; joining anew, events that were posted meanwhile are lost to this worker", removed
+            "%s; joining it again, events that were posted since are lost to this worker", removed
         )
         segment = _segment.successor(session.segment)
         try:
             worker = _segment.join(segment)
-            anew = Session(segment, worker, 0, self._handlers)
-            # All that is there was posted since this process was a worker.
-            anew.position = anew.table.go_back(worker.position_at)
+            renewed = Session(segment, worker, 0, self._handlers)
+            # All that is there was posted while this process was a worker.
+            renewed.position = renewed.table.go_back(worker.position_at)
         except BaseException:
             _segment.leave(segment)
             raise
-        anew.was_removed = True
-        return anew
+        renewed.was_removed = True
+        return renewed
 
     def _recover(self, session: Session) -> None:
-        """Be a worker again where the bus was removed, or the files of this process closed."""
+        """Be a worker again after the bus was removed, or the files of this process were closed."""
         with self._opening:
             if self._session is session:
                 session.segment.strand()
@@ -612,7 +617,7 @@ class Bus:
 
 
 def _encode(index: int, one: Any) -> Event:
-    """One of the events of a `post_many`; the errors say which."""
+    """Encode one event of a `post_many`; errors say which one it is."""
     if not isinstance(one, (tuple, list)) or len(one) not in (3, 4):
         shape = f"{len(one)} items" if isinstance(one, (tuple, list)) else type(one).__name__
         raise TypeError(

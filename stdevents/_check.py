@@ -135,9 +135,9 @@ def _header(copy: Copy) -> Iterator[str]:
         yield f"header: INTENT_ID is {words[INTENT_ID]}, not within {last}, the last event, and all"
     for at in RELAY_CELLS:
         # Beyond LAST it is of a poster that was killed before P4, and INTENT says so.
-        number = words[at + CELL_EVENT]
-        if number > (words[INTENT_ID] if intent > end else last):
-            yield f"header: relay cell {at} is of event {number}, which is still to come"
+        event_id = words[at + CELL_EVENT]
+        if event_id > (words[INTENT_ID] if intent > end else last):
+            yield f"header: relay cell {at} is of event {event_id}, which is still to come"
 
 
 # -- workers ---------------------------------------------------------------------------------------
@@ -182,21 +182,21 @@ def _claim_slots(copy: Copy) -> Iterator[str]:
             yield f"claim slot {slot}: {fault}"
 
 
-def _fault_of_claim(copy: Copy, number: int, pid: int) -> str:
+def _fault_of_claim(copy: Copy, event_id: int, pid: int) -> str:
     words, last = copy.words, copy.words[LAST]
     if not pid:
         return "it is held by nobody"
-    if not 0 < number <= last:
-        return f"it is held for event {number}, and the last event is {last}"
-    event = copy.layout.slot_of(number)
-    if words[event + EVENT_ID] != number:
+    if not 0 < event_id <= last:
+        return f"it is held for event {event_id}, and the last event is {last}"
+    event = copy.layout.slot_of(event_id)
+    if words[event + EVENT_ID] != event_id:
         return ""
     if not words[event + EVENT_FLAGS] & FLAG_UNIQUE:
-        return f"it is held for event {number}, which anybody may handle"
+        return f"it is held for event {event_id}, which anybody may handle"
     # 0: killed between C3 and C4
     if words[event + EVENT_CLAIMED] not in (0, pid):
         return (
-            f"it is held by process {pid} for event {number}, "
+            f"it is held by process {pid} for event {event_id}, "
             f"which says process {words[event + EVENT_CLAIMED]}"
         )
     return ""
@@ -209,32 +209,33 @@ def _event_slots(copy: Copy) -> Iterator[str]:
     last, events = copy.words[LAST], copy.layout.events
     # The slots after these were to be written by a poster that was killed before P4.
     begun = min(max(last, copy.words[INTENT_ID]), last + events - 1)
-    for number in range(begun + 1 - events, last + 1):
-        slot = number % events
-        found = copy.words[copy.layout.slot_of(number) + EVENT_ID]
-        if number > 0 and found == number:
-            yield from _faults(copy, number)
-        elif number > 0:
-            yield f"event slot {slot}: it has id {found}, and event {number} belongs there"
+    for event_id in range(begun + 1 - events, last + 1):
+        slot = event_id % events
+        found = copy.words[copy.layout.slot_of(event_id) + EVENT_ID]
+        if event_id > 0 and found == event_id:
+            yield from _faults(copy, event_id)
+        elif event_id > 0:
+            yield f"event slot {slot}: it has id {found}, and event {event_id} belongs there"
         elif found:
             yield f"event slot {slot}: it has id {found}, and no event belongs there yet"
-    for number in range(last + 1, begun + 1):
-        found = copy.words[copy.layout.slot_of(number) + EVENT_ID]
-        if found not in (0, number, max(0, number - events)):
-            yield f"event slot {number % events}: it has id {found}, not {number} or the one before"
+    for event_id in range(last + 1, begun + 1):
+        found = copy.words[copy.layout.slot_of(event_id) + EVENT_ID]
+        if found not in (0, event_id, max(0, event_id - events)):
+            slot = event_id % events
+            yield f"event slot {slot}: it has id {found}, not {event_id} or the one before"
 
 
-def _faults(copy: Copy, number: int) -> Iterator[str]:
-    for fault in _faults_of_event(copy, number):
-        yield f"event {number}: {fault}"
+def _faults(copy: Copy, event_id: int) -> Iterator[str]:
+    for fault in _faults_of_event(copy, event_id):
+        yield f"event {event_id}: {fault}"
 
 
-def _faults_of_event(copy: Copy, number: int) -> Iterator[str]:
+def _faults_of_event(copy: Copy, event_id: int) -> Iterator[str]:
     words, size = copy.words, copy.layout.size
-    at = copy.layout.slot_of(number)
+    at = copy.layout.slot_of(event_id)
     position, length = words[at + EVENT_POSITION], words[at + EVENT_LENGTH]
     flags, claimed = words[at + EVENT_FLAGS], words[at + EVENT_CLAIMED]
-    begin = _begin(copy, number)
+    begin = _begin(copy, event_id)
     if begin is not None and position != begin:
         yield f"it begins at {position}, and the one before it ends at {begin}"
     if not words[at + EVENT_PID]:
@@ -272,8 +273,8 @@ def _faults_of_payload(copy: Copy, at: int, position: int, length: int) -> Itera
         yield "its flags and its JSON do not agree on whether it is unique"
 
 
-def _begin(copy: Copy, number: int) -> int | None:
+def _begin(copy: Copy, event_id: int) -> int | None:
     """Where the event has to begin, if that can be known."""
-    before = number - 1
+    before = event_id - 1
     known = not before or copy.words[copy.layout.slot_of(before) + EVENT_ID] == before
     return end_of(copy, before) if known else None

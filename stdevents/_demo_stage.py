@@ -160,7 +160,7 @@ class Stage:
 def _signals_held() -> Iterator[None]:
     """Have no signal end the demo in the middle of this; they are kept for when it is over.
 
-    Processes that are started meanwhile hold them too, and go on to hold Ctrl-C: that is for the
+    Processes that are started in it hold them too, and go on to hold Ctrl-C: that is for the
     demo, which then ends them.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)

@@ -1,4 +1,4 @@
-"""An open file of this process, by its number, which somebody may close under it.
+"""An open file of this process, by its number, which other code may close.
 
 Code that makes a daemon closes every descriptor, and the files that are opened next get the same
 numbers. So before a number is locked, written to or closed, it is checked to be still ours.
@@ -59,12 +59,12 @@ class Descriptor:
 NONE = Descriptor.__new__(Descriptor)
 NONE.number, NONE.mark = -1, None
 
-_forsaken: list[object] = []
+_leaked: list[object] = []
 
 
-def forsake(owner: object) -> None:
+def leak(owner: object) -> None:
     """Leak the object: its destructor would close a number that may be another file's by now."""
-    _forsaken.append(owner)
+    _leaked.append(owner)
 
 
 def _inode(number: int) -> tuple[int, int]:

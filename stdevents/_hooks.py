@@ -4,7 +4,7 @@ A process forks in three steps; some servers call only the child's:
 
     before      the loops' threads end, and work that is half done is waited for, within bounds
     in parent   they start again
-    in child    the parent's files are let go, and a worker of its own begins
+    in child    the parent's files are closed, and a worker of its own begins
 
 At the exit every bus is closed, which posts `stopping`.
 """

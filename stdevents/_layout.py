@@ -91,9 +91,9 @@ class Layout:
         self.ring_at = WORD * (self.events_at + self.events * EVENT_WORDS)
         self.total = self.ring_at + size
 
-    def slot_of(self, number: int) -> int:
-        """Where the slot of the event `number` is, in words."""
-        return self.events_at + EVENT_WORDS * (number % self.events)
+    def slot_of(self, event_id: int) -> int:
+        """Where the slot of the event `event_id` is, in words."""
+        return self.events_at + EVENT_WORDS * (event_id % self.events)
 
     def header(self) -> dict[int, int]:
         """The header's words that follow from the size."""

@@ -9,9 +9,9 @@ What it withstands, and how:
 - the same thread once more, in a signal handler or finaliser that interrupted it: `mine()`.
 - a fork: the child's copy of the descriptor is the same open file, and with it the same lock.
   The child closes it, never unlocks it, and makes a `Lock` of its own.
-- death of its holder: the kernel closes the file, which frees it at once.
+- death of its holder: the kernel closes the file, which frees it.
 - its file closed under it, and the number given to another file: that one is never locked. The
-  lock is stranded; its bus opens the files anew.
+  lock is stranded; its bus opens the files again.
 
 Not: a network file system, a thread that is killed while its process lives on.
 """
@@ -53,7 +53,7 @@ class Lock(Turn):
         self._waiting_here: set[int] = set()  # threads of this process
 
     def acquire(self) -> None:
-        """Take the lock, or raise LockTimeout. To be called inside the `try` of a `release`."""
+        """Take the lock, or raise LockTimeout. Call it inside the `try` of a `release`."""
         me = threading.get_ident()
         # As `try_take`.
         if self.owner.setdefault("thread", me) != me or not self._lock_file():
@@ -64,9 +64,9 @@ class Lock(Turn):
                 self._waiting_here.discard(me)
 
     def release(self) -> None:
-        """Let go of what the calling thread holds of the lock; nothing if it holds nothing.
+        """Release what the calling thread holds of the lock; nothing if it holds nothing.
 
-        The file goes first: an owner of the same process that came in between would lock the
+        The file goes first: another thread of this process that came in between would lock the
         same open file, and lose it to the unlocking.
         """
         # As `mine` and `give`.
@@ -74,18 +74,18 @@ class Lock(Turn):
             self.held = False
             try:
                 flock(self._descriptor, LOCK_UN)
-            except OSError:  # closed under us, most likely, which has unlocked it
+            except OSError:  # most likely it was closed, which has unlocked it
                 if not self._unlocks_at_last():
                     self.strand()
                     return
             self.owner.pop("thread", None)  # another thread that closes may have forgotten it
             if self._waiting_here:
-                # Else they starve: the interpreter's lock is let go of by `flock`, and so only
-                # ever while this one is taken, by a thread that does nothing but post.
+                # Else they starve: `flock` releases the interpreter's lock, and a thread that only
+                # posts does so only while it holds this one.
                 time.sleep(0)
 
     def _unlocks_at_last(self) -> bool:
-        # What was done under the lock is done: an error would say that it was not.
+        # No error: it would say that what was done under the lock was not done.
         try:
             flock(self._descriptor, LOCK_UN)
         except OSError:
@@ -93,9 +93,9 @@ class Lock(Turn):
         return True
 
     def release_for_good(self) -> None:
-        """Release it before its file is closed: whoever still wants it gets a ValueError.
+        """Release it before its file is closed: threads that still want it get a ValueError.
 
-        As long as the calling thread owns it, no other one is amid a call with its number.
+        As long as the calling thread owns it, no other one is in a call with its number.
         """
         descriptor, self._descriptor = self._descriptor, -1
         if self.mine() and descriptor >= 0:
@@ -110,11 +110,11 @@ class Lock(Turn):
         self._descriptor = -1
 
     def is_forgotten(self) -> bool:
-        """Has this process let go of the file?"""
+        """Will this process not touch the file any more?"""
         return self._descriptor < 0
 
     def strand(self) -> None:
-        """Have every thread that wants it, now or later, get Stranded; not while one has it."""
+        """Every thread that wants it, now or later, gets Stranded; not while one has it."""
         self.stranded = True
         self.forget()
 
@@ -131,7 +131,7 @@ class Lock(Turn):
         return True
 
     def _failure(self, error: OSError | ValueError) -> Exception:
-        """What to raise; the next thread that waits is to find it out, too."""
+        """The error to raise; the next thread that waits gets it, too."""
         if self._descriptor < 0:
             self.give()
         elif isinstance(error, OSError) and error.errno in (errno.EBADF, errno.ESPIPE):
@@ -149,10 +149,10 @@ class Lock(Turn):
         )
 
     def _wait(self) -> None:
-        """Try again, at first at once, then in growing pauses.
+        """Try again, first after mere yields, then in growing pauses.
 
-        The pauses stay far below `wait_interval`: a lock that is always busy is free for some
-        microseconds at a time, and who looks only a few times would starve.
+        The pauses stay far below `wait_interval`: a lock that is always busy is free for only some
+        microseconds at a time, and a thread that tries only a few times would starve.
         """
         wait_max, longest = self._settings.wait_max, self._settings.wait_interval / 10
         deadline = time.monotonic() + wait_max

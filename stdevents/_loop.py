@@ -1,9 +1,9 @@
 """The sleep loop of a bus in a process.
 
 A loop is a thread that polls, sleeps `interval` seconds, and polls again. The process forks
-without it: before a fork its thread is ended, and afterwards parent and child each start one of
-their own. So no thread is copied in the middle of something, and nobody is warned of threads in
-a process that forks on our account.
+without it: before a fork its thread ends, and afterwards parent and child each start one of their
+own. So no thread is copied in the middle of something, and Python does not warn about a fork with
+threads because of us.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-# Seconds. So often is a sleeper woken at most: else each event of a burst would wake it, and the
-# waking would take many times what the handling takes.
+# Seconds between two wake-ups at least: waking costs many times the handling of one event of a
+# burst.
 AT_MOST_EVERY = 0.0005
 
 
@@ -40,19 +40,19 @@ class Loop:
         self.name = ""  # of the bus
         self.interval = 0.0  # seconds
         self._round: _Round | None = None
-        self.ending: set[_Round] = set()  # told to end, and perhaps in a handler still
+        self.ending: set[_Round] = set()  # told to end, perhaps still in a handler
         self.forked()
 
     def forked(self) -> None:
-        """Start anew in a forked child, where the thread does not exist."""
-        # Not a plain lock: a signal handler may fork, or close the bus, amid any of this.
+        """Start again in a forked child, where the thread does not exist."""
+        # Not a plain lock: a signal handler may fork, or close the bus, during any of this.
         self._changing = threading.RLock()
         self._parked = 0
         if self._round is not None:
             self.ending.add(self._round)
         for copied in self.ending:
             copied.over = True  # for a child that was forked by its handler
-            copied.ears.abandon()
+            copied.listener.abandon()
         self.ending = set()
         self._round = None
 
@@ -60,19 +60,19 @@ class Loop:
         """Start the thread, if there is an interval to sleep and no fork going on."""
         with self._changing:
             if self.interval and not self._parked and self._round is None:
-                ears = self.listen()
-                if ears is None:  # the bus is just being closed, or opened
+                listener = self.listen()
+                if listener is None:  # the bus is being closed, or opened
                     return
                 # Only kept once it runs: where no thread can be started, this may be tried again.
-                started = _Round(self, ears)
+                started = _Round(self, listener)
                 try:
                     started.thread.start()
                 except BaseException:
                     started.over = True
-                    ears.close()
+                    listener.close()
                     raise
                 self._round = started
-                if not self.interval:  # a signal handler has closed the bus meanwhile
+                if not self.interval:  # a signal handler has closed the bus
                     self.stop(0)
 
     def stop(self, wait: float) -> None:
@@ -85,7 +85,7 @@ class Loop:
             ending.end(wait)
 
     def park(self, wait: float) -> None:
-        """End the thread for the time of a fork; a fork by one of its own handlers lets it be."""
+        """End the thread for the time of a fork; not if one of its own handlers forks."""
         with self._changing:
             self._parked += 1
             mine = self._round is not None and self._round.thread is threading.current_thread()
@@ -93,7 +93,7 @@ class Loop:
             self.stop(wait)
 
     def resume(self) -> None:
-        """Start again after a fork, when no other fork is going on."""
+        """Start again after a fork, unless another fork is going on."""
         with self._changing:
             self._parked = max(0, self._parked - 1)
         self.start()
@@ -102,29 +102,29 @@ class Loop:
         """Cut the sleep short."""
         current = self._round
         if current is not None:
-            current.ears.wake()
+            current.listener.wake()
 
     def wake_if_asleep(self) -> None:
-        """The same, if it sleeps: else it comes to what is new without."""
+        """The same if it is asleep; else it will find what is new by itself."""
         current = self._round
         if current is not None and current.asleep:
-            current.ears.wake()
+            current.listener.wake()
 
 
 class _Round:
     """One life of the loop's thread."""
 
-    def __init__(self, loop: Loop, ears: Listener | Sleeper) -> None:
+    def __init__(self, loop: Loop, listener: Listener | Sleeper) -> None:
         self.loop = loop
         self.over = False
         self.asleep = False
-        self.ears = ears
+        self.listener = listener
         self.thread = threading.Thread(target=self._run, name=f"stdevents {loop.name}", daemon=True)
 
     def end(self, wait: float) -> None:
-        """End it, and wait for that; at most so many seconds, and not for itself."""
+        """End it, and wait for that `wait` seconds at most; not in its own thread."""
         self.over = True
-        self.ears.wake()
+        self.listener.wake()
         if self.thread is threading.current_thread():
             return
         self.thread.join(wait)
@@ -135,48 +135,48 @@ class _Round:
         """Poll and sleep until it is over; no failure ends it."""
         try:
             while not self.over:
-                may_sleep = self._has_polled()
-                if not self.ears.is_intact():
-                    self._listen_anew()
+                may_sleep = self._poll_once()
+                if not self.listener.is_intact():
+                    self._listen_again()
                 if may_sleep and not self.over:
                     self._sleep()
                 self.asleep = False
         finally:
-            self.ears.close()
+            self.listener.close()
             self.loop.ending.discard(self)
 
     def _sleep(self) -> None:
         fell_asleep = time.monotonic()
-        self.ears.wait(self.loop.interval)
+        self.listener.wait(self.loop.interval)
         too_soon = fell_asleep + AT_MOST_EVERY - time.monotonic()
         if too_soon > 0:
             time.sleep(too_soon)
 
-    def _listen_anew(self) -> None:
-        """The bell is another one now, or somebody has closed our files."""
-        deaf = self.ears
-        self.ears = self.loop.listen() or Sleeper()
-        deaf.close()
+    def _listen_again(self) -> None:
+        """The bell is another one now, or our files were closed."""
+        old = self.listener
+        self.listener = self.loop.listen() or Sleeper()
+        old.close()
 
-    def _has_polled(self) -> bool:
-        """Poll; may it sleep now?"""
+    def _poll_once(self) -> bool:
+        """Poll once; may it sleep now?"""
         try:
             self.loop.poll()
-            self.asleep = True  # before the last look for what would be slept over
+            self.asleep = True  # before the last look, so that a wake from now on is not missed
             return self.loop.may_sleep()
         except StdeventsError as error:
             if not self.over:  # else the bus was closed while this waited for it
                 what = "bus %r: %s; next try in %s s"
                 logger().error(what, self.loop.name, error, self.loop.interval)
-        except BaseException:  # a cancelled task's, or a timeout's, may be no Exception
+        except BaseException:  # CancelledError and gevent's Timeout are no Exceptions
             logger().exception("bus %r: the loop goes on after", self.loop.name)
         return True
 
 
 def _await_end_of_task(thread: threading.Thread, wait: float) -> None:
-    """Wait until the kernel has forgotten the thread: before 3.13, join returns a little earlier.
+    """Wait until the kernel has removed the thread: before 3.13, join returns a little earlier.
 
-    A fork in between would count it, and warn.
+    A fork in between would count the thread, and warn.
     """
     if thread.native_id == threading.get_native_id():
         return  # a greenlet

@@ -10,7 +10,7 @@ import threading
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 
-from ._descriptor import forsake
+from ._descriptor import leak
 from ._folder import Folder, root
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Memory(SharedMemory):
     """Shared memory that only `remove` removes: no tracker, and no failing constructor."""
 
-    _is_forsaken = False
+    _is_leaked = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         try:
@@ -43,14 +43,14 @@ class Memory(SharedMemory):
             return True
         return status.st_nlink > 0 or (status.st_dev, status.st_ino) != self._inode
 
-    def forsake(self) -> None:
+    def leak(self) -> None:
         """Never close it: its descriptors were closed, and may be other files' by now."""
-        self._is_forsaken = True
-        forsake(self)
+        self._is_leaked = True
+        leak(self)
 
     def close(self) -> None:
         """Unmap it, and close its files; later, if anybody still has a view."""
-        if not self._is_forsaken:
+        if not self._is_leaked:
             with contextlib.suppress(BufferError):
                 super().close()
 

@@ -52,7 +52,7 @@ def known() -> dict[str, bool]:
             buses[name] = True
         except FileNotFoundError:
             buses[name] = False
-        except StdeventsError:  # locked for long, or damaged: somebody has it open
+        except StdeventsError:  # locked for long, or damaged: some worker has it open
             buses[name] = True
     return buses
 
@@ -71,14 +71,14 @@ def current(name: str, segment: Segment | None) -> Segment | None:
     return found
 
 
-def position_of(bus: Segment | Copy, number: int) -> int:
-    """Where in the ring the event `number` begins, which must still be in its slot."""
-    return bus.words[bus.layout.slot_of(number) + EVENT_POSITION]
+def position_of(bus: Segment | Copy, event_id: int) -> int:
+    """Where in the ring the event `event_id` begins, which must still be in its slot."""
+    return bus.words[bus.layout.slot_of(event_id) + EVENT_POSITION]
 
 
-def end_of(bus: Segment | Copy, number: int) -> int:
-    """Where in the ring the event `number` ends; 0 before the first one."""
-    if not number:
+def end_of(bus: Segment | Copy, event_id: int) -> int:
+    """Where in the ring the event `event_id` ends; 0 before the first one."""
+    if not event_id:
         return 0
-    slot = bus.layout.slot_of(number)
+    slot = bus.layout.slot_of(event_id)
     return bus.words[slot + EVENT_POSITION] + bus.words[slot + EVENT_LENGTH]

@@ -106,7 +106,7 @@ class Relay:
         self._buffer = count("buffer", buffer, 0)
         self._host = _check_name("host", os.uname().nodename if host is None else host)
         self._loop = Loop(self._step, Sleeper, lambda: not self._busy)
-        self._begin_anew()
+        self._begin_again()
         reader = self._reader_of(bus._ready())
         self._loop.name = reader.session.segment.name
         self._loop.interval = EVERY
@@ -118,7 +118,7 @@ class Relay:
         _hooks.watch_exit()
         self._loop.start()
 
-    def _begin_anew(self) -> None:
+    def _begin_again(self) -> None:
         self._counts: Counter[str] = Counter()
         self._reader: Reader | None = None
         self._turn = Turn()
@@ -128,7 +128,7 @@ class Relay:
         self._waiting: deque[tuple[bytes, _Poster]] = deque()
         self._queueing = threading.RLock()
         self._queue = _Poster(secrets.token_hex(8), 0)
-        # Each is used for one post at a time. Who finds none, as a second thread, makes one more.
+        # Each is used for one post at a time. A thread that finds none makes one more.
         self._posters: deque[_Poster] = deque()
 
     def __repr__(self) -> str:
@@ -176,7 +176,7 @@ class Relay:
 
         Returns the id of its entry, or None if it is in the buffer. Raises what `Bus.post` does,
         but for NoRoom and LockTimeout; RelayError when Redis is away, or refuses, and nothing
-        more goes into the buffer. The event may be on the stream then all the same, if the
+        more goes into the buffer. The event may be on the stream nevertheless, if the
         connection was lost in the middle. It takes as long as the client does, in this thread
         alone: local posts and polls do not wait for it.
         """
@@ -307,7 +307,7 @@ class Relay:
     def after_fork_in_child(self) -> None:
         """For the fork hooks: be a candidate of one's own."""
         self._loop.forked()
-        self._begin_anew()
+        self._begin_again()
         if self._loop.interval:
             self._loop.interval = EVERY
             self._loop.start()

@@ -1,17 +1,17 @@
 """Create, join, leave: the life of a segment, and of the folder beside it.
 
-Everything here happens under the lock of the bus, on a lock file that is still the one that the
-folder shows: one that was unlinked in between locks nothing, and is opened anew.
+Everything here happens under the lock of the bus, on a lock file that is still in the folder: one
+that was unlinked in between excludes nobody, and is opened again.
 
-    nobody alive, nothing there   create
-    nobody alive, something there stale: what a killed set left behind; replaced
-    somebody alive                join, if it is sound
-    somebody alive, but without   the lock or the memory was removed under them: made anew, for
-    this lock and memory          all to come to
-    nobody alive after us         remove segment, files, folder
+    no live worker, nothing there     create
+    no live worker, something there   stale: what killed workers left; replaced
+    live workers                      join, if the memory is sound
+    live workers without this lock    it was removed under them: created again, and they will
+    or this memory                    join it
+    no live worker after us           remove segment, files, folder
 
-All of it may be removed under workers that live, by who cleans up too eagerly; and their files
-may be closed under them. They let go of what is left to them, and join anew.
+An over-eager clean-up may remove all of it under live workers, or their files may be closed under
+them. They release the rest, and join again.
 """
 
 from __future__ import annotations
@@ -85,26 +85,26 @@ class Segment:
         return self._lock_file.number >= 0
 
     def has_current_lock(self) -> bool:
-        """Is the file that this process locks the one that the folder shows?"""
+        """Is the file that this process locks the one in the folder?"""
         return self.folder.shows(LOCK, self._lock_file.number)
 
     def lock_inode(self) -> int:
-        """By which the lock file is known to the memory that is written under it."""
+        """The inode of the lock file, which the header of the memory records."""
         return os.fstat(self._lock_file.number).st_ino
 
     def has_its_files(self) -> bool:
-        """Did nobody close the files of this process under it?"""
+        """Are the files of this process still open, and its own?"""
         worker = self.worker
-        if worker is None:  # let go of already
+        if worker is None:  # released already
             return False
         files = (self._lock_file, worker.file, self.bell.file)
         return all(file.is_ours() for file in files)
 
-    def stands(self) -> bool:
-        """Has this process its files, and nobody removed them, or the memory?
+    def is_intact(self) -> bool:
+        """Are files and memory still ours, and still where newcomers look?
 
-        Without the lock or the memory, newcomers would make another bus; without its file the
-        worker would be taken for dead; and without the bell nobody new would wake it.
+        Without the lock or the memory, newcomers would create another bus; without its file the
+        worker would be taken for dead; and without the bell newcomers would not wake it.
         """
         worker, memory = self.worker, self._memory
         if worker is None or memory is None:  # another thread has just closed the bus
@@ -159,7 +159,7 @@ class Segment:
             with contextlib.suppress(Stranded):
                 self.lock.acquire()
             if not self.has_its_files():
-                self._memory.forsake()
+                self._memory.leak()
             self.lock.strand()
         finally:
             self.lock.release()
@@ -194,7 +194,7 @@ class Segment:
         self._release_views()
         if self._memory is not None:
             if self.has_lock() and not self._lock_file.is_ours():
-                self._memory.forsake()
+                self._memory.leak()
             self._memory.close()
             self._memory = None
         self.abandon_worker()
@@ -209,13 +209,13 @@ class Segment:
 
 
 def successor(stranded: Segment) -> Segment:
-    """What a worker joins whose bus was removed; as the user that it was then."""
+    """What a worker joins after its bus was removed; as the user that it was then."""
     folder = stranded.folder
     if folder.user != os.geteuid():
         raise folder.error(
             errno.EPERM,
             f"it was removed, and this process, now of user {os.geteuid()}, "
-            f"cannot make it anew for user {folder.user}; start its workers anew",
+            f"cannot create it again for user {folder.user}; restart its workers",
         )
     stranded.settings.take_any_overflow()
     return Segment(folder, stranded.settings)
@@ -281,7 +281,7 @@ def leave(segment: Segment) -> None:
 
 
 def enrol(segment: Segment, position: int) -> _workers.Worker:
-    """Make a worker again of a process that let go of its files, a forked child for one.
+    """Make a process a worker again that released its files, such as a forked child.
 
     May be tried again. Removed if the bus is not there any more, or another one is.
     """
@@ -311,7 +311,7 @@ def clean(name: str) -> bool:
     """Remove what is left of the bus `name` unless a live worker holds it; was it removed?"""
     segment = Segment(Folder(name), Settings())
     try:
-        # Whoever was killed between making the folder and the lock in it left none to open.
+        # A process killed between making the folder and its lock left no lock to open.
         with _locked(segment, create=True):
             return _remove_if_last(segment)
     finally:
@@ -352,12 +352,12 @@ def _locked(segment: Segment, create: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _undone_if_it_fails(segment: Segment) -> Iterator[None]:
-    """Leave nothing half made: where nobody else is on the bus, all that is there is removed."""
+    """Leave nothing half made: if there is no other worker, remove all that is there."""
     try:
         yield
     except BaseException as error:
         segment.abandon_worker()
-        with contextlib.suppress(OSError):  # the error to be told of is the first one
+        with contextlib.suppress(OSError):  # the first error counts
             _remove_if_last(segment)
         if isinstance(error, OSError) and not isinstance(error, StdeventsError):
             raise segment.folder.error(error.errno, f"cannot be opened: {error}") from error
@@ -411,8 +411,7 @@ def _memory_in_use(segment: Segment) -> tuple[_memory.Memory, Layout] | None:
 def _current_memory(segment: Segment) -> tuple[_memory.Memory, Layout] | None:
     """The memory that is written under the lock that this process has, if there is any.
 
-    Who removes files may have left memory for which there was another lock: two would exclude
-    nobody.
+    Memory that was written under another lock file must not be shared: two locks exclude nobody.
     """
     folder = segment.folder
     try:

@@ -1,4 +1,4 @@
-"""An open bus, as one process sees it: how far it has come, and the handling of what is new."""
+"""An open bus, as one process sees it: its position, and the handling of what is new."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ events: EventList = event_list("stdevents", "started", "stopping", "lost")
 
 ROUNDS = 16
 NOT_PLAIN = FLAG_UNIQUE | FLAG_RELAYED
-# What a payload that is no event of ours raises.
+# What a payload raises that is not an event of ours.
 NOT_DECODED = (ValueError, LookupError, TypeError, RecursionError, StopIteration)
 DEBUG = 10  # logging.DEBUG, without its import
-LOOK_EVERY = 0.5  # seconds, whether the bus is there still
+LOOK_EVERY = 0.5  # seconds between two looks whether the bus is still there
 
 
 class Session:
-    """An open bus, as one process sees it; a forked child makes itself another."""
+    """An open bus, as one process sees it; a forked child makes one of its own."""
 
     def __init__(self, segment: Segment, worker: Worker, position: int, handlers: Handlers) -> None:
         self.segment = segment
@@ -52,54 +52,54 @@ class Session:
         self._debug = False
         self.process = os.getpid()
         self.next_look = time.monotonic() + LOOK_EVERY
-        self.was_removed = False  # the bus before this one, and nobody was told yet
+        self.was_removed = False  # the bus before this one, which handlers do not know yet
 
-    def take(self, number: int) -> None:
-        """Go on to the event `number`, and say so for all to see; those up to it are handled."""
+    def take(self, event_id: int) -> None:
+        """Move to the event `event_id`, visibly to all; the events up to it count as handled."""
         before = self.position
-        self.position = self.words[self.position_at] = number
-        self.handled += number - before
+        self.position = self.words[self.position_at] = event_id
+        self.handled += event_id - before
 
-    def skip(self, number: int) -> None:
-        """The same, but they were not handled here."""
-        self.position = self.words[self.position_at] = number
+    def skip(self, event_id: int) -> None:
+        """The same; the events do not count as handled."""
+        self.position = self.words[self.position_at] = event_id
 
     def go_on_from(self, before: Session) -> None:
-        """Take over what is not of the segment from a session of this process that is over."""
+        """Carry over queue, counts and listener from the session of this process before."""
         self.local = before.local
         self.handled, self.lost, self.ignored = before.handled, before.lost, before.ignored
         self.table.posted = before.table.posted
         self.was_removed |= before.was_removed
         self.watch = before.watch
         if self.watch is not None:
-            self.watch.attend(self.segment.bell)
+            self.watch.listen_to(self.segment.bell)
             self.watch.wake()
 
     def may_sleep(self) -> bool:
-        """Ask to be woken by the next post; or is there something new already?"""
+        """Ask the next post to wake us; False if there is something new already."""
         self.words[WAITING] = 1  # W1
         return self.words[LAST] == self.position and not self.local  # W2
 
-    def stands(self, interval: float) -> bool:
+    def is_intact(self, interval: float) -> bool:
         """Is the bus still there, and the files of this process open? Looks now and then."""
         now = time.monotonic()
         if now < self.next_look:
             return True
-        # Half of an interval, since no sleep takes exactly as long as it is told to.
+        # Half an interval: a sleep may end a little early.
         self.next_look = now + min(LOOK_EVERY, interval / 2 or LOOK_EVERY)
-        if self.over or self.segment.stands():
+        if self.over or self.segment.is_intact():
             return True
-        return self.segment.lock.mine()  # then this is amid a post, and there is a next time
+        return self.segment.lock.mine()  # we interrupted a post of our own; look next time
 
     def handle_rounds(self) -> None:
-        """Handle what is new, until nothing is left; in so many rounds at most."""
+        """Handle what is new until nothing is left, in at most ROUNDS rounds."""
         self._debug = logger().isEnabledFor(DEBUG)  # asked once, not for each event
         for _ in range(ROUNDS):
             last = self.words[LAST]
             if last == self.position and not self.local:
                 return
             if last < self.position:
-                self.table.read(self.position)  # says what is wrong
+                self.table.read(self.position)  # raises what is wrong
             if self.was_removed:
                 self.was_removed = False
                 self._tell_lost(None, None, None)
@@ -123,12 +123,12 @@ class Session:
         handlers, from_json = self.handlers, _codec.from_json
         words, position_at = self.words, self.position_at
         for record in records:
-            number, pid, flags, payload = record
+            event_id, pid, flags, payload = record
             known = handlers.found.get(payload[: flags >> NAMES_SHIFT])
             if known is not None and not known[3] and not self._debug:
-                continue  # wanted by nobody, so not decoded; taken together with the next one
-            if number != self.position + 1:
-                self.take(number - 1)
+                continue  # no handler, so not decoded; taken together with the next one
+            if event_id != self.position + 1:
+                self.take(event_id - 1)
             if self.local:
                 self._handle_local()
                 known = None  # one of its handlers may have registered another
@@ -145,7 +145,7 @@ class Session:
                 continue
             # Before its handlers run: a child that one of them forks goes on after it, and so
             # does the next poll if one of them is interrupted. As `take`, of one event.
-            self.position = words[position_at] = number
+            self.position = words[position_at] = event_id
             self.handled += 1
             if self._debug:
                 self._log(event, source, pid)
@@ -157,8 +157,8 @@ class Session:
                 self._lose(through)
 
     def _handle(self, record: Record) -> None:
-        """One whose names are not known yet, or that only one worker handles."""
-        number, pid, flags, payload = record
+        """The slow way: names not seen yet, `unique`, or relayed."""
+        event_id, pid, flags, payload = record
         found = self.handlers.found
         try:
             parts = _codec.decode(payload)
@@ -172,34 +172,36 @@ class Session:
             known = source, event, data_at, callbacks
             self.handlers.remember(found, payload[: flags >> NAMES_SHIFT], known)
         if flags & FLAG_UNIQUE:
-            callbacks = self.handlers.living(callbacks)  # else it might be claimed for nobody
-            if callbacks and not self._claim(number, parts[3]):
+            callbacks = self.handlers.living(
+                callbacks
+            )  # else it might be claimed without a handler
+            if callbacks and not self._claim(event_id, parts[3]):
                 return
-        self.take(number)
+        self.take(event_id)
         if flags & FLAG_RELAYED:
             self._dispatch_relayed((parts[4], parts[5]), callbacks, data, event, source, pid)
         else:
             self._dispatch(callbacks, data, event, source, pid)
 
-    def _claim(self, number: int, key: str) -> bool:
-        """Is this the worker to handle the event? If not, it is done with."""
-        mine, pid = claimed = self.table.claim(number, key, self.settings.timeout)
+    def _claim(self, event_id: int, key: str) -> bool:
+        """Is this worker the one to handle the event? If not, skip it."""
+        mine, pid = claimed = self.table.claim(event_id, key, self.settings.timeout)
         if claimed is LOST:
-            self._lose(number)
+            self._lose(event_id)
         elif not mine:
-            self.skip(number)
+            self.skip(event_id)
             self.ignored += 1
-            logger().debug("skipping event %d was handled by worker %d", number, pid)
+            logger().debug("skipping event %d was handled by worker %d", event_id, pid)
         return mine
 
     def _drop(self, record: Record, error: Exception) -> None:
-        number, pid, _, _ = record
+        event_id, pid, _, _ = record
         what = "bus %r: event %d of process %d cannot be decoded, and is dropped: %s"
-        logger().error(what, self.segment.name, number, pid, type(error).__name__)
-        self._lose(number)
+        logger().error(what, self.segment.name, event_id, pid, type(error).__name__)
+        self._lose(event_id)
 
     def _lose(self, last: int) -> None:
-        """Tell of the events after the position up to `last`, and go on after them."""
+        """Announce that the events after the position up to `last` are lost; go on after them."""
         first = self.position + 1
         count = last - self.position
         self.skip(last)

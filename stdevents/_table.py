@@ -93,7 +93,7 @@ _ends = Struct("=Q56x2Q")  # LAST, INTENT, INTENT_ID
 _key_halves = Struct("=2Q")
 
 
-# How a claim ended: is the event for this worker to handle; or by whom was it, 0 where it is lost?
+# How a claim ended: does this worker handle the event, and if not, which process does (0: lost)?
 MINE: Claimed = (True, 0)
 LOST: Claimed = (False, 0)
 
@@ -141,7 +141,7 @@ class Table:
         A `move` of the cursor of a relay is published with them; Overtaken if it cannot be.
         PayloadTooLarge if they are more than the ring or the slots of the bus can hold at once.
         Called by a signal handler or finaliser that interrupted an append of its own thread, it
-        leaves the events to that one, which publishes them before it lets go of the lock. The id
+        leaves the events to that one, which publishes them before it releases the lock. The id
         counts on that one's events too: if they are refused, it is too high.
         """
         length = 0
@@ -171,28 +171,29 @@ class Table:
             if self._words[WAITING]:  # W4, after the unlocking: no store passes a system call
                 self._words[WAITING] = 0
                 self._bell.ring()
-        except ValueError:  # another thread has closed the bus: the event is out all the same
+        except ValueError:  # another thread has closed the bus; the event is published
             pass
-        number: int = entry[2]
-        return number
+        event_id: int = entry[2]
+        return event_id
 
     def _leave_to_interrupted(self, entry: Entry) -> int:
-        # The interrupted append may be waiting for the lock still. Then it is taken here, on the
-        # same open file, and kept for it: from now on nobody else moves LAST.
+        # The interrupted append may still be waiting for the lock. Then it is taken here, on the
+        # same open file, and kept for it: from now on no other process moves LAST.
         self._lock.acquire()
         self._left_late = True
         self._entries.append(entry)
-        number = last = self.last
-        for other in list(self._entries):  # a copy: this may be interrupted by yet another one
-            number += 0 if 0 < other[2] <= last else len(other[0])
+        event_id = last = self.last
+        for other in list(self._entries):  # a copy, since another signal may interrupt this
+            event_id += 0 if 0 < other[2] <= last else len(other[0])
             if other is entry:
                 break
-        return number
+        return event_id
 
     def _publish(self, own: Entry | None = None) -> None:
-        """Write what is waiting to be; and once more what was interrupted, unless it got to P4.
+        """Write the waiting entries; one that was interrupted before P4 once more.
 
-        Raises what `own` is refused with. Another one's poster is gone, with an id for it.
+        Raises the refusal of `own`; that of another entry is logged, since its poster has returned
+        with an id.
         """
         entries = self._entries
         while entries:
@@ -215,7 +216,7 @@ class Table:
         pid = self._pid
         # P1: the next id and position follow from the last event
         last, intent, intent_id = _ends.unpack_from(memory, WORD * LAST)
-        number = last
+        event_id = last
         slot = self._events_at + EVENT_WORDS * (last % count)
         found, position, last_length = _place.unpack_from(memory, WORD * slot)
         position += last_length
@@ -232,9 +233,9 @@ class Table:
             words[INTENT_ID] = through  # P2: before any slot is
         entry[2] = through
         for payload, flags in events:
-            number += 1
-            slot = self._events_at + EVENT_WORDS * (number % count)
-            words[slot] = 0  # P3: what the slot has been is gone, before anything else in it
+            event_id += 1
+            slot = self._events_at + EVENT_WORDS * (event_id % count)
+            words[slot] = 0  # P3: before anything else in the slot changes
             length = len(payload)
             place = position % size
             if place + length <= size:
@@ -243,12 +244,12 @@ class Table:
                 self._ring[place:] = payload[: size - place]
                 self._ring[: place + length - size] = payload[size - place :]
             if move is not None:
-                pid = move.pids[number - last - 1]
+                pid = move.pids[event_id - last - 1]
             fields = _fields.pack(position, length, pid, flags)
-            checksum = crc32(fields + payload, number & 0xFFFFFFFF)
+            checksum = crc32(fields + payload, event_id & 0xFFFFFFFF)
             at = WORD * slot + WORD
             _slot_but_id.pack_into(memory, at, position, length, pid, flags, checksum, 0)
-            words[slot] = number  # P3: the id last, when all else of it is there
+            words[slot] = event_id  # P3: the id last, when all else of it is there
             position += length
         if move is not None:
             self.cursor.write(through, move.after)
@@ -256,7 +257,7 @@ class Table:
         self.posted += through - last
 
     def _look_closer(self, last: int, found: int, position: int) -> None:
-        """What is beyond the end of event `last`: a poster that died after P2, or damage?"""
+        """There is something beyond event `last`: a poster died after P2, or it is damage."""
         intent, intent_id = self._words[INTENT], self._words[INTENT_ID]
         if (
             found != last
@@ -293,12 +294,12 @@ class Table:
                 full = still_full
         raise full
 
-    def _make_room(self, last: int, number: int, position: int, end: int) -> None:
+    def _make_room(self, last: int, through: int, position: int, end: int) -> None:
         """NoRoom, unless all live workers have taken what is to be overwritten.
 
-        By the events after `last` up to `number`, in the ring from `position` up to `end`.
+        By the events after `last` up to `through`, in the ring from `position` up to `end`.
         """
-        slow = sorted(self._too_slow(last, number, position, end))
+        slow = sorted(self._too_slow(last, through, position, end))
         # Only up to the first that lives: where many posts wait, each of them does this.
         while slow and self._is_dead(slow[0][2]):
             del slow[0]
@@ -326,13 +327,13 @@ class Table:
             return False
 
     def _too_slow(
-        self, last: int, number: int, position: int, end: int
+        self, last: int, through: int, position: int, end: int
     ) -> list[tuple[int, int, int]]:
         """Position, pid and slot of each worker that has to take more before they are written."""
         return [
             (taken, pid, slot)
             for taken, pid, slot in positions(self._words)
-            if number > taken + self._events
+            if through > taken + self._events
             or end > self._start_after(taken, last, position) + self._size
         ]
 
@@ -347,8 +348,8 @@ class Table:
     def read(self, after: int) -> tuple[int, list[Record]]:
         """Some of the events that follow `after`: `(through, records)`.
 
-        The records' ids follow one another, and are not beyond `through`; those ids after `after`
-        and up to `through` that are not among them are lost. `through == after`: nothing is new.
+        The records have consecutive ids up to `through`; the ids from `after` + 1 to `through`
+        that have no record are lost. `through == after`: nothing is new.
         """
         last = self._words[LAST]  # R1
         if last == after:
@@ -368,7 +369,7 @@ class Table:
         return last, []
 
     def _copy(self, first: int, last: int) -> list[Record]:
-        """A run of whole events from `first` on; empty if `first` is not to be had as it is."""
+        """A run of whole events from `first` on; empty if `first` is not whole."""
         count = min(last + 1 - first, RUN_EVENTS, self._events - first % self._events)
         start = WORD * self._slot_of(first)
         copied = self._bytes[start : start + count * SLOT_BYTES].tobytes()  # R2: the slots
@@ -383,13 +384,13 @@ class Table:
         records: list[Record] = []
         expected, at = first, 0
         pairs = zip(_slot.iter_unpack(copied), slots)
-        for (number, fields, checksum), (_, length, pid, flags) in pairs:
+        for (event_id, fields, checksum), (_, length, pid, flags) in pairs:
             payload = payloads[at : at + length]
-            if number != expected:  # R2
+            if event_id != expected:  # R2
                 break
-            if crc32(fields + payload, number & 0xFFFFFFFF) != checksum:  # R5
+            if crc32(fields + payload, event_id & 0xFFFFFFFF) != checksum:  # R5
                 break
-            records.append((number, pid, flags, payload))
+            records.append((event_id, pid, flags, payload))
             expected += 1
             at += length
         return records
@@ -413,15 +414,15 @@ class Table:
             return bytes(self._ring[place : place + length])
         return b"".join((self._ring[place:], self._ring[: place + length - self._size]))
 
-    def _is_reused(self, number: int) -> bool:
-        """Was the published event `number` overwritten, or may it be being so just now?"""
+    def _is_reused(self, event_id: int) -> bool:
+        """Was the published event `event_id` overwritten, or may it be being so just now?"""
         words = self._words
-        slot = self._slot_of(number)
+        slot = self._slot_of(event_id)
         # LAST is never beyond INTENT_ID, but for damage: of as many events as it says then, all
         # but the last few are lost, and not looked for one by one.
-        if number + self._events <= max(words[INTENT_ID], words[LAST]):
+        if event_id + self._events <= max(words[INTENT_ID], words[LAST]):
             return True
-        if words[slot] != number:
+        if words[slot] != event_id:
             return False  # it cannot be: so it is damaged, or not visible yet
         return words[slot + EVENT_POSITION] + self._size < words[INTENT]
 
@@ -436,26 +437,26 @@ class Table:
                 high = middle
         return low
 
-    def _copy_locked(self, number: int) -> list[Record]:
+    def _copy_locked(self, event_id: int) -> list[Record]:
         """The event that is there and yet could not be read, or nothing if it is damaged.
 
         Whoever stored it has had the lock, so that under the lock all of it is visible.
         """
-        records = self.exclusively(self._copy, number, number)
-        if not records and not self._is_reused(number):
-            logger().error("bus %r: event %d is damaged, and dropped", self._name, number)
+        records = self.exclusively(self._copy, event_id, event_id)
+        if not records and not self._is_reused(event_id):
+            logger().error("bus %r: event %d is damaged, and dropped", self._name, event_id)
         return records
 
     # -- claim -------------------------------------------------------------------------------------
 
-    def claim(self, number: int, key: str, timeout: float) -> Claimed:
+    def claim(self, event_id: int, key: str, timeout: float) -> Claimed:
         """Make this worker the only one to handle the event, if no other is, or holds the key."""
-        return self.exclusively(self._claim, number, key, timeout)
+        return self.exclusively(self._claim, event_id, key, timeout)
 
-    def _claim(self, number: int, key: str, timeout: float) -> Claimed:
+    def _claim(self, event_id: int, key: str, timeout: float) -> Claimed:
         words = self._words
-        slot = self._slot_of(number)
-        if words[slot] != number:
+        slot = self._slot_of(event_id)
+        if words[slot] != event_id:
             return LOST
         if words[slot + EVENT_CLAIMED]:  # C1: decided already
             return False, words[slot + EVENT_CLAIMED]
@@ -464,14 +465,14 @@ class Table:
         claim = self._claim_slot(high, low, now)
         alive = words[claim + CLAIM_DEADLINE] > now
         same = words[claim + CLAIM_KEY_HIGH] == high and words[claim + CLAIM_KEY_LOW] == low
-        if alive and same and words[claim + CLAIM_EVENT] != number:  # C2: ignored, for everybody
+        if alive and same and words[claim + CLAIM_EVENT] != event_id:  # C2: ignored, for everybody
             words[slot + EVENT_CLAIMED] = words[claim + CLAIM_PID]
             return False, words[claim + CLAIM_PID]
         words[claim + CLAIM_DEADLINE] = 0  # C3: the key is ours; free until all of it is there
         words[claim + CLAIM_KEY_HIGH] = high
         words[claim + CLAIM_KEY_LOW] = low
         words[claim + CLAIM_PID] = self._pid
-        words[claim + CLAIM_EVENT] = number
+        words[claim + CLAIM_EVENT] = event_id
         words[claim + CLAIM_DEADLINE] = min(now + int(timeout * 1e9), (1 << 64) - 1)
         words[slot + EVENT_CLAIMED] = self._pid  # C4: the event is ours
         return MINE
@@ -523,9 +524,9 @@ class Table:
     # -- under the lock ----------------------------------------------------------------------------
 
     def exclusively(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Do some work under the lock, unless the calling thread has been interrupted in it."""
+        """Do some work under the lock, also where the calling thread was interrupted in it."""
         if self._lock.mine():
-            # As _leave_to_interrupted: it may be waiting for the lock still, or letting go of it.
+            # As _leave_to_interrupted: that one may still be waiting for the lock, or releasing it.
             self._lock.acquire()
             self._left_late = True
             return work(*arguments)
@@ -547,7 +548,7 @@ class Table:
     def finish(self) -> None:
         """Publish what a signal handler has interrupted, or left, before it closes the bus."""
         if self._entries and self._lock.mine():
-            with contextlib.suppress(StdeventsError, ValueError):  # it is closed all the same
+            with contextlib.suppress(StdeventsError, ValueError):  # it is being closed anyway
                 self._lock.acquire()
                 self._publish()
 
@@ -564,7 +565,7 @@ class Table:
             self._lock.release()
             self._publish_late()
         if isinstance(error, (TypeError, IndexError)) and self._lock.is_forgotten():
-            raise ValueError(f"bus {self._name!r}: it was closed meanwhile") from error
+            raise ValueError(f"bus {self._name!r}: it was closed during this call") from error
 
     def _publish_late(self) -> None:
         """Publish what a signal handler left when the lock was just being released."""

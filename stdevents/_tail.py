@@ -21,7 +21,7 @@ RENEW = 0.5  # seconds between two looks whether it is the same bus still
 
 
 def main(name: str, source: str | None, event: str | None, oldest: bool) -> int:
-    """Write the events until Ctrl-C, or until nobody reads them any more."""
+    """Write the events until Ctrl-C, or until the other end of the pipe is closed."""
     segment: Segment | None = find(name)
     terminal = Terminal(sys.stdout)
     try:
@@ -118,7 +118,7 @@ def _wait(name: str, segment: Segment | None, position: int) -> Segment | None:
 
 
 def _sleep() -> None:
-    """Sleep one step, but not on when nobody reads any more."""
+    """Sleep one step; wake when the other end of the pipe is closed."""
     ends = select.poll()
     ends.register(sys.stdout, 0)
     for _, happened in ends.poll(STEP * 1000):

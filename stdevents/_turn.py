@@ -1,13 +1,13 @@
 """A lock between threads that knows its owner, without a gap.
 
-Taking it and writing down by whom is one call of `dict.setdefault`, atomic by the interpreter's
-lock or, in free-threaded builds, by the dict's own. So an exception from a signal handler finds
-it either free or owned by the thread that it interrupts, which `give` then sets right; with
-`threading.Lock` it could fall between taking the lock and knowing so. A signal handler that
-interrupted the owner can tell that by `mine`.
+Taking it and storing its owner is one call of `dict.setdefault`, atomic by the interpreter's lock
+or, in free-threaded builds, by the dict's own. So an exception from a signal handler finds it
+either free or owned by the thread that it interrupts, and `give` then releases it; with
+`threading.Lock` the exception could come between taking the lock and knowing so. A signal handler
+that interrupted the owner sees that by `mine`.
 
-Whatever of `threading` is needed is asked for when it is used, not when this is imported: monkey
-patching may come in between, and after it a thread is a greenlet.
+`threading` is looked up at each use: after monkey patching, which may follow the import, a thread
+is a greenlet.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ AT_LEAST_EVERY = 0.1  # seconds; a wake-up is missed if an exception fell right 
 
 
 class Turn:
-    """Owned by one thread at a time; `mine` first, since the owner must not take it again."""
+    """Owned by one thread at a time. Ask `mine` first: the owner must not take it again."""
 
     def __init__(self) -> None:
-        #: empty: nobody's
+        #: empty while it is free
         self.owner: dict[str, int] = {}
-        self._conditions: dict[str, threading.Condition] = {}  # one, made by who waits first
+        self._conditions: dict[
+            str, threading.Condition
+        ] = {}  # one, made by the first thread that waits
         self._waiting = 0
 
     def mine(self) -> bool:
@@ -37,7 +39,7 @@ class Turn:
         return self.owner.setdefault("thread", me) == me
 
     def take(self) -> None:
-        """Wait until it is free, and take it. To be called inside the `try` of a `give`."""
+        """Wait until it is free, and take it. Call it inside the `try` of a `give`."""
         while not self.try_take():
             self._await(AT_LEAST_EVERY)
 
@@ -57,7 +59,7 @@ class Turn:
             self._waiting -= 1
 
     def give(self) -> None:
-        """Give it away if the calling thread owns it; harmless if not, and to do twice."""
+        """Release it if the calling thread owns it; otherwise do nothing."""
         if self.mine():
             self.owner.pop("thread", None)  # another thread that closes may have forgotten it
             if self._waiting:

@@ -167,7 +167,7 @@ def _is_held(folder: Folder, file: str) -> bool:
 
 
 def _lock(folder: Folder, descriptor: int) -> bool:
-    """Lock the file for ourselves; close it if somebody else has it."""
+    """Lock the file; close it if another process has the lock."""
     try:
         flock(descriptor, LOCK_EX | LOCK_NB)
     except BaseException as error:

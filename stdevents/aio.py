@@ -17,7 +17,7 @@
 
 Order: plain handlers run one after the other, by ascending id. A coroutine function is started in
 that same order, each call as a task of its own, and from its first `await` on runs beside those
-of other events. Who needs one event done before the next begins takes them by `async for`.
+of other events. To finish one event before the next begins, use `async for`.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ class AsyncBus:
     """A `Bus`, by default that of the package's functions, on the event loop that runs.
 
     `async with` attaches it to the loop, and at its end detaches it and waits for the handlers
-    that are still at work; when it is left by an exception, they are cancelled. Handlers may be
-    registered before. Posting is `Bus.post`: it takes microseconds, and waits, which holds up the
-    event loop, only while another process has the lock; `wait_max` bounds that.
+    that are still running; when an exception ends it, they are cancelled. Handlers may be
+    registered before. Posting is `Bus.post`: it takes microseconds, and blocks the event loop only
+    while another process has the lock, `wait_max` seconds at most.
 
     The bus itself stays open; closing it detaches. A forked child is not attached.
     """
@@ -95,8 +95,8 @@ class AsyncBus:
     def register(self, callback: AnyHandler, source: str | None = None, *events: str) -> AnyHandler:
         """As `Bus.register`, for coroutine functions, too: each call of one is run as a task.
 
-        An exception is logged and counted as that of any handler. So is, for each event, that the
-        bus is polled while it is not attached.
+        Exceptions are logged and counted as for any handler; so is each event that is polled while
+        the bus is not attached.
         """
         check_callable(callback)
         handler = self._handler_of(callback) or _Handler(self, callback)
@@ -118,7 +118,7 @@ class AsyncBus:
         return self._bus.unregister(handler.handle, source, *events)
 
     def _handler_of(self, callback: AsyncHandler) -> _Handler | None:
-        # Equal, not the same: a bound method is another object at each look.
+        # Equal, not the same: each access makes a new bound method.
         found = (handler for handler, _ in self._registered if handler.callback == callback)
         return next(found, None)
 
@@ -133,7 +133,7 @@ class AsyncBus:
             raise ValueError(f"limit={limit!r} is not a number of events; give 1 or more")
         self._check_attached()
         stream = Events(self, limit)
-        # Weakly: it ends when nobody iterates over it any more.
+        # Weakly: it ends with its last reference.
         self._bus.register_weak(stream.handle, source, *events)
         self._streams.add(stream)
         return stream
@@ -147,8 +147,8 @@ class AsyncBus:
     def attach(self, interval: float = INTERVAL) -> None:
         """Have the event loop that runs handle events, until `detach` or `close`.
 
-        It is woken by a post, and polls every `interval` seconds all the same. Without epoll (as
-        on macOS), or on an event loop that watches no descriptors, that is all: make it shorter.
+        A post wakes it, and it polls every `interval` seconds as well. Without epoll (macOS), or on
+        an event loop that watches no descriptors, it only polls: make the interval shorter.
 
         RuntimeError if no event loop runs, or it is attached already; NotConfigured if the bus is
         not open; ValueError if the bus has a loop of its own.
@@ -169,7 +169,7 @@ class AsyncBus:
         self._listen()
 
     def detach(self) -> None:
-        """Let go of the event loop; handlers that are at work go on. Twice is fine."""
+        """Leave the event loop; handlers that are running continue. Twice is fine."""
         if self.attached():
             self._bus._watchers.discard(self._detach_before)
             self._stop_listening()
@@ -187,7 +187,7 @@ class AsyncBus:
         owner = self._owner
 
         def detach() -> None:
-            if self._owner is owner:  # it was not attached again meanwhile
+            if self._owner is owner:  # it was not attached again since
                 with contextlib.suppress(RuntimeError):  # the event loop is closed
                     self.detach()
             then()
@@ -229,7 +229,7 @@ class AsyncBus:
         try:
             self._descriptor = self._bus.fileno()
             self._loop.add_reader(self._descriptor, self._poll)
-        except NotConfigured:  # somebody has closed it
+        except NotConfigured:  # the bus was closed
             self.detach()
             return
         except (StdeventsError, NotImplementedError):
@@ -258,7 +258,7 @@ class AsyncBus:
         except StdeventsError as error:
             logger().error("%r: %s; next try in %s s", self._bus, error, self._interval)
             if self._loop is not None:
-                # The descriptor is readable still: one try after the other would hold up all else.
+                # The descriptor is still readable: retrying without a pause would block all else.
                 self._stop_listening()
                 self._timer = self._loop.call_later(self._interval, self._listen)
         return False
@@ -269,7 +269,7 @@ class AsyncBus:
         return self._loop
 
     def _on_loop(self, do: Callable[..., None], event: Event) -> None:
-        """Do it on the event loop; somebody may be polling in another thread."""
+        """Do it on the event loop; the poll may be in another thread."""
         loop = self._check_attached()
         if self._owner[1] == threading.get_ident():
             do(event)

@@ -315,13 +315,13 @@ def test_a_listener_reads_from_no_file_that_is_not_its_own(bus):
 
 def test_a_loop_whose_listener_was_closed_takes_another(sleeping):
     bus, handled = sleeping
-    deaf = bus._loop._round.ears
-    os.dup2(bus._session.segment.bell.file.number, deaf._call.number)
+    old = bus._loop._round.listener
+    os.dup2(bus._session.segment.bell.file.number, old._call.number)
     bus.post_local("test", "not heard")
     bus.post("test", "heard")
     assert handled.wait(SECONDS)
     waited = threading.Event()
-    while bus._loop._round.ears is deaf:
+    while bus._loop._round.listener is old:
         waited.wait(0.001)
     until_asleep(bus)
     handled.clear()

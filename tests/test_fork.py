@@ -523,7 +523,7 @@ def test_a_child_without_file_descriptors_listens_when_it_has_some(bus, fork):
         bus.register(lambda *_: heard.set(), "stdevents", "started")
         raise_limit()
         assert heard.wait(SECONDS)
-        while hasattr(select, "epoll") and not isinstance(bus._loop._round.ears, Listener):
+        while hasattr(select, "epoll") and not isinstance(bus._loop._round.listener, Listener):
             time.sleep(0.001)
         return bus.stats().lost
 

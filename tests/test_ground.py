@@ -153,7 +153,7 @@ def test_a_worker_without_its_bell_or_slot_takes_new_ones(name, eager, file):
     bus.post("test", "event", 1)
     bus.poll()
     assert os.path.exists(os.path.join(Folder(name).path, file))
-    assert bus._session.segment.stands()
+    assert bus._session.segment.is_intact()
     assert ear.seen == [("event", 1)]
     bus.close()
 
@@ -240,7 +240,7 @@ def test_what_is_in_the_way_of_joining_anew_is_told_until_it_is_gone(name, eager
     bus.close()
 
 
-def test_a_loop_that_cannot_join_anew_says_so_and_tries_again(name, caplog):
+def test_a_loop_that_cannot_join_again_says_so_and_tries_again(name, caplog):
     bus = stdevents.Bus(name, interval=0.02)
     ear = Ear(bus)
     remove_all(name)
@@ -304,10 +304,10 @@ def test_who_does_not_see_the_folder_any_more_stays_on_its_bus(name, fork, eager
         bus.poll()
         parent.tell(ear.seen)
         parent.hear()
-        assert bus._session.segment.stands()
+        assert bus._session.segment.is_intact()
         parent.tell()
         parent.hear()
-        assert not bus._session.segment.stands()
+        assert not bus._session.segment.is_intact()
 
     ear = Ear(bus)
     child = fork(work)

@@ -920,7 +920,7 @@ def test_stats_are_fixed(bus):
         bus.stats().posted = 7
 
 
-def test_stats_begin_anew_when_the_bus_is_opened_again(bus, name):
+def test_stats_begin_again_when_the_bus_is_opened_again(bus, name):
     def fail(*_):
         raise LookupError
 

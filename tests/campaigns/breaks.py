@@ -29,7 +29,7 @@ QUICK = (
     ),
     broken(
         "R5 is dropped", "_table.py", "corruption",
-        "if crc32(fields + payload, number & 0xFFFFFFFF) != checksum:  # R5", "if False:  # R5",
+        "if crc32(fields + payload, event_id & 0xFFFFFFFF) != checksum:  # R5", "if False:  # R5",
     ),
 )  # fmt: skip
 
@@ -40,13 +40,13 @@ LONG = (
     ),
     broken(
         "P4 comes before P3", "_table.py", "sigkill_at_every_step",
-        "            words[slot] = number  # P3",
-        "            words[LAST] = number\n            words[slot] = number  # P3",
+        "            words[slot] = event_id  # P3",
+        "            words[LAST] = event_id\n            words[slot] = event_id  # P3",
     ),
     broken(
         "P4 comes before the payload", "_table.py", "sigkill_at_every_step",
         "            words[slot] = 0  # P3",
-        "            words[LAST] = number\n            words[slot] = 0  # P3",
+        "            words[LAST] = event_id\n            words[slot] = 0  # P3",
     ),
     broken(
         "P2 does not raise INTENT", "_table.py", "lapped_readers",
@@ -72,8 +72,8 @@ LONG = (
     ),
     broken(
         "R5 does not cover the id", "_table.py", "protocol",
-        "crc32(fields + payload, number & 0xFFFFFFFF)\n", "crc32(fields + payload)\n",
-        "if crc32(fields + payload, number & 0xFFFFFFFF) != checksum:  # R5",
+        "crc32(fields + payload, event_id & 0xFFFFFFFF)\n", "crc32(fields + payload)\n",
+        "if crc32(fields + payload, event_id & 0xFFFFFFFF) != checksum:  # R5",
         "if crc32(fields + payload) != checksum:  # R5",
     ),
     broken(
@@ -166,7 +166,7 @@ LONG = (
     ),
     broken(
         "overflow=\"wait\" has room for one too many", "_table.py", "overflow",
-        "if number > taken + self._events\n", "if number > taken + self._events + 1\n",
+        "if through > taken + self._events\n", "if through > taken + self._events + 1\n",
     ),
     broken(
         "NaN is encoded", "_codec.py", "payloads",

@@ -214,7 +214,7 @@ def test_a_removed_bus_tells_that_what_was_on_the_stream_may_be_lost(host, clien
     _memory.remove(segment.folder)
 
     def both_told():
-        a.bus._tend()
+        a.bus._poll_and_look()
         told = [data for event, data in a.seen if event == "lost"]
         return [data for data in told if data.get("stream") == "stream"]
 
