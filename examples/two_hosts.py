@@ -1,18 +1,18 @@
 """One cache on two hosts: an entry that one of them drops is dropped by all workers of both.
 
-    pip install stdevents[redis]
-    python3 two_hosts.py redis://10.0.0.1 set price 1     # on one host, and
-    python3 two_hosts.py redis://10.0.0.1                 # on another one, which goes on
+    pip install ".[redis]"
+    python examples/two_hosts.py redis://10.0.0.1           # on one host, and then
+    python examples/two_hosts.py redis://10.0.0.1 price     # on another one
 
-The first starts, changes an entry, and tells all hosts; the second shows what it hears, until
-Ctrl-C. On one machine two hosts are two buses: give one of them another name, by BUS=other.
+The first shows what it hears, until Ctrl-C; the second tells all hosts that an entry has changed.
+On one machine two hosts are two buses: give one of them another name, by BUS=other.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
-import sys
 import time
 
 import redis
@@ -39,18 +39,24 @@ def drop_all(data, event, source, pid):
     print("dropped all", flush=True)
 
 
-def main(url, *change):
+def connect(url):
+    """To Redis. How long a post may take while it is away is up to the client."""
+    return redis.Redis.from_url(url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+
+
+def main():
     """The command line."""
+    parser = argparse.ArgumentParser(description="Tell all hosts what to drop, or listen.")
+    parser.add_argument("client", metavar="redis://HOST", type=connect)
+    parser.add_argument("key", nargs="?", help="an entry that has changed; without one, listen")
+    arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     bus = stdevents.configure(os.environ.get("BUS", "two-hosts"))
-    # How long a post may take while Redis is away is up to the client.
-    client = redis.Redis.from_url(url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
-    relay = stdevents.Relay(bus, client, "two-hosts", buffer=1000)
-    if change:
-        key = change[1]
-        relay.post(news._source, news.drop, {"key": key})
+    relay = stdevents.Relay(bus, arguments.client, "two-hosts", buffer=1000)
+    if arguments.key is not None:
+        relay.post(news._source, news.drop, {"key": arguments.key})
     try:
-        while not change:
+        while arguments.key is None:
             time.sleep(1)
     except KeyboardInterrupt:
         pass
@@ -59,4 +65,4 @@ def main(url, *change):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -15,22 +15,27 @@ from programs import PACKAGE_PARENT
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "two_hosts.py"
 
 
-def begin(server, bus, *change):
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "BUS": bus}
+needs_example = pytest.mark.skipif(
+    not EXAMPLE.exists(), reason="there are no examples beside the tests"
+)
+
+
+def begin(bus, *arguments):
     return subprocess.Popen(
-        [sys.executable, EXAMPLE, f"unix://{server.path}?socket_timeout={SECONDS}", *change],
-        env=environment,
+        [sys.executable, EXAMPLE, *arguments],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), "BUS": bus},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-@pytest.mark.skipif(not EXAMPLE.exists(), reason="there are no examples beside the tests")
+@needs_example
 def test_one_host_hears_what_another_one_changed(server, name, interruptible):
-    hears = begin(server, f"{name}-hears")
+    url = f"unix://{server.path}?socket_timeout={SECONDS}"
+    hears = begin(f"{name}-hears", url)
     assert "this process reads" in hears.stderr.readline()
-    changes = begin(server, f"{name}-changes", "set", "price", "1")
+    changes = begin(f"{name}-changes", url, "price")
     _, said = changes.communicate(timeout=SECONDS)
     assert changes.returncode == 0, said
     host = os.uname().nodename
@@ -38,3 +43,24 @@ def test_one_host_hears_what_another_one_changed(server, name, interruptible):
     hears.send_signal(signal.SIGINT)
     hears.communicate(timeout=SECONDS)
     assert hears.returncode == 0
+
+
+@needs_example
+@pytest.mark.parametrize(
+    "arguments, what",
+    [
+        ([], "the following arguments are required: redis://HOST"),
+        (["10.0.0.1"], "argument redis://HOST: invalid connect value: '10.0.0.1'"),
+        (["redis://10.0.0.1", "price", "1"], "unrecognized arguments: 1"),
+    ],
+    ids=["no host", "no URL", "one too many"],
+)
+def test_a_wrong_command_line_is_told_with_the_right_one(arguments, what, name):
+    """Before a bus is opened, or Redis asked."""
+    wrong = begin(name, *arguments)
+    said = wrong.communicate(timeout=SECONDS)
+    assert said == (
+        "",
+        f"usage: two_hosts.py [-h] redis://HOST [key]\ntwo_hosts.py: error: {what}\n",
+    )
+    assert wrong.returncode == 2
