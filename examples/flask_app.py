@@ -1,5 +1,6 @@
 """A Flask app whose workers keep prices in a cache each, and tell each other what to drop.
 
+    pip install . flask gunicorn
     cd examples; gunicorn -c gunicorn_conf.py flask_app:app
     curl -X PUT -d 3.20 http://127.0.0.1:8000/prices/tea
     curl http://127.0.0.1:8000/prices/tea
@@ -36,6 +37,11 @@ def drop(data, event, source, pid):
 def drop_all(data, event, source, pid):
     with caching:
         cache.clear()
+
+
+@app.before_request
+def poll():  # what was posted before this request began is known to it
+    stdevents.poll()
 
 
 @app.get("/prices/<item>")

@@ -1,11 +1,14 @@
 """gunicorn with sync or gthread workers: each opens the bus when it is forked.
 
+    pip install . flask gunicorn
     cd examples; gunicorn -c gunicorn_conf.py flask_app:app
 
 With `--preload` or without, what a worker's fork copied is not open yet.
 """
 
 from __future__ import annotations
+
+import logging
 
 import stdevents
 
@@ -14,4 +17,7 @@ workers = 4
 
 
 def post_fork(server, worker):
+    # gunicorn's log is for its own messages only. Now it gets those of all others, too: else nobody
+    # would hear of a handler that failed, or of lost events.
+    logging.basicConfig(handlers=worker.log.error_log.handlers)
     stdevents.configure("my-app")

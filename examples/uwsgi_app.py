@@ -1,13 +1,16 @@
-"""The Flask app in uWSGI: each worker opens the bus when it is forked, and polls at each request.
+"""The Flask app in uWSGI: each worker opens the bus when it is forked.
 
+    pip install . flask uwsgi
     cd examples; uwsgi --http-socket 127.0.0.1:8000 --master --processes 4 --module uwsgi_app:app
 
 With `--lazy-apps` or without, with `--enable-threads` or without. Without threads uWSGI runs
-Python only while it has a request, so that no loop of ours could poll in between; an idle worker
-handles what came meanwhile before it handles its next request.
+Python only while it has a request, so that no loop of ours could poll in between. The app itself
+polls before each request, and so it handles first what came while its worker was idle.
 """
 
 from __future__ import annotations
+
+import logging
 
 import uwsgi
 from flask_app import app
@@ -16,14 +19,11 @@ import stdevents
 
 __all__ = ["app"]
 
+logging.basicConfig()  # else nobody would hear of a handler that failed, or of lost events
+
 
 def open_bus():
     stdevents.configure("my-app", interval=0)
-
-
-@app.before_request
-def poll():
-    stdevents.poll()
 
 
 uwsgi.post_fork_hook = open_bus

@@ -4,9 +4,10 @@ witness: what this test looks at is the public interface and what comes by HTTP.
 from __future__ import annotations
 
 import os
+import select
 
 import pytest
-from servers import EXAMPLES, PATIENCE, Process, Server
+from servers import EXAMPLES, PATIENCE, SECRET, Process, Server
 
 import stdevents
 
@@ -19,6 +20,17 @@ def examples(tmp_path, name):
         (tmp_path / example.name).write_text(text, encoding="utf-8")
     (tmp_path / "price-tea").write_text("1.00")
     return tmp_path
+
+
+@pytest.fixture(params=["", "no-epoll"])
+def woken_or_not(request, examples, monkeypatch):
+    """The examples as they are; and as on macOS, where no post wakes another worker's loop."""
+    monkeypatch.setattr("select.epoll", select.epoll)  # a test may import one of them itself
+    if request.param:
+        found, without = "\nimport stdevents\n", '\nimport select; vars(select).pop("epoll", 0)'
+        for example in examples.glob("*.py"):
+            text = example.read_text(encoding="utf-8")
+            example.write_text(text.replace(found, without + found), encoding="utf-8")
 
 
 @pytest.fixture
@@ -71,6 +83,11 @@ class Witness:
     def others(self):
         self.bus.poll()
         return {worker.pid for worker in self.bus.workers()} - {os.getpid()}
+
+    def make_handlers_fail(self):
+        """Post what the examples' handlers cannot make sense of."""
+        self.bus.post("prices", "changed", {"wrong": SECRET})
+        self.bus.post("cache", "delete", {"wrong": SECRET})
 
     def all_have_handled(self, event):
         """Has everybody handled all up to the event `event`?"""

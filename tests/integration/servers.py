@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,6 +22,10 @@ import pytest
 import stdevents
 
 PATIENCE = 60.0  # seconds after which what is waited for is not coming, on the slowest machine
+SECRET = "what no log may have"  # in an event
+FAILED = re.compile(
+    r"event callback failed; source=(prices|cache), event=(changed|delete), pid=\d+"
+)
 BIN = Path(sys.executable).parent
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 PACKAGE_PARENT = str(Path(stdevents.__file__).parent.parent)
@@ -51,6 +56,7 @@ class Process:
     """A program that runs beside the test; its output is kept."""
 
     def __init__(self, folder, *command, **more):
+        self.folder = folder
         self.log_file = folder / "log"
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
@@ -69,6 +75,12 @@ class Process:
 
     def log(self):
         return self.log_file.read_text(errors="replace")
+
+    def failures(self, file="log"):
+        """How often its log tells of a handler that failed."""
+        log = (self.folder / file).read_text(errors="replace")
+        assert SECRET not in log  # G6
+        return len(FAILED.findall(log))
 
     def send(self, number):
         self.process.send_signal(number)
@@ -115,16 +127,16 @@ class Server(Process):
 
     def __init__(self, folder, *command, **more):
         self._place = tempfile.TemporaryDirectory(prefix="stdevents-")  # short: a socket's path
-        self._socket = f"{self._place.name}/http"
+        self.socket = f"{self._place.name}/http"
         self._counting = threading.Lock()
         self.requests = 0
         self.answers = Counter()  # of each worker, by its pid
-        command = [part.replace("{socket}", self._socket) for part in command]
+        command = [part.replace("{socket}", self.socket) for part in command]
         super().__init__(folder, *command, **more)
 
     def ask(self, path, data=None):
         """What a worker answers to a GET, or to a PUT of `data`."""
-        connection = Connection(self._socket, timeout=PATIENCE)
+        connection = Connection(self.socket, timeout=PATIENCE)
         with self._counting:
             self.requests += 1
         try:
@@ -186,14 +198,14 @@ class Server(Process):
         assert after == before
         return after
 
-    def always_fresh(self, item, workers):
-        """Change a price again and again; whoever is asked after that must know it.
+    def always_fresh(self, item, workers, rounds=10):
+        """Change a price again and again; each request that begins after the answer must know it.
 
         Returns the pids of the workers.
         """
         path = f"/prices/{item}"
         everybody = self.until_all(path, workers, lambda answer: True)
-        for count in range(10):
+        for count in range(rounds):
             price = f"{count}.50"
             self.ask(path, price)
 
@@ -203,6 +215,22 @@ class Server(Process):
 
             assert self.until_all(path, workers, knows) == everybody
         return everybody
+
+    def tells_failures(self, path, witness, workers, file="log"):
+        """Have a handler fail in each worker, see that the log of the server tells it, and end it.
+
+        Its log has tracebacks then, as it has to.
+        """
+        witness.make_handlers_fail()
+
+        def told():
+            self.crowd(path)  # where there is no loop, a worker polls at a request
+            return self.failures(file) >= workers
+
+        wait_until(told, lambda: f"{workers} failures in {file}; {self.log()}")
+        self.send(signal.SIGTERM)
+        self.end()
+        assert self.failures(file) == workers
 
     def kill(self):
         super().kill()

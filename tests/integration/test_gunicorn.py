@@ -19,6 +19,7 @@ CONFIGURED = {
     "gthread": ("-c", "gunicorn_conf.py", "-k", "gthread", "--threads", "4", "flask_app:app"),
     "gevent": ("-c", "gevent_conf.py", "flask_app:app"),
 }
+PRELOADED = ("--preload", "preloaded_app:app")
 GUNICORN = (
     *("gunicorn", "-b", "unix:{socket}", "-w", str(WORKERS), "--log-level", "warning"),
     # A worker that has nothing to do but to wait for a processor is neither hung nor too slow.
@@ -57,6 +58,36 @@ def test_a_bus_that_the_app_opened_at_its_import(kind, preload, serve, witness, 
     assert on_the_bus == workers | ({server.pid} if preload else set())
     server.stop()
     told(f"{len(workers)} workers acted, {server.requests} requests")
+
+
+@pytest.mark.parametrize(
+    "command", [*CONFIGURED.values(), PRELOADED], ids=[*CONFIGURED, "preloaded"]
+)
+def test_a_request_that_begins_after_a_change_sees_it(command, woken_or_not, serve, told):
+    """No waiting for a loop: each worker polls before its next request."""
+    server = serve(*GUNICORN, *command)
+    workers = server.always_fresh("tea", WORKERS, rounds=30)
+    server.stop()
+    told(f"{len(workers)} workers, {server.requests} requests, none stale")
+
+
+@pytest.mark.parametrize(
+    "command", [*CONFIGURED.values(), PRELOADED], ids=[*CONFIGURED, "preloaded"]
+)
+def test_a_handler_that_fails_is_seen_in_the_log(command, serve, witness, told):
+    server = serve(*GUNICORN, *command)
+    server.change_price("tea", WORKERS)
+    watching = witness()
+    server.tells_failures("/prices/tea", watching, len(watching.others()))
+    told(f"{server.failures()} processes told of it, {server.requests} requests")
+
+
+def test_it_is_seen_in_the_log_file_that_gunicorn_is_given(serve, witness, told):
+    server = serve(*GUNICORN, "--error-logfile", "errors", *CONFIGURED["sync"])
+    server.change_price("tea", WORKERS)
+    server.tells_failures("/prices/tea", witness(), WORKERS, file="errors")
+    assert server.failures() == 0  # not in two places
+    told(f"{server.failures('errors')} workers told of it, {server.requests} requests")
 
 
 @each_kind

@@ -61,6 +61,14 @@ def test_a_request_that_begins_after_a_change_sees_it(serve, told):
 
 
 @lazy_or_not
+def test_a_handler_that_fails_is_seen_in_the_log(lazy, serve, witness, told):
+    server = serve(*UWSGI, *lazy, "--module", "uwsgi_app:app")
+    server.change_price("tea", WORKERS)
+    server.tells_failures("/prices/tea", witness(), WORKERS)
+    told(f"{server.failures()} workers told of it, {server.requests} requests")
+
+
+@lazy_or_not
 def test_a_reload_under_load_leaves_only_the_new_workers(lazy, serve, witness, told):
     server = serve(*UWSGI, *lazy, "--module", "uwsgi_app:app")
     old = server.change_price("tea", WORKERS)
