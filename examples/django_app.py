@@ -1,11 +1,12 @@
 """Django: its local-memory cache, of which each process has one, invalidated in all of them.
 
+    pip install . django gunicorn
     cd examples; gunicorn --workers 4 django_app:application
     curl -X PUT -d 3.20 http://127.0.0.1:8000/prices/tea
     curl http://127.0.0.1:8000/prices/tea
 
-One file, so that it can be read at once: `Poll` belongs to the MIDDLEWARE of your settings, and
-the handler into a module that is imported at the start.
+One file, to be read in one go: `Poll` belongs to the MIDDLEWARE of your settings, and the handlers
+into a module that is imported at the start. With `--preload` or without.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ prices = Path(os.environ.get("PRICES", tempfile.gettempdir()))
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1"],
     CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
+    LOGGING={  # else nobody would hear of a handler that failed, or of lost events
+        "version": 1,
+        "disable_existing_loggers": False,  # of which stdevents' is one
+        "handlers": {"console": {"class": "logging.StreamHandler"}},
+        "root": {"handlers": ["console"]},
+    },
     MIDDLEWARE=["django_app.Poll"],
     ROOT_URLCONF="django_app",
     SECRET_KEY="an example",
@@ -39,9 +46,10 @@ class Poll:
 
     def __init__(self, get_response):
         self.get_response = get_response
-        stdevents.configure("my-app", interval=0)  # Django makes its middleware once a process
 
     def __call__(self, request):
+        if not stdevents.configured():  # here, since with --preload the master runs __init__
+            stdevents.configure("my-app", interval=0)
         stdevents.poll()
         return self.get_response(request)
 
