@@ -1,10 +1,12 @@
 """An ASGI app whose workers handle events on their event loops, by coroutines.
 
+    pip install . uvicorn
     cd examples; uvicorn --workers 4 asgi_app:app
     curl -X PUT -d 3.20 http://127.0.0.1:8000/prices/tea
     curl http://127.0.0.1:8000/prices/tea
 
-Bare ASGI, to need no framework: with one, the three marked lines go where it starts and stops.
+Bare ASGI, to need no framework: with one, the marked lines go where it starts, stops, and begins a
+request. Python 3.9 or later, for asyncio.to_thread.
 The prices are files in the folder that PRICES names; they stand for a database.
 """
 
@@ -12,12 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import tempfile
 from pathlib import Path
 
 import stdevents
 from stdevents import aio
+
+logging.basicConfig()  # uvicorn shows its own log only, not that of a handler that fails
 
 prices = Path(os.environ.get("PRICES", tempfile.gettempdir()))
 cache: dict[str, str] = {}
@@ -54,13 +59,19 @@ async def change(item, new):
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         await receive()
-        stdevents.configure("my-app", interval=0)  # at the start of each worker
+        try:
+            stdevents.configure("my-app", interval=0)  # at the start of each worker
+        except Exception as error:  # if it were raised, uvicorn would serve all the same
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
         async with bus:  # as long as it runs
             await send({"type": "lifespan.startup.complete"})
             await receive()
         stdevents.close()  # at its end
         await send({"type": "lifespan.shutdown.complete"})
         return
+    stdevents.poll()  # what was posted before this request began is known to it
+    await asyncio.sleep(0)  # and its handlers are before this request in the line for `caching`
     item = scope["path"].rpartition("/")[2]
     if scope["method"] == "PUT":
         answer = await change(item, (await receive())["body"].decode())
