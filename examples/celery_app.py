@@ -1,10 +1,13 @@
 """Celery: the children of a prefork pool keep prices in a cache each, and all drop what changed.
 
+    pip install . celery
     cd examples; celery -A celery_app worker --concurrency 4
-    python -c "import celery_app as c; print(c.change.delay('tea', '3.20').get())"
-    python -c "import celery_app as c; print(c.price.delay('tea').get())"
+    cd examples; python -c "import celery_app as c; print(c.change.delay('tea', '3.20').get())"
+    cd examples; python -c "import celery_app as c; print(c.price.delay('tea').get())"
 
-Queue and results are folders here, so that no broker has to run; any broker will do.
+Queue and results are folders here, so that no broker has to run. In production take Redis or
+RabbitMQ, as by BROKER=redis://127.0.0.1 and `pip install 'celery[redis]'`: with a queue of folders,
+a child that is killed while it waits for a task can hang all others, by a lock of Celery's own.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import threading
 from pathlib import Path
 
 from celery import Celery
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import task_prerun, worker_process_init, worker_process_shutdown
 
 import stdevents
 
@@ -24,13 +27,15 @@ queue, results = prices / "queue", prices / "results"
 for folder in (queue, results):
     folder.mkdir(exist_ok=True)
 
-app = Celery("celery_app", broker="filesystem://", backend=results.as_uri())
-app.conf.broker_transport_options = {
-    "data_folder_in": str(queue),
-    "data_folder_out": str(queue),
-    "control_folder": str(prices / "control"),
-    "polling_interval": 0.1,
-}
+broker = os.environ.get("BROKER", "filesystem://")
+app = Celery("celery_app", broker=broker, backend=results.as_uri())
+if broker == "filesystem://":
+    app.conf.broker_transport_options = {
+        "data_folder_in": str(queue),
+        "data_folder_out": str(queue),
+        "control_folder": str(prices / "control"),
+        "polling_interval": 0.1,
+    }
 cache: dict[str, str] = {}
 caching = threading.Lock()  # from database to cache, as in flask_app.py
 
@@ -38,6 +43,11 @@ caching = threading.Lock()  # from database to cache, as in flask_app.py
 @worker_process_init.connect
 def open_bus(**_):
     stdevents.configure("my-app")
+
+
+@task_prerun.connect
+def poll(**_):  # what was posted before this task began is known to it
+    stdevents.poll()
 
 
 @worker_process_shutdown.connect

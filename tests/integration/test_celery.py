@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import sys
 
 import pytest
@@ -29,15 +32,33 @@ def pool(start):
     )
 
 
+@pytest.fixture(params=["folders", "redis"])
+def broker(request, monkeypatch):
+    """The queue of folders, and what the example says to take in production."""
+    if request.param == "folders":
+        yield "filesystem://"
+        return
+    if shutil.which("redis-server") is None:
+        pytest.skip("there is no redis-server here")
+    from tests.relay.server import Server
+
+    server = Server()
+    url = f"redis+socket://{server.path}"
+    monkeypatch.setenv("BROKER", url)
+    yield url
+    server.remove()
+
+
 @pytest.fixture
-def asker(examples, monkeypatch):
+def asker(examples, monkeypatch, broker):
     """A client of the example's tasks."""
     monkeypatch.setenv("PRICES", str(examples))
     monkeypatch.syspath_prepend(str(examples))
+    sys.modules.pop("celery_app", None)  # that of another test
     import celery_app
 
-    yield Asker(celery_app, examples)
-    del sys.modules["celery_app"]
+    assert celery_app.app.conf.broker_url == broker
+    return Asker(celery_app, examples)
 
 
 class Asker:
@@ -73,9 +94,12 @@ class Asker:
         wait_until(all_have, lambda: f"{CHILDREN} children, only {accepted}")
         return set(accepted)
 
+    def change(self, price):
+        self.send("celery_app.change", "tea", price).get(timeout=PATIENCE, interval=0.01)
+
     def change_price(self, price):
         warm = self.until_all(lambda answer: answer["cached"])
-        self.send("celery_app.change", "tea", price).get(timeout=PATIENCE, interval=0.01)
+        self.change(price)
         changed = self.until_all(lambda answer: answer["price"] == price)
         assert changed == warm
         return changed
@@ -88,6 +112,54 @@ def test_an_event_reaches_every_child(asker, pool, told):
     told(f"{len(children)} children acted, {asker.count} tasks")
 
 
+@pytest.mark.parametrize("broker", ["folders"], indirect=True)
+def test_a_task_that_begins_after_a_change_sees_it(woken_or_not, asker, pool, told):
+    """No waiting for a loop: each child polls before its next task."""
+    worker = pool()
+    children = asker.change_price("3.20")
+    for count in range(10):
+        price = f"{count}.50"
+        asker.change(price)
+
+        def knows(answer, price=price):
+            assert answer["price"] == price
+            return True
+
+        assert asker.until_all(knows) == children
+    worker.stop()
+    told(f"{len(children)} children, {asker.count} tasks, none stale")
+
+
+@pytest.mark.parametrize("broker", ["folders"], indirect=True)
+def test_a_handler_that_fails_is_seen_in_the_log(asker, pool, witness, told):
+    worker = pool()
+    asker.change_price("3.20")
+    witness().make_handlers_fail()
+    wait_until(lambda: worker.failures() >= CHILDREN, worker.log)
+    worker.send(signal.SIGTERM)
+    worker.end()
+    assert worker.failures() == CHILDREN
+    told(f"{worker.failures()} children told of it, {asker.count} tasks")
+
+
+@pytest.mark.parametrize("broker", ["redis"], indirect=True)
+def test_an_idle_child_that_is_killed_holds_up_nobody(asker, pool, witness, told):
+    """With a broker that Celery waits for in its main process."""
+    worker = pool()
+    before = asker.change_price("3.20")
+    watching = witness()
+    os.kill(min(before), signal.SIGKILL)
+    wait_until(lambda: len(watching.others() - {min(before)}) == CHILDREN, "its successor")
+    after = asker.change_price("4.50")
+    assert after == watching.others()
+    assert len(before & after) == CHILDREN - 1
+    worker.kill()
+    wait_until(lambda: not watching.others(), "their death")
+    watching.bus.close()
+    told(f"killed 1 of {CHILDREN}; its successor and the others acted, {asker.count} tasks")
+
+
+@pytest.mark.parametrize("broker", ["folders"], indirect=True)
 def test_a_killed_child_has_a_successor_that_acts(asker, pool, examples, witness, told):
     """Amid a task: with a queue of files an idle child may hold a lock that all others wait for."""
     (examples / "deadly.py").write_text(DEADLY)
