@@ -1,15 +1,19 @@
 """Caches of a process, and the three lines that drop an entry from all of them.
 
+pip install .
 python examples/cache.py
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import time
 
 import stdevents
+
+logging.basicConfig()  # else nobody hears of a handler that fails
 
 users = {7: "Ada"}
 

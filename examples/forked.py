@@ -1,5 +1,6 @@
 """A script that forks: each child is a worker of its own, with the handlers of its parent.
 
+pip install .
 python examples/forked.py & sleep 1
 python -m stdevents status my-app
 python -m stdevents post my-app jobs stop '"enough"'
@@ -7,10 +8,13 @@ python -m stdevents post my-app jobs stop '"enough"'
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 
 import stdevents
+
+logging.basicConfig()  # else nobody hears of a handler that fails
 
 CHILDREN = 3
 enough = threading.Event()

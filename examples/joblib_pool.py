@@ -1,5 +1,6 @@
 """The same with joblib.
 
+    pip install . joblib
     python examples/joblib_pool.py
 
 Cache and handler are in another module, pool.py, which the workers import: functions of the main

@@ -1,10 +1,12 @@
 """Pools whose workers are all told to drop what they have cached, by any start method.
 
+pip install .
 python examples/pool.py [fork | spawn | forkserver]
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import sys
@@ -12,6 +14,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 
 import stdevents
+
+logging.basicConfig()  # else nobody hears of a handler that fails
 
 WORKERS = 3
 cache = {}
@@ -51,6 +55,7 @@ def main(method="spawn"):
     # In the parent, too: it posts, and a wrong name or option raises here, not in each worker.
     stdevents.configure("my-app")
     context = multiprocessing.get_context(method)
+    # The comma makes it a tuple; without it, Pool starts one worker after the other, for ever.
     with context.Pool(WORKERS, stdevents.configure, ("my-app",)) as pool:
         show(f"Pool, {method}", pool.map)
         pool.close()

@@ -1,15 +1,19 @@
-"""N workers notice that something is out of date, and one of them makes it anew for all.
+"""N workers notice that something is out of date, and one of them fetches it for all.
 
+pip install .
 python examples/refresh.py
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import time
 
 import stdevents
+
+logging.basicConfig()  # else nobody hears of a handler that fails
 
 WORKERS = 4
 cache = {}
@@ -18,7 +22,7 @@ cache = {}
 @stdevents.on("rates", "expired")
 def refresh(data, event, source, pid):
     # One worker is here for all. If it dies here, the next `expired` after `timeout` seconds does.
-    print(f"worker {os.getpid()} makes them anew", flush=True)
+    print(f"worker {os.getpid()} fetches them", flush=True)
     time.sleep(0.2)  # the costly part
     stdevents.post("rates", "fresh", {"EUR": 1.08, "by": os.getpid()})
 

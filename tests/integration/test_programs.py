@@ -50,10 +50,31 @@ def test_a_dict_and_an_lru_cache(program):
 
 def test_one_of_four_refreshes_for_all(program):
     lines = program("refresh.py")
-    (refreshes,) = [line for line in lines if line.endswith(" makes them anew")]
+    (refreshes,) = [line for line in lines if line.endswith(" fetches them")]
     fresh = [re.search(r"fresh by (\d+)", line)[1] for line in lines if line != refreshes]
     assert len(fresh) == 4
-    assert {f"worker {pid} makes them anew" for pid in fresh} == {refreshes}
+    assert {f"worker {pid} fetches them" for pid in fresh} == {refreshes}
+
+
+@pytest.mark.parametrize(
+    ("file", "last_line_of_a_handler"),
+    [
+        ("cache.py", "    rate.cache_clear()\n"),
+        ("pool.py", '    cache.pop(data["item"], None)\n'),
+        ("refresh.py", "    cache.update(data)\n"),
+    ],
+    ids=["cache", "pool", "refresh"],
+)
+def test_a_handler_that_fails_is_seen(file, last_line_of_a_handler, examples, start):
+    example = examples / file
+    text = example.read_text()
+    assert last_line_of_a_handler in text
+    failing = f"{last_line_of_a_handler}    raise RuntimeError('seen')\n"
+    example.write_text(text.replace(last_line_of_a_handler, failing))
+    process = start("python", file)
+    assert process.end() == 0
+    assert "ERROR:stdevents:event callback failed; " in process.log()
+    assert "RuntimeError: seen" in process.log()
 
 
 def test_a_shell_stops_a_script_and_its_children(start, name, told, examples):
