@@ -266,13 +266,14 @@ class Bus:
         it that has a handler for it, and later events of the same key are ignored for `timeout`
         seconds from then.
 
-        Returns the event's id: 1, 2, 3, … without gaps. TypeError or ValueError for a bad source,
-        event or unique; EncodeError for data that is not JSON; PayloadTooLarge; LockTimeout;
-        SegmentError for a damaged bus, or one that cannot be locked; NoRoom, with
-        `overflow="wait"`, at once where a handler would wait for its own worker; NotConfigured.
-        Nothing was posted then. From a signal handler or finaliser it may be called at any time.
-        If a signal handler raises in the middle of it, or closes the bus, the event may be posted
-        nevertheless.
+        Returns the event's id: 1, 2, 3, … without gaps, as long as the bus exists.
+
+        TypeError or ValueError for a bad source, event or unique; EncodeError for data that is not
+        JSON; PayloadTooLarge; LockTimeout; SegmentError for a damaged bus, or one that cannot be
+        locked; NoRoom, with `overflow="wait"`, without waiting where a handler would wait for its
+        own worker; NotConfigured. Nothing was posted then. From a signal handler or finaliser it
+        may be called at any time. If a signal handler raises in the middle of it, or closes the
+        bus, the event may be posted nevertheless.
         """
         return self._append((_codec.encode(source, event, data, unique),))
 
@@ -280,9 +281,8 @@ class Bus:
         """Broadcast several events together: all of them, or none, whatever happens.
 
         Each is `(source, event, data)` or `(source, event, data, unique)`, as `post` takes them.
-        They get ids that follow one another, and the lock is taken, and sleepers are woken, once
-        for all. Together they may be as large as the ring, and one less than its `size / 256`
-        slots.
+        They get consecutive ids; the lock is taken once, and sleepers are woken once. Together they
+        may be as large as the ring, and as many as its `size / 256` slots less one.
 
         Returns their ids, in order; [] for none. Raises what `post` does: TypeError, ValueError
         and EncodeError name the place in `events`; PayloadTooLarge is for all of them together,
@@ -527,20 +527,20 @@ class Bus:
 
     # -- fork --------------------------------------------------------------------------------------
 
-    def before_fork(self) -> None:
+    def _before_fork(self) -> None:
         """Before a fork: neither the loop's thread nor a half opened bus is copied."""
         session = self._session
         wait = session.settings.wait_max if session else float(_settings.WAIT_MAX)
         self._loop.park(wait)
         self._opening.acquire(timeout=wait)
 
-    def after_fork_in_parent(self) -> None:
+    def _after_fork_in_parent(self) -> None:
         """After a fork: continue."""
         with contextlib.suppress(RuntimeError):  # it could not be taken before the fork
             self._opening.release()
         self._loop.resume()
 
-    def after_fork_in_child(self) -> None:
+    def _after_fork_in_child(self) -> None:
         """After a fork: become a worker of its own, now if possible.
 
         It does not rely on the other hooks: some servers call only the child's.

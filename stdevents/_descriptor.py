@@ -17,10 +17,12 @@ class Descriptor:
 
     __slots__ = ("mark", "number")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int = -1) -> None:
         self.number = number
         #: of a plain file its offset, which nobody else moves and one short call tells
         self.mark: object = None
+        if number < 0:  # none
+            return
         # Not random: PyPy opens a file for randomness, which fails where descriptors run out.
         offset = time.monotonic_ns() & LARGEST_OFFSET
         try:
@@ -56,8 +58,7 @@ class Descriptor:
         self.number = -1
 
 
-NONE = Descriptor.__new__(Descriptor)
-NONE.number, NONE.mark = -1, None
+NONE = Descriptor()
 
 _leaked: list[object] = []
 

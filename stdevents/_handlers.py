@@ -17,7 +17,7 @@ from ._names import check_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Tuple
+    from typing import Any, Callable, Optional, Tuple, TypeVar
 
     from ._types import Handler
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     # One of the two is there: the callback, or what it is held by weakly.
     Entry = Tuple[Optional[Handler], Optional["weakref.ref[Any]"]]
     Callbacks = Tuple[Entry, ...]
+    Known = Tuple[str, str, int, Callbacks]
+    K = TypeVar("K")
+    V = TypeVar("V")
 
 EVERY: Level = (None, None)
 REMEMBERED = 1024  # pairs of source and event
@@ -63,8 +66,10 @@ class Handlers:
         # a whole one at any instant.
         self._weak: dict[Level, tuple[weakref.ref[Any], ...]] = {}
         self._strong: dict[Level, tuple[Handler, ...]] = {}
-        #: what was found, under the pair of names or whatever they are known by
-        self.found: dict[Any, Any] = {}
+        #: callbacks that were found for a source and event
+        self.found: dict[tuple[str, str], Callbacks] = {}
+        #: by the first bytes of a payload: source, event, where its data begins, and callbacks
+        self.known: dict[bytes, Known] = {}
         self.forked()
 
     def forked(self) -> None:
@@ -87,7 +92,7 @@ class Handlers:
                 elif not any(_same(known(), callback) for known in self._weak.get(level, ())):
                     live = (known for known in self._weak.get(level, ()) if known() is not None)
                     self._weak[level] = (*live, reference)
-            self.found = {}
+            self._forget()
 
     def remove(self, callback: Handler, levels: list[Level]) -> bool:
         """Remove at each level; was it registered at one of them?"""
@@ -97,8 +102,11 @@ class Handlers:
                 for level in levels
                 for held in (self._weak, self._strong)
             ]
-            self.found = {}
+            self._forget()
         return any(removed)
+
+    def _forget(self) -> None:
+        self.found, self.known = {}, {}
 
     def find(self, source: str, event: str) -> Callbacks:
         """The callbacks for this event, in order; weakly held ones may be gone when called."""
@@ -117,8 +125,8 @@ class Handlers:
         return entries
 
     @staticmethod
-    def remember(found: dict[Any, Any], key: Any, value: Any) -> None:
-        """Store it in `found`, the dict that was read before the lookup.
+    def remember(found: dict[K, V], key: K, value: V) -> None:
+        """Store it in `found`, one of the dicts above, as it was read before the lookup.
 
         A registration since then has replaced that dict, so no stale answer stays.
         """

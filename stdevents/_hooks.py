@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     class Participant(Protocol):
         """A bus or a relay."""
 
-        def before_fork(self) -> None: ...
+        def _before_fork(self) -> None: ...
 
-        def after_fork_in_parent(self) -> None: ...
+        def _after_fork_in_parent(self) -> None: ...
 
-        def after_fork_in_child(self) -> None: ...
+        def _after_fork_in_child(self) -> None: ...
 
         def close(self) -> None: ...
 
@@ -110,21 +110,21 @@ def _before_fork() -> None:
     with contextlib.suppress(ImportError):
         from . import _types  # noqa: F401
     for participant in reversed(_present()):
-        participant.before_fork()
+        participant._before_fork()
     if COUNTS_LATE:
         _warning.expect()
 
 
 def _after_fork_in_parent() -> None:
     for participant in _present():
-        participant.after_fork_in_parent()
+        participant._after_fork_in_parent()
     if COUNTS_LATE:
         _warning.silence()
 
 
 def _after_fork_in_child() -> None:
     for participant in _present():
-        participant.after_fork_in_child()
+        participant._after_fork_in_child()
 
 
 class _Warning:

@@ -26,10 +26,13 @@ import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from os import SEEK_CUR, lseek
 
-from ._descriptor import Descriptor
 from ._errors import LockTimeout, SegmentError
-from ._settings import Settings
 from ._turn import Turn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._descriptor import Descriptor
+    from ._settings import Settings
 
 YIELDS = 8
 EXCLUSIVE_NOW = LOCK_EX | LOCK_NB

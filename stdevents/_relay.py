@@ -294,17 +294,17 @@ class Relay:
 
     # -- fork --------------------------------------------------------------------------------------
 
-    def before_fork(self) -> None:
+    def _before_fork(self) -> None:
         """For the fork hooks: have the thread not copied."""
         self._hurry = True
         self._loop.park(self._patience())
 
-    def after_fork_in_parent(self) -> None:
+    def _after_fork_in_parent(self) -> None:
         """For the fork hooks: go on."""
         self._hurry = False
         self._loop.resume()
 
-    def after_fork_in_child(self) -> None:
+    def _after_fork_in_child(self) -> None:
         """For the fork hooks: be a candidate of one's own."""
         self._loop.forked()
         self._begin_again()

@@ -124,7 +124,7 @@ class Session:
         words, position_at = self.words, self.position_at
         for record in records:
             event_id, pid, flags, payload = record
-            known = handlers.found.get(payload[: flags >> NAMES_SHIFT])
+            known = handlers.known.get(payload[: flags >> NAMES_SHIFT])
             if known is not None and not known[3] and not self._debug:
                 continue  # no handler, so not decoded; taken together with the next one
             if event_id != self.position + 1:
@@ -159,7 +159,7 @@ class Session:
     def _handle(self, record: Record) -> None:
         """The slow way: names not seen yet, `unique`, or relayed."""
         event_id, pid, flags, payload = record
-        found = self.handlers.found
+        known = self.handlers.known
         try:
             parts = _codec.decode(payload)
             source, event, data = parts[0], parts[1], parts[2]
@@ -169,8 +169,8 @@ class Session:
             self._drop(record, error)
             return
         if data_at:
-            known = source, event, data_at, callbacks
-            self.handlers.remember(found, payload[: flags >> NAMES_SHIFT], known)
+            found = source, event, data_at, callbacks
+            self.handlers.remember(known, payload[: flags >> NAMES_SHIFT], found)
         if flags & FLAG_UNIQUE:
             callbacks = self.handlers.living(
                 callbacks
@@ -178,10 +178,12 @@ class Session:
             if callbacks and not self._claim(event_id, parts[3]):
                 return
         self.take(event_id)
-        if flags & FLAG_RELAYED:
-            self._dispatch_relayed((parts[4], parts[5]), callbacks, data, event, source, pid)
-        else:
+        try:
+            if flags & FLAG_RELAYED:
+                self.origin = parts[4], parts[5]
             self._dispatch(callbacks, data, event, source, pid)
+        finally:
+            self.origin = None
 
     def _claim(self, event_id: int, key: str) -> bool:
         """Is this worker the one to handle the event? If not, skip it."""
@@ -229,10 +231,3 @@ class Session:
     @staticmethod
     def _log(event: str, source: str, pid: int | None) -> None:
         logger().debug("handling event; source=%s, event=%s, pid=%s", source, event, pid)
-
-    def _dispatch_relayed(self, origin: tuple[str, str], *arguments: Any) -> None:
-        try:
-            self.origin = origin
-            self._dispatch(*arguments)
-        finally:
-            self.origin = None

@@ -61,13 +61,13 @@ from ._layout import (
     WORD,
 )
 from ._log import logger
-from ._segment import Segment
 from ._workers import clear_if_dead, is_where_it_was, live_workers, positions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Tuple, TypeVar
 
+    from ._segment import Segment
     from ._stream import Move
 
     T = TypeVar("T")

@@ -14,7 +14,6 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
 from ._descriptor import NONE, Descriptor
 from ._errors import SegmentError
-from ._folder import Folder
 from ._layout import (
     HEADER_WORDS,
     ROOM_ID,
@@ -25,6 +24,10 @@ from ._layout import (
     WORKER_WORDS,
     WORKERS,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._folder import Folder
 
 
 class Worker:

@@ -396,8 +396,8 @@ def test_the_hook_of_the_child_alone_will_do(bus, fork, monkeypatch):
         assert bus.poll() == "done"
         return {worker.pid for worker in bus.workers()}
 
-    monkeypatch.setattr(bus, "before_fork", lambda: None)
-    monkeypatch.setattr(bus, "after_fork_in_parent", lambda: None)
+    monkeypatch.setattr(bus, "_before_fork", lambda: None)
+    monkeypatch.setattr(bus, "_after_fork_in_parent", lambda: None)
     bus.register(handler, "parent")
     bus.post("parent", "event")
     in_handler.wait()
@@ -506,9 +506,9 @@ def test_a_child_in_which_no_thread_can_be_started_says_so(bus, fork, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
-        patch.setattr(bus, "after_fork_in_parent", lambda: None)
+        patch.setattr(bus, "_after_fork_in_parent", lambda: None)
         child = fork(work)
-    bus.after_fork_in_parent()
+    bus._after_fork_in_parent()
     (message,), handled = child.result()
     assert "no loop in a forked child: can't start new thread" in message
     assert handled == 2  # its `started`, too

@@ -129,7 +129,7 @@ def claim(deaths, name):
 def become_a_worker(deaths, name):
     """A forked child that dies in its hook leaves neither slot nor lock taken."""
     bus = stdevents.Bus(name, size=4096, interval=0)
-    for _ in deaths.of(bus.after_fork_in_child, quick_stride=5):
+    for _ in deaths.of(bus._after_fork_in_child, quick_stride=5):
         assert_sound(name)
         assert_alone(bus)
         bus.poll()
