@@ -124,7 +124,6 @@ def add_arguments(command: Parser, name: str) -> None:
 
 
 def main() -> int:
-    """Run the command that was asked for; returns the exit status."""
     top = parser()
     known, unknown = top.parse_known_args()
     options = vars(known)

@@ -56,7 +56,6 @@ class Bell:
             os.write(self.file.number, b"!")
 
     def close(self) -> None:
-        """Close the file of this process."""
         with self._closing:
             self.abandon()
 
@@ -139,7 +138,6 @@ class Listener:
             self._is_sound = False
 
     def close(self) -> None:
-        """Close its files; twice is fine."""
         with self._closing:
             self.abandon()
 

@@ -32,7 +32,6 @@ IDLE = "poll that finds nothing / reading a word"
 
 
 def main(rounds: int, as_json: bool) -> int:
-    """Print the figures, and return the exit status."""
     figures = measure(rounds)
     if as_json:
         print(json.dumps({**machine(), "figures": figures}, indent=1))
@@ -73,7 +72,6 @@ def _compare(path: tuple[float, ...], yardstick: tuple[float, ...]) -> dict[str,
 
 
 def seconds(call: Callable[[], Any], calls: int = CALLS) -> float:
-    """How long one call takes, of so many."""
     start = perf_counter()
     for _ in range(calls):
         call()

@@ -56,8 +56,6 @@ CLOCK_SET_BACK = 86400  # seconds; a start further in the future is not a clock 
 
 
 class Copy(NamedTuple):
-    """A bus as it was at one instant."""
-
     layout: Layout
     words: memoryview
     ring: bytes
@@ -74,7 +72,6 @@ def check(name: str) -> list[str]:
 
 
 def main(name: str) -> int:
-    """Print what is wrong, and return the exit status."""
     slots, faults = examine(name)
     for fault in faults[:SHOWN]:
         print(fault)

@@ -70,7 +70,6 @@ def remove_lost_segments() -> list[str]:
 
 
 def _segments() -> dict[str, int]:
-    """The segments of this user, and their inodes."""
     ours = re.compile(f"{PREFIX}-{os.geteuid():x}-[a-z2-7]{{10}}")
     found = {}
     with os.scandir(root()) as entries:

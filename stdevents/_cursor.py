@@ -78,14 +78,14 @@ class Cursor:
         if move.term != self._words[RELAY_TERM] or move.before != self.position():
             raise Overtaken("another worker reads the stream now")
 
-    def write(self, number: int, position: Position) -> None:
-        """Store a position that the event `number`, which is not published yet, will publish."""
+    def write(self, event_id: int, position: Position) -> None:
+        """Store a position that the event `event_id`, which is not published yet, will publish."""
         words, at = self._words, RELAY_CELLS[self._valid() == RELAY_CELLS[0]]
         words[at + CELL_EVENT] = 0
         words[at + CELL_MILLISECONDS] = position.milliseconds
         words[at + CELL_SEQUENCE] = position.sequence
         words[at + CELL_ADDED] = position.added
-        words[at + CELL_EVENT] = number
+        words[at + CELL_EVENT] = event_id
 
     def begin(self, position: Position) -> Position:
         """Set the position if the bus has none; returns the one that it has now."""
@@ -94,7 +94,6 @@ class Cursor:
         return self.position() or position
 
     def move(self, move: Move) -> None:
-        """Move on without an event."""
         self.check(move)
         self.write(self._words[LAST], move.after)
 
@@ -146,6 +145,5 @@ class Cursor:
         return True
 
     def resign(self, term: int) -> None:
-        """End the lease now, so that another worker can be elected."""
         if self._words[RELAY_TERM] == term:
             self._words[RELAY_READER] = 0

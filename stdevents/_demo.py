@@ -28,7 +28,6 @@ COLOURS = ["", "cyan", "yellow", "green", "magenta", "blue"]
 
 
 def main() -> int:
-    """Play it; 0 if all that is promised held, and 1 if not."""
     terminal = Terminal(sys.stdout)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)

@@ -74,12 +74,10 @@ class Stage:
         return self.hear(command, workers)
 
     def hear(self, kind: str, workers: list[int]) -> dict[int, Report]:
-        """Wait until each of the workers has reported something of this kind."""
         self.listen(lambda: self.answers.get(kind, {}).keys() >= set(workers), kind)
         return self.answers[kind]
 
     def listen(self, enough: Callable[[], bool], what: str) -> None:
-        """Take what the workers report until it is enough."""
         deadline = time.monotonic() + PATIENCE
         while not enough():
             ready = connection.wait(list(self.pipes.values()), deadline - time.monotonic())

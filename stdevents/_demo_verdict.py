@@ -7,16 +7,12 @@ from typing import Any, NamedTuple
 
 
 class Finding(NamedTuple):
-    """One line of the table at the end of the demo."""
-
     what: str
     found: str
     held: bool
 
 
 class Posted(NamedTuple):
-    """An event, as its poster reported it."""
-
     key: str
     unique: bool
 

@@ -36,8 +36,6 @@ Row = Tuple[float, int]  # price, version
 
 
 class Plan(NamedTuple):
-    """What a worker is told at its start."""
-
     number: int
     bus: str
     database: str
@@ -157,13 +155,11 @@ class Worker:
         self.report("posted", **about, id=number, began=began)
 
     def do_fill(self) -> Report:
-        """Read rows until half of them are in the cache."""
         while len(self.cache) < self.plan.rows // 2:
             self.row(random.randrange(self.plan.rows))
         return {"rows": len(self.cache)}
 
     def do_update(self, row: int) -> None:
-        """Change a row in the database, and tell all."""
         with closing(sqlite3.connect(self.plan.database)) as database:
             change = "UPDATE rows SET price = price + 1, version = version + 1 WHERE id = ?"
             database.execute(change, (row,))
@@ -189,7 +185,6 @@ class Worker:
         self.post("demo", "hello", {"from": self.plan.number})
 
     def do_fork(self, number: int) -> Report:
-        """Fork; the child does the same as any worker, and is waited for at the end."""
         assert self.pipe_of_child is not None
         child = os.fork()
         if child:

@@ -52,7 +52,6 @@ class Descriptor:
             return False
 
     def close(self) -> None:
-        """Close it if it is ours; twice is fine."""
         if self.is_ours():
             os.close(self.number)
         self.number = -1

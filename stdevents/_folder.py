@@ -38,7 +38,6 @@ def _no_root() -> str:
 
 
 def names() -> list[str]:
-    """The names of the buses of this user that have a folder."""
     start = f"{PREFIX}-{os.geteuid()}-"
     try:
         found = [name for name in os.listdir(root()) if name.startswith(start)]
@@ -70,7 +69,6 @@ class Folder:
         self.segment_name = f"{PREFIX}-{self.user:x}-{short}"
 
     def make(self) -> None:
-        """Make the folder, if it is missing."""
         try:
             os.mkdir(self.path, 0o700)
         except FileExistsError:
@@ -139,7 +137,6 @@ class Folder:
             raise self.error(error.errno, f"cannot open {path}: {error.strerror}") from error
 
     def files(self) -> list[str]:
-        """The names of the files in it."""
         try:
             return os.listdir(self.path)
         except OSError as error:
@@ -157,7 +154,6 @@ class Folder:
             raise self.error(error.errno, f"cannot look at {path}: {error.strerror}") from error
 
     def remove_file(self, file: str) -> None:
-        """Unlink `file`, if it is there."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.path, file))
 

@@ -79,7 +79,6 @@ class Handlers:
         self.failed = 0
 
     def add(self, callback: Handler, levels: list[Level], weak: bool) -> None:
-        """Register at each level, at the end."""
         _check(callback)
         reference = _reference(callback) if weak else None
         with self._changing:
@@ -95,7 +94,6 @@ class Handlers:
             self._forget()
 
     def remove(self, callback: Handler, levels: list[Level]) -> bool:
-        """Remove at each level; was it registered at one of them?"""
         with self._changing:
             removed = [
                 self._drop(held, level, callback)

@@ -26,8 +26,6 @@ AT_MOST_EVERY = 0.0005
 
 
 class Loop:
-    """The sleep loop of one bus in this process."""
-
     def __init__(
         self,
         poll: Callable[[], object],
@@ -99,7 +97,6 @@ class Loop:
         self.start()
 
     def wake(self) -> None:
-        """Cut the sleep short."""
         current = self._round
         if current is not None:
             current.listener.wake()

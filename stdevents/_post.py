@@ -13,7 +13,6 @@ from ._table import Table
 
 
 def main(name: str, source: str, event: str, data: str, unique: str | None) -> int:
-    """Post one event, and print its id."""
     encoded = _codec.encode(source, event, _data(data), unique)
     segment = find(name)
     try:

@@ -108,7 +108,6 @@ class Reader:
 
     @property
     def reading(self) -> bool:
-        """Was it elected?"""
         return self._term > 0
 
     def elect(self) -> bool:
@@ -174,7 +173,6 @@ class Reader:
         return True
 
     def wait(self, seconds: float) -> None:
-        """Wait until there is something to read, at most so long."""
         if self._position is not None:
             self._stream.wait(self._position, seconds)
 

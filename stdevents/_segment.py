@@ -81,7 +81,6 @@ class Segment:
         self._lock_file = file
 
     def has_lock(self) -> bool:
-        """Is the lock file open?"""
         return self._lock_file.number >= 0
 
     def has_current_lock(self) -> bool:
@@ -184,7 +183,6 @@ class Segment:
         return worker
 
     def abandon_worker(self) -> None:
-        """Close the worker's file only."""
         if self.worker is not None:
             self.worker.abandon()
             self.worker = None

@@ -110,7 +110,6 @@ def checked(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_name(name: Any) -> str:
-    """`name`, if it can name a bus."""
     if not isinstance(name, str):
         raise TypeError(f"shm: a bus is named by a str, not by {name!r}")
     if not NAME.fullmatch(name):
@@ -152,7 +151,6 @@ def _positive_number(name: str, value: Any) -> float:
 
 
 def count(name: str, value: Any, least: int = 0) -> int:
-    """`value`, if it is an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: {value!r} is not an int")
     if value < least:

@@ -115,8 +115,6 @@ def _follow(terminal: Terminal, name: str, watch: bool, as_json: bool) -> int:
 
 
 class Rate:
-    """How many events a second were posted between two looks at the same bus."""
-
     def __init__(self) -> None:
         self._epoch = self._last_id = 0
         self._at = 0.0

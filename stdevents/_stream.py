@@ -180,7 +180,6 @@ class Stream:
     def add(
         self, payload: bytes, host: str, pid: int, maxlen: int | None, poster: str, number: int
     ) -> str:
-        """Add an event, number `number` of this poster, and return its id."""
         entry: bytes = self._ask(
             self._add,
             [self.name, f"{self._beside}post:{poster}"],
@@ -205,7 +204,6 @@ class Stream:
         )
 
     def wait(self, after: Position, seconds: float) -> None:
-        """Wait for an entry after a position, `seconds` at most."""
         milliseconds = max(1, int(1000 * min(seconds, self._longest)))
         self._ask(self._client.xread, {self.name: str(after)}, 1, milliseconds)
 

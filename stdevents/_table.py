@@ -99,8 +99,6 @@ LOST: Claimed = (False, 0)
 
 
 class Table:
-    """The table of one open segment, as one process sees it."""
-
     def __init__(self, segment: Segment) -> None:
         self._name = segment.name
         self._lock = segment.lock

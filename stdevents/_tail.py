@@ -55,7 +55,6 @@ class _NobodyReads(Exception):
 def _write(
     terminal: Terminal, segment: Segment, position: int, source: str | None, event: str | None
 ) -> int:
-    """Write the events after `position`; returns the id of the last one."""
     table = Table(segment)
     while table.last != position:
         try:

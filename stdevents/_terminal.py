@@ -39,13 +39,11 @@ class Terminal:
         self._drawn = False
 
     def paint(self, text: str, colour: str) -> str:
-        """`text`, in that colour if there are any."""
         if not self._has_colours or not colour:
             return text
         return f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
 
     def line(self, text: str = "") -> None:
-        """Write one line, and let it be seen immediately."""
         print(text, file=self._stream, flush=True)
 
     def height(self) -> int:

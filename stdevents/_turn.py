@@ -30,7 +30,6 @@ class Turn:
         self._waiting = 0
 
     def mine(self) -> bool:
-        """Is the calling thread its owner?"""
         return self.owner.get("thread") == threading.get_ident()
 
     def try_take(self) -> bool:
