@@ -26,9 +26,24 @@ from ._descriptor import NONE, Descriptor, leak
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterator
 
 FULL = 1 << 16  # bytes, the usual capacity of a FIFO
+LONGEST_USE = 0.5  # seconds; a close that waits longer goes on
+
+
+@contextlib.contextmanager
+def _held_if_possible(lock: threading.RLock) -> Iterator[None]:
+    """Hold the lock of a file that is being closed; not for ever, or there is a deadlock.
+
+    A signal handler may have interrupted its owner, and wait for the thread that closes.
+    """
+    taken = lock.acquire(timeout=LONGEST_USE)
+    try:
+        yield
+    finally:
+        if taken:
+            lock.release()
 
 
 class Bell:
@@ -56,7 +71,7 @@ class Bell:
             os.write(self.file.number, b"!")
 
     def close(self) -> None:
-        with self._closing:
+        with _held_if_possible(self._closing):
             self.abandon()
 
     def abandon(self) -> None:
@@ -138,7 +153,7 @@ class Listener:
             self._is_sound = False
 
     def close(self) -> None:
-        with self._closing:
+        with _held_if_possible(self._closing):
             self.abandon()
 
     def abandon(self) -> None:

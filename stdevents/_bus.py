@@ -46,6 +46,7 @@ class Bus:
         self._loop = _loop.Loop(self._poll_and_look, self._listen, self._may_sleep)
         self._session: Session | None = None
         self._unready: Session | None = None  # a forked child's, which is not a worker yet
+        self._enrolling: Session | None = None  # the same, while it becomes one
         self._start_again()
         _hooks.enter(self)
         if shm is not None:
@@ -104,7 +105,8 @@ class Bus:
         if this process has another bus open, or the same one by another `Bus`; SegmentError if
         shared memory or folder cannot be used; LockTimeout. Nothing is changed then.
 
-        The original has no `size`, `overflow` and `start`: nginx makes its zones.
+        A signal handler must not call it. The original has no `size`, `overflow` and `start`: nginx
+        makes its zones.
         """
         options = {
             "size": size,
@@ -168,7 +170,7 @@ class Bus:
 
     def configured(self) -> bool:
         """Is the bus open in this process?"""
-        return self._session is not None or self._unready is not None
+        return (self._session or self._unready or self._enrolling) is not None
 
     def close(self) -> None:
         """Post `stopping`, stop the loop, leave the bus; the last one out removes it.
@@ -186,16 +188,19 @@ class Bus:
                 with contextlib.suppress(StdeventsError, OSError):  # then it is left as it is
                     self._recover(session)
                 session = self._session
-            if session is not None:
-                self._announce(session, events.stopping)
-                session.over = True  # a poll ends with the handler that it is in
-                wait_max = session.settings.wait_max
-                deadline = time.monotonic() + wait_max
-                self._loop.stop(wait_max)
-                self._turn.wait(deadline - time.monotonic())
-            session = session or self._unready
-            if session is not None:  # else there is nothing to leave, or not yet
-                self._leave(session, session.segment)
+            try:
+                if session is not None and not session.over:
+                    self._announce(session, events.stopping)
+                    session.over = True  # a poll ends with the handler that it is in
+                    session.table.finish()
+                    wait_max = session.settings.wait_max
+                    deadline = time.monotonic() + wait_max
+                    self._loop.stop(wait_max)
+                    self._turn.wait(deadline - time.monotonic())
+            finally:  # a KeyboardInterrupt must not leave it open with a session that is over
+                session = session or self._unready
+                if session is not None:  # else there is nothing to leave, or not yet
+                    self._leave(session, session.segment)
 
     def _announce(
         self,
@@ -364,7 +369,9 @@ class Bus:
         except ValueError as error:
             self._recover_from(session, error)
             return self.poll()
-        if turn.mine() or session.segment.lock.mine():  # never are handlers run with the lock
+        # Handlers never run under the lock; nor may a thread wait for them that has `_opening`,
+        # since one of theirs may close the bus.
+        if turn.mine() or session.segment.lock.mine() or self._opening._is_owned():  # type: ignore[attr-defined]
             return "recursive"
         try:
             turn.take()
@@ -545,8 +552,8 @@ class Bus:
 
         It does not rely on the other hooks: some servers call only the child's.
         """
-        session = self._session or self._unready
-        self._session = None
+        session = self._session or self._unready or self._enrolling
+        self._session = self._enrolling = None
         self._start_again()
         self._handlers.forked()
         self._loop.forked()
@@ -572,9 +579,8 @@ class Bus:
     def _enrol(self, session: Session) -> None:
         try:
             try:
-                self._unready = (
-                    None  # else a signal handler that posts during this would enrol it, too
-                )
+                # Else a signal handler that posts during this would enrol it, too.
+                self._enrolling, self._unready = session, None
                 worker = _segment.enrol(session.segment, session.position)
                 renewed = Session(session.segment, worker, session.position, self._handlers)
             except _segment.Removed as removed:
@@ -585,6 +591,8 @@ class Bus:
         except BaseException:
             self._unready = session
             raise
+        finally:
+            self._enrolling = None
         if renewed.segment is not session.segment:
             session.segment.close()
         self._announce(renewed, events.started)

@@ -171,21 +171,26 @@ class Lock(Turn):
             pause = min(2 * pause, longest)
         raise LockTimeout(
             f"bus {self._name!r}: its lock could not be taken within wait_max={wait_max} s; "
-            f"{_holder(self._descriptor)} holds it, and was most likely stopped (SIGSTOP, a "
-            "debugger): let it continue or kill it, or raise wait_max"
+            f"{_holder(self._descriptor)}, or raise wait_max"
         )
 
 
 def _holder(descriptor: int) -> str:
-    """Who holds the lock, for a message; Linux tells the process."""
+    """Which process holds the lock, as Linux tells, and what to do about it."""
+    process = "a worker"
     try:
         status = os.fstat(descriptor)
         device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
         with open("/proc/locks") as locks:
             for line in locks:
-                _, kind, _, _, process, file = line.split()[:6]
+                _, kind, _, _, number, file = line.split()[:6]
                 if kind == "FLOCK" and file == f"{device}:{status.st_ino}":
-                    return f"process {process}"
+                    process = f"process {number}"
     except (OSError, ValueError):
         pass
-    return "a worker"
+    if process == f"process {os.getpid()}":
+        return "another thread of this process holds it: let it end its call"
+    return (
+        f"{process} holds it, and was most likely stopped (SIGSTOP, a debugger): let it continue "
+        "or kill it"
+    )

@@ -69,7 +69,10 @@ class Loop:
                     started.over = True
                     listener.close()
                     raise
-                self._round = started
+                nested, self._round = self._round, started
+                if nested is not None:  # a signal handler has closed and opened the bus
+                    self.ending.add(nested)
+                    nested.end(0)
                 if not self.interval:  # a signal handler has closed the bus
                     self.stop(0)
 
@@ -165,8 +168,10 @@ class _Round:
             if not self.over:  # else the bus was closed while this waited for it
                 what = "bus %r: %s; next try in %s s"
                 logger().error(what, self.loop.name, error, self.loop.interval)
-        except BaseException:  # CancelledError and gevent's Timeout are no Exceptions
+        except BaseException as error:
             logger().exception("bus %r: the loop goes on after", self.loop.name)
+            # A handler's CancelledError, say, has ended the poll: the events after it are due.
+            return isinstance(error, Exception)
         return True
 
 

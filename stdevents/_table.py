@@ -549,6 +549,7 @@ class Table:
             with contextlib.suppress(StdeventsError, ValueError):  # it is being closed anyway
                 self._lock.acquire()
                 self._publish()
+            self._lock.release()  # others must not wait for a handler that the close waits for
 
     def _recover(self, error: BaseException | None = None) -> None:
         """Release the lock after a refusal, or an exception from a signal handler at any step.

@@ -12,6 +12,7 @@ is a greenlet.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -44,10 +45,11 @@ class Turn:
 
     def wait(self, timeout: float) -> None:
         """Wait until no other thread owns it, at most `timeout` seconds."""
+        # Not by the condition: a signal handler may have interrupted its owner, and wait for what
+        # the caller holds.
         deadline = time.monotonic() + timeout
-        while self.owner and not self.mine() and timeout > 0:
-            self._await(min(timeout, AT_LEAST_EVERY))
-            timeout = deadline - time.monotonic()
+        while self.owner and not self.mine() and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def _await(self, timeout: float) -> None:
         given = self._given()
@@ -63,7 +65,9 @@ class Turn:
             self.owner.pop("thread", None)  # another thread that closes may have forgotten it
             if self._waiting:
                 given = self._given()
-                with given:
+                with given, contextlib.suppress(
+                    IndexError
+                ):  # amid it a signal handler did the same
                     given.notify_all()
 
     def _given(self) -> threading.Condition:

@@ -165,7 +165,8 @@ class AsyncBus:
         self._loop, self._interval, self._descriptor, self._timer = loop, interval, -1, None
         self._owner = os.getpid(), threading.get_ident()
         self._bus._watchers.add(self._detach_before)
-        self._tasks, self._closing = set(), set()
+        self._tasks -= {task for task in self._tasks if task.get_loop() is not loop}
+        self._closing = set()
         self._listen()
 
     def detach(self) -> None:

@@ -649,3 +649,27 @@ def test_it_takes_the_process_wide_bus_by_itself(name):
         stdevents.close()
 
     run(main())
+
+
+def test_attached_again_it_still_waits_for_handlers_from_before(bus):
+    async def main():
+        on_loop, done, go = aio.AsyncBus(bus), [], asyncio.Event()
+
+        @on_loop.on("test")
+        async def handler(*_):
+            await go.wait()
+            done.append("handler")
+
+        on_loop.attach()
+        bus.post("test", "told")
+        while not on_loop._tasks:
+            await asyncio.sleep(0)
+        on_loop.detach()
+        on_loop.attach()
+        closing = asyncio.ensure_future(on_loop.close())
+        await asyncio.sleep(0)
+        go.set()
+        await closing
+        return done
+
+    assert asyncio.run(main()) == ["handler"]

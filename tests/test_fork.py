@@ -726,3 +726,26 @@ assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 7
 print("ok")
 """
     assert run(program, name) == "ok\n"
+
+
+def test_a_child_that_is_forked_while_its_parent_becomes_a_worker_is_one_too(bus, monkeypatch):
+    """G7: as by a parent that waits for a lock which a stopped process holds."""
+    enrol = _segment.enrol
+    there, here = os.pipe()
+
+    def fork_and_enrol(*arguments):
+        monkeypatch.undo()
+        assert bus.configured()
+        child = os.fork()
+        if not child:
+            os.write(here, b"%d" % bus.configured())
+            bus.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        return enrol(*arguments)
+
+    monkeypatch.setattr(_segment, "enrol", fork_and_enrol)
+    bus._recover(bus._session)
+    assert os.read(there, 1) == b"1"
+    os.close(there)
+    os.close(here)

@@ -26,7 +26,8 @@ from state import assert_removed
 from steps import at_each, with_steps
 
 import stdevents
-from stdevents import _lock, _table
+from stdevents import _bell, _lock, _table
+from stdevents._folder import LOCK, Folder
 from stdevents._layout import CLAIM_DEADLINE, CLAIM_WORDS
 from stdevents._turn import Turn
 
@@ -948,19 +949,234 @@ def test_the_loop_delivers(name):
 
 @pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError, KeyboardInterrupt])
 def test_the_loop_outlives_what_a_handler_raises(name, caplog, error):
-    """G6."""
+    """G6: and does not sleep before it handles the next event."""
     arrived = threading.Event()
 
     def fail(*_):
         raise error
 
-    with contextlib.closing(stdevents.Bus(name, interval=0.01)) as bus:
+    with contextlib.closing(stdevents.Bus(name, interval=10 * LONG)) as bus:
         bus.register(fail, "test", "bad")
         bus.register(lambda *_: arrived.set(), "test", "good")
-        bus.post("test", "bad")
-        bus.post("test", "good")
+        bus.post_many([("test", "bad", None), ("test", "good", None)])
         assert arrived.wait(LONG)
     assert "the loop goes on after" in caplog.text
+
+
+@pytest.fixture
+def on_signal():
+    """`on_signal(do)`: what SIGUSR1 has the main thread do, until the end of the test."""
+    before = signal.getsignal(signal.SIGUSR1)
+    yield lambda do: signal.signal(signal.SIGUSR1, lambda *_: do())
+    signal.signal(signal.SIGUSR1, before)
+
+
+def signal_main_thread():
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+
+class Slow:
+    """A handler that calls `do` as soon as the main thread closes its bus, and then ends or not."""
+
+    def __init__(self, bus, do, end=True):
+        self.bus, self.do = bus, do
+        self.begun, self.go = threading.Event(), threading.Event()
+        if end:
+            self.go.set()
+
+    def __call__(self, *_):
+        session = self.bus._session
+        self.begun.set()
+        while not session.over:
+            time.sleep(0.001)
+        self.do()
+        self.go.wait(LONG)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_a_close_that_is_interrupted_while_it_waits_for_a_handler_has_left(name, on_signal):
+    """G9: else the bus would be open, and handle nothing."""
+    bus = stdevents.Bus(name, interval=0.01, wait_max=LONG)
+    on_signal(interrupt)
+    slow = Slow(bus, signal_main_thread, end=False)
+    bus.register(slow, "test")
+    bus.post("test", "slow")
+    assert slow.begun.wait(LONG)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            bus.close()
+    finally:
+        slow.go.set()
+    assert not bus.configured()
+    with pytest.raises(stdevents.NotConfigured):
+        bus.post("test", "told")
+
+
+def test_stopping_is_posted_once_where_a_signal_handler_closes_in_a_close(name, bus, seen):
+    program = """
+import os, signal, sys, threading, time
+import stdevents
+
+bus = stdevents.Bus(sys.argv[1], interval=0.01, wait_max=60)
+signal.signal(signal.SIGUSR1, lambda *_: bus.close())
+begun = threading.Event()
+
+def slow(*_):
+    session = bus._session
+    begun.set()
+    while not session.over:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+bus.register(slow, "test")
+bus.post("test", "slow")
+begun.wait(60)
+bus.close()
+"""
+    run(program, name)
+    bus.poll()
+    assert [event for source, event, _ in seen if source == "stdevents"] == ["started", "stopping"]
+
+
+def test_a_poll_of_a_signal_handler_does_not_wait_amid_a_close(name, on_signal, watchdog):
+    """A handler in another thread may close the bus, and so wait for the one that closes."""
+    bus = stdevents.Bus(name, interval=0.01, wait_max=1)
+    polled = []
+
+    def poll_and_close():
+        signal_main_thread()
+        bus.close()
+
+    slow = Slow(bus, poll_and_close)
+    bus.register(slow, "test")
+    bus.post("test", "slow")
+    assert slow.begun.wait(LONG)
+    on_signal(lambda: polled.append(bus.poll()))
+    bus.close()
+    assert polled == ["recursive"]
+
+
+def test_a_close_needs_nothing_that_an_interrupted_wait_for_the_turn_has(name, on_signal, watchdog):
+    """The handler of that signal closes, too, and so waits for this close."""
+    bus = stdevents.Bus(name, interval=0, wait_max=1)
+    begun, sent = threading.Event(), []
+
+    def slow(*_):
+        begun.set()
+        while bus.configured():
+            time.sleep(0.001)
+
+    bus.register(slow, "test")
+    on_signal(bus.close)
+
+    class Condition(threading.Condition):
+        def wait(self, timeout=None):
+            outcome = super().wait(timeout)
+            if threading.current_thread() is threading.main_thread() and session.over and not sent:
+                sent.append(True)
+                os.kill(os.getpid(), signal.SIGUSR1)  # while the condition is owned again
+            return outcome
+
+    session = bus._session
+    bus._turn._conditions["given"] = Condition()
+    bus.post("test", "slow")
+    bus.post("test", "slow")
+    polling = threading.Thread(target=bus.poll)
+    polling.start()
+    assert begun.wait(LONG)
+    closing = threading.Thread(target=bus.close)
+    threading.Timer(0.05, closing.start).start()
+    with contextlib.suppress(stdevents.NotConfigured):
+        bus.poll()
+    for thread in (closing, polling):
+        thread.join(LONG)
+        assert not thread.is_alive()
+    assert sent
+    assert not bus.configured()
+
+
+def test_a_close_needs_nothing_that_an_interrupted_ring_has(name, monkeypatch, on_signal, watchdog):
+    """The same, of the bell's lock."""
+    monkeypatch.setattr(_bell, "LONGEST_USE", 0.05)
+    bus = stdevents.Bus(name, interval=0, wait_max=1)
+    closing = threading.Thread(target=bus.close)
+    on_signal(bus.close)
+    bell = bus._session.segment.bell
+
+    class Interrupted:
+        def is_ours(self):
+            bell.file = file
+            session = bus._session
+            closing.start()
+            while not session.over:
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            return False
+
+    file, bell.file = bell.file, Interrupted()
+    bell.ring()
+    closing.join(LONG)
+    assert not closing.is_alive()
+    assert not bus.configured()
+
+
+def test_the_lock_is_free_while_a_close_amid_a_post_waits_for_a_handler(
+    name, monkeypatch, on_signal
+):
+    """G5."""
+    bus = stdevents.Bus(name, interval=0.01, wait_max=1)
+    lock = Folder(name).open_file(LOCK, create=False)
+    closed, taken = threading.Event(), []
+
+    def take_the_lock():
+        while not (taken or closed.is_set()):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                taken.append(not closed.is_set())
+        fcntl.flock(lock, fcntl.LOCK_UN)
+
+    slow = Slow(bus, take_the_lock)
+    bus.register(slow, "test", "slow")
+    bus.post("test", "slow")
+    assert slow.begun.wait(LONG)
+    on_signal(lambda: (bus.close(), closed.set()))
+    write = _table.Table._write
+
+    def interrupted(table, entry):
+        monkeypatch.undo()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        write(table, entry)
+
+    monkeypatch.setattr(_table.Table, "_write", interrupted)
+    with pytest.raises(stdevents.NotConfigured):
+        bus.post("test", "told")
+    os.close(lock)
+    assert taken == [True]
+
+
+def test_a_loop_that_is_started_amid_its_start_ends_the_other(name, monkeypatch):
+    """As by a signal handler that closes and opens the bus."""
+    start = threading.Thread.start
+    started = []
+
+    def nested(thread):
+        started.append(thread)
+        monkeypatch.undo()
+        bus._loop.start()
+        started.append(bus._loop._round.thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", nested)
+    bus = stdevents.Bus()
+    bus.configure(name, interval=10 * LONG)
+    outer, inner = started
+    inner.join(LONG)
+    assert not inner.is_alive()
+    assert outer.is_alive()
+    bus.close()
 
 
 def test_a_loop_that_comes_to_itself_when_the_bus_is_closed_says_nothing(name, caplog):
