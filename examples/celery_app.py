@@ -5,9 +5,9 @@
     cd examples; python -c "import celery_app as c; print(c.change.delay('tea', '3.20').get())"
     cd examples; python -c "import celery_app as c; print(c.price.delay('tea').get())"
 
-Queue and results are folders here, so that no broker has to run. In production take Redis or
-RabbitMQ, as by BROKER=redis://127.0.0.1 and `pip install 'celery[redis]'`: with a queue of folders,
-a child that is killed while it waits for a task can hang all others, by a lock of Celery's own.
+Queue and results are folders here, so that no broker has to run. That is for trying it only: after
+one child was killed all others may hang, by a lock of Celery's own. Otherwise take Redis or
+RabbitMQ, as by BROKER=redis://127.0.0.1 and `pip install 'celery[redis]'`.
 """
 
 from __future__ import annotations

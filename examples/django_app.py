@@ -6,7 +6,8 @@
     curl http://127.0.0.1:8000/prices/tea
 
 One file, to be read in one go: `Poll` belongs to the MIDDLEWARE of your settings, and the handlers
-into a module that is imported at the start. With `--preload` or without.
+into a module that is imported at the start. With `--preload` or without: the bus is there from the
+first request on.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ prices = Path(os.environ.get("PRICES", tempfile.gettempdir()))
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1"],
     CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
-    LOGGING={  # else nobody would hear of a handler that failed, or of lost events
+    LOGGING={  # else failed handlers and lost events would not be seen
         "version": 1,
-        "disable_existing_loggers": False,  # of which stdevents' is one
+        "disable_existing_loggers": False,  # else the logger of stdevents would be
         "handlers": {"console": {"class": "logging.StreamHandler"}},
         "root": {"handlers": ["console"]},
     },

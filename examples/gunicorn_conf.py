@@ -3,7 +3,7 @@
     pip install . flask gunicorn
     cd examples; gunicorn -c gunicorn_conf.py flask_app:app
 
-With `--preload` or without, what a worker's fork copied is not open yet.
+With `--preload` or without: the master never opens the bus, each worker does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ workers = 4
 
 
 def post_fork(server, worker):
-    # gunicorn's log is for its own messages only. Now it gets those of all others, too: else nobody
-    # would hear of a handler that failed, or of lost events.
+    # gunicorn's log is for its own messages only. Now it gets all others, too: else failed handlers
+    # and lost events would not be seen.
     logging.basicConfig(handlers=worker.log.error_log.handlers)
     stdevents.configure("my-app")

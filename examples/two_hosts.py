@@ -29,7 +29,9 @@ news = stdevents.event_list("cache", "drop")
 def drop(data, event, source, pid):
     """Some worker of some host has changed the entry."""
     cache.pop(data["key"], None)
-    print(f"dropped {data['key']}, says process {pid} of {stdevents.origin().host}", flush=True)
+    origin = stdevents.origin()  # None: it was posted on this host, for this host
+    host = origin.host if origin else "this host"
+    print(f"dropped {data['key']}, says process {pid} of {host}", flush=True)
 
 
 @stdevents.on("stdevents", "lost")
@@ -52,7 +54,9 @@ def main():
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     bus = stdevents.configure(os.environ.get("BUS", "two-hosts"))
-    relay = stdevents.Relay(bus, arguments.client, "two-hosts", buffer=1000)
+    # A buffer is of use to a process that goes on.
+    buffer = 1000 if arguments.key is None else 0
+    relay = stdevents.Relay(bus, arguments.client, "two-hosts", buffer=buffer)
     if arguments.key is not None:
         relay.post(news._source, news.drop, {"key": arguments.key})
     try:

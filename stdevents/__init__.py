@@ -109,6 +109,10 @@ close: _Final = default.close
 
 def __getattr__(name: str) -> _Any:
     # What is loaded by those who use it, not into every worker.
+    if name == "aio":
+        from importlib import import_module
+
+        return import_module(".aio", __name__)
     if name in ("Relay", "RelayStats"):
         from . import _relay
 

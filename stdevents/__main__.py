@@ -82,7 +82,7 @@ def parser() -> Parser:
         f"  {PROGRAM} tail my-app\n"
         f"  {PROGRAM} post my-app cache drop '{{\"key\": 7}}'\n\n"
         "exit status: 0 all is well, 1 something is wrong with a bus,\n"
-        "2 the command line is wrong",
+        "2 no live worker has the bus open, or the command line is wrong",
     )
     top.add_argument("--version", action="version", version=f"stdevents {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", dest="command")

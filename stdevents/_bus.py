@@ -248,8 +248,8 @@ class Bus:
                 self._enrol(self._unready)
             if self._session is None:
                 raise NotConfigured(
-                    f"no bus is open in process {os.getpid()}; call configure(name) first: each "
-                    "worker process does so itself, as in post_fork or in the initializer of a pool"
+                    f"the bus is not open in process {os.getpid()}; call configure(name) first: "
+                    "each worker does so itself, as in post_fork or in the initializer of a pool"
                 )
             return self._session
 

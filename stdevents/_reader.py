@@ -122,7 +122,8 @@ class Reader:
             self._term = worker and self._locked(self._cursor.elect, worker.slot, lives) or 0
             self._forget_place()
             if self._term:
-                logger().info("bus %r: this process reads %r now", self._name, self._stream.name)
+                what = "bus %r: this process is the reader of stream %r"
+                logger().info(what, self._name, self._stream.name)
         self._renewal = now + LEASE // 3
         return self._term > 0
 

@@ -304,7 +304,8 @@ class Table:
         if slow:
             taken, pid, _ = slow[0]
             full = NoRoom(
-                f"bus {self._name!r}: no room for {end - position} bytes until worker {pid}, "
+                f"bus {self._name!r}: no room for {end - position} bytes, in {through - last} of "
+                f"its {self._events} slots, until worker {pid}, "
                 f"which is {last - taken} events behind, has taken more; "
                 "configure a larger size, or have it poll more often",
                 pid,

@@ -11,6 +11,7 @@ import socket
 import threading
 
 import pytest
+from programs import run as run_program
 
 import stdevents
 from stdevents import aio
@@ -672,4 +673,9 @@ def test_attached_again_it_still_waits_for_handlers_from_before(bus):
         await closing
         return done
 
-    assert asyncio.run(main()) == ["handler"]
+    assert run(main()) == ["handler"]
+
+
+def test_it_is_there_without_an_import_of_its_own():
+    program = "import sys, stdevents; print('asyncio' in sys.modules, stdevents.aio.AsyncBus)"
+    assert run_program(program) == "False <class 'stdevents.aio.AsyncBus'>\n"

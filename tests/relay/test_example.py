@@ -34,7 +34,7 @@ def begin(bus, *arguments):
 def test_one_host_hears_what_another_one_changed(server, name, interruptible):
     url = f"unix://{server.path}?socket_timeout={SECONDS}"
     hears = begin(f"{name}-hears", url)
-    assert "this process reads" in hears.stderr.readline()
+    assert "this process is the reader" in hears.stderr.readline()
     changes = begin(f"{name}-changes", url, "price")
     _, said = changes.communicate(timeout=SECONDS)
     assert changes.returncode == 0, said
