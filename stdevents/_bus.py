@@ -160,7 +160,7 @@ class Bus:
                 f"bus {name!r} is open here, and {shm!r} cannot be opened beside it; "
                 "close it first, or make a stdevents.Bus of its own for the other"
             )
-        session.settings.change(options)
+        session.settings.change(options, name, session.segment.layout.size)
         self._loop.interval = session.settings.interval
         if self._loop.interval:
             self._loop.start()

@@ -71,15 +71,17 @@ class Settings:
         vars(self).update(checked(options))
         self._given = set(_given(options))
 
-    def change(self, options: dict[str, Any]) -> None:
+    def change(self, options: dict[str, Any], bus: str, size: int) -> None:
         """Change the settings that were given in `options`; all are checked first."""
         given = checked(_given(options))
         if given.get("overflow", self.overflow) != self.overflow:
             raise StdeventsError(
-                f"overflow: this bus was created with {self.overflow!r}, and keeps that until all "
-                "its workers have left"
+                f"overflow: bus {bus!r} was created with {self.overflow!r}, and keeps that until "
+                "all its workers have left"
             )
         vars(self).update(given)
+        if "size" in given:
+            self._compare_size(bus, size)
 
     def take_any_overflow(self) -> None:
         """Let the next bus that is joined decide, whatever was asked for."""
@@ -93,7 +95,11 @@ class Settings:
                 "ask for that, or leave it out"
             )
         self.overflow = overflow
-        if "size" in self._given and self.size != size:
+        if "size" in self._given:
+            self._compare_size(bus, size)
+
+    def _compare_size(self, bus: str, size: int) -> None:
+        if self.size != size:
             logger().warning(
                 "bus %r: it has size=%d until all its workers have left, and not size=%d",
                 bus, size, self.size,

@@ -154,6 +154,11 @@ def test_another_size_than_the_bus_has_is_told_in_the_log(bus, name, fork, caplo
         f"and not size={4 << 20}"
     ]
     assert fork(joins, {"size": "1024k"}).result() == fork(joins, {}).result() == []
+    caplog.clear()
+    bus.configure(size="1m", timeout=3)
+    assert not caplog.messages
+    bus.configure(size="4m")
+    assert caplog.messages == asked_for
 
 
 def test_another_shm_is_refused_while_the_bus_is_open(bus, name):
