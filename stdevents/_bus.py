@@ -56,6 +56,7 @@ class Bus:
 
     def _start_again(self) -> None:
         self._opening = threading.RLock()
+        self._opener = 0  # the thread that configures or closes
         self._turn = Turn()
         # Event loops that watch `fileno`: each stops that, and then calls its argument.
         self._watchers: set[Callable[[Callable[[], object]], object]] = set()
@@ -119,10 +120,15 @@ class Bus:
             "start": start,
         }
         with self._opening:
-            if self.configured():
-                self._change(shm, options)
-            else:
-                self._open(shm, options)
+            opener = self._opener
+            try:
+                self._opener = threading.get_ident()
+                if self.configured():
+                    self._change(shm, options)
+                else:
+                    self._open(shm, options)
+            finally:
+                self._opener = opener
         return self
 
     def _open(self, shm: str | None, options: dict[str, Any]) -> None:
@@ -183,24 +189,32 @@ class Bus:
         it goes on. In the middle of `configure` nothing is open yet, and nothing is closed.
         """
         with self._opening:
-            session = self._session
-            if session is not None and not session.segment.has_its_files():
-                with contextlib.suppress(StdeventsError, OSError):  # then it is left as it is
-                    self._recover(session)
-                session = self._session
+            opener = self._opener
             try:
-                if session is not None and not session.over:
-                    self._announce(session, events.stopping)
-                    session.over = True  # a poll ends with the handler that it is in
-                    session.table.finish()
-                    wait_max = session.settings.wait_max
-                    deadline = time.monotonic() + wait_max
-                    self._loop.stop(wait_max)
-                    self._turn.wait(deadline - time.monotonic())
-            finally:  # a KeyboardInterrupt must not leave it open with a session that is over
-                session = session or self._unready
-                if session is not None:  # else there is nothing to leave, or not yet
-                    self._leave(session, session.segment)
+                self._opener = threading.get_ident()
+                self._close()
+            finally:
+                self._opener = opener
+
+    def _close(self) -> None:
+        session = self._session
+        if session is not None and not session.segment.has_its_files():
+            with contextlib.suppress(StdeventsError, OSError):  # then it is left as it is
+                self._recover(session)
+            session = self._session
+        try:
+            if session is not None and not session.over:
+                self._announce(session, events.stopping)
+                session.over = True  # a poll ends with the handler that it is in
+                session.table.finish()
+                wait_max = session.settings.wait_max
+                deadline = time.monotonic() + wait_max
+                self._loop.stop(wait_max)
+                self._turn.wait(deadline - time.monotonic())
+        finally:  # a KeyboardInterrupt must not leave it open with a session that is over
+            session = session or self._unready
+            if session is not None:  # else there is nothing to leave, or not yet
+                self._leave(session, session.segment)
 
     def _announce(
         self,
@@ -369,9 +383,8 @@ class Bus:
         except ValueError as error:
             self._recover_from(session, error)
             return self.poll()
-        # Handlers never run under the lock; nor may a thread wait for them that has `_opening`,
-        # since one of theirs may close the bus.
-        if turn.mine() or session.segment.lock.mine() or self._opening._is_owned():  # type: ignore[attr-defined]
+        # Handlers never run under the lock.
+        if turn.mine() or session.segment.lock.mine() or self._is_opener():
             return "recursive"
         try:
             turn.take()
@@ -390,6 +403,16 @@ class Bus:
             self._recover(session)
             return self.poll()
         return "done"
+
+    def _is_opener(self) -> bool:
+        """Was the calling thread interrupted in configure or close?
+
+        It must not wait for handlers then: one of them may close the bus, and wait for this thread.
+        """
+        # Not by the lock alone: to one that was made before gevent's patching, all greenlets are
+        # one thread.
+        owned: bool = self._opening._is_owned()  # type: ignore[attr-defined]
+        return owned and self._opener == threading.get_ident()
 
     def _poll_and_look(self) -> None:
         """For the loop: poll, and see to it that the bus is there still."""
