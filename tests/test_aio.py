@@ -668,7 +668,9 @@ def test_attached_again_it_still_waits_for_handlers_from_before(bus):
         on_loop.detach()
         on_loop.attach()
         closing = asyncio.ensure_future(on_loop.close())
-        await asyncio.sleep(0)
+        for _ in range(5):  # more than it takes to end
+            await asyncio.sleep(0)
+        assert not closing.done()
         go.set()
         await closing
         return done
