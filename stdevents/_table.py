@@ -417,13 +417,16 @@ class Table:
         """Was the published event `event_id` overwritten, or may it be being so just now?"""
         words = self._words
         slot = self._slot_of(event_id)
+        # Before INTENT_ID: a slot that was reused by then shows there (P2), so that it is not taken
+        # for a damaged one.
+        found, position = words[slot], words[slot + EVENT_POSITION]
         # LAST is never beyond INTENT_ID, but for damage: of as many events as it says then, all
         # but the last few are lost, and not looked for one by one.
         if event_id + self._events <= max(words[INTENT_ID], words[LAST]):
             return True
-        if words[slot] != event_id:
+        if found != event_id:
             return False  # it cannot be: so it is damaged, or not visible yet
-        return words[slot + EVENT_POSITION] + self._size < words[INTENT]
+        return position + self._size < words[INTENT]
 
     def _oldest(self, first: int, last: int) -> int:
         """The oldest event from `first` on that is not overwritten; last + 1 if all are."""

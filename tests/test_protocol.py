@@ -407,3 +407,28 @@ def test_configure_with_an_exception_at_any_line_of_joining_leaves_no_worker_beh
         assert os.listdir("/dev/fd") == descriptors
         assert_removed(name)
         assert name not in _bus._open_here
+
+
+def test_an_event_whose_slot_is_taken_while_it_is_looked_at_is_overwritten(name, watchdog):
+    """P2, R4, G5: not damaged, so that no reader waits for a poster that stands still."""
+    bus = stdevents.Bus(name, size=1024, interval=0)
+    table = bus._session.table
+    looked_at = {Table._is_reused.__code__}.__contains__
+
+    def append(length):
+        return table.append(((b" " * length, 0),))
+
+    def take_its_slot():
+        append(10)
+        append(10)
+
+    for at_step in at_each(take_its_slot):
+        event_id = append(10)
+        append(600)
+        append(600)  # takes its bytes
+        assert with_steps(
+            lambda: table._is_reused(event_id),  # noqa: B023
+            at_step,
+            traced=looked_at,
+        )
+    bus.close()

@@ -100,9 +100,9 @@ LONG = (
     ),
     broken(
         "a forked child begins at the end", "_bus.py", "fork",
-        "            anew = Session(session.segment, worker, session.position, self._handlers)\n",
-        "            last = session.segment.words[LAST]\n"
-        "            anew = Session(session.segment, worker, last, self._handlers)\n",
+        "renewed = Session(session.segment, worker, session.position, self._handlers)\n",
+        "last = session.segment.words[LAST]\n"
+        "                renewed = Session(session.segment, worker, last, self._handlers)\n",
     ),
     broken(
         "the lock is not released after an exception", "_table.py", "interrupts",
@@ -127,11 +127,11 @@ LONG = (
     ),
     broken(
         "a signal handler's poll runs handlers under the lock", "_bus.py", "protocol",
-        "turn.mine() or session.segment.lock.mine():", "turn.mine():",
+        "turn.mine() or session.segment.lock.mine() or self._is_opener():", "turn.mine():",
     ),
     broken(
         "a signal handler that closes does not finish what it interrupted", "_bus.py", "protocol",
-        "            session.table.finish()\n", "",
+        "                session.table.finish()\n", "", "            session.table.finish()\n", "",
     ),
     broken(
         "a file that cannot be locked stays open", "_workers.py", "failing_calls",
