@@ -16,8 +16,8 @@ from ._terminal import complain
 PROGRAM = f"python -m {__package__}"
 
 
-# What each does, as the list of them says it; what takes more words; an example. Each is the
-# function of its name in the module of its name, and its arguments are that one's.
+# What each does, as the list of them says it; what takes more words; an example. Each is `main` of
+# the module of its name, and its arguments are that one's.
 COMMANDS = {
     "demo": (
         "show, live, what a bus does for four worker processes",

@@ -417,8 +417,8 @@ class Table:
         """Was the published event `event_id` overwritten, or may it be being so just now?"""
         words = self._words
         slot = self._slot_of(event_id)
-        # Before INTENT_ID: a slot that was reused by then shows there (P2), so that it is not taken
-        # for a damaged one.
+        # R4: before INTENT_ID, which is raised before a slot changes (P2). The other way round, a
+        # slot that is reused in between would be taken for a damaged one.
         found, position = words[slot], words[slot + EVENT_POSITION]
         # LAST is never beyond INTENT_ID, but for damage: of as many events as it says then, all
         # but the last few are lost, and not looked for one by one.

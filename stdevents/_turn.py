@@ -65,9 +65,8 @@ class Turn:
             self.owner.pop("thread", None)  # another thread that closes may have forgotten it
             if self._waiting:
                 given = self._given()
-                with given, contextlib.suppress(
-                    IndexError
-                ):  # amid it a signal handler did the same
+                # IndexError: a signal handler did the same in the middle of it.
+                with given, contextlib.suppress(IndexError):
                     given.notify_all()
 
     def _given(self) -> threading.Condition:

@@ -27,6 +27,9 @@ GUNICORN = (
 )
 
 each_kind = pytest.mark.parametrize("kind", CONFIGURED)
+each_command = pytest.mark.parametrize(
+    "command", [*CONFIGURED.values(), PRELOADED], ids=[*CONFIGURED, "preloaded"]
+)
 preloaded_or_not = pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
 
 
@@ -60,9 +63,7 @@ def test_a_bus_that_the_app_opened_at_its_import(kind, preload, serve, witness, 
     told(f"{len(workers)} workers acted, {server.requests} requests")
 
 
-@pytest.mark.parametrize(
-    "command", [*CONFIGURED.values(), PRELOADED], ids=[*CONFIGURED, "preloaded"]
-)
+@each_command
 def test_a_request_that_begins_after_a_change_sees_it(command, woken_or_not, serve, told):
     """No waiting for a loop: each worker polls before its next request."""
     server = serve(*GUNICORN, *command)
@@ -71,9 +72,7 @@ def test_a_request_that_begins_after_a_change_sees_it(command, woken_or_not, ser
     told(f"{len(workers)} workers, {server.requests} requests, none stale")
 
 
-@pytest.mark.parametrize(
-    "command", [*CONFIGURED.values(), PRELOADED], ids=[*CONFIGURED, "preloaded"]
-)
+@each_command
 def test_a_handler_that_fails_is_seen_in_the_log(command, serve, witness, told):
     server = serve(*GUNICORN, *command)
     server.change_price("tea", WORKERS)
