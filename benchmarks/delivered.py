@@ -11,7 +11,7 @@ from typing import NamedTuple
 import transports
 from common import Figure, children, cpu_of, data_of, main
 
-from stdevents._bench import seconds
+from stdevents._cli.bench import seconds
 
 WORKERS = 4
 EVENTS = {"tiny": 100, "quick": 5000, "full": 20_000}

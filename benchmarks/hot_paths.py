@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common import Figure, main
 
-from stdevents import _bench
+from stdevents._cli import bench as _bench
 
 GOALS = {_bench.POST: 1.0, _bench.DELIVER: 1.0, _bench.UNWANTED: 0.4, _bench.IDLE: 4.0}
 ROUNDS = {"tiny": 1, "quick": 60, "full": 300}

@@ -32,7 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import redis
 
 import stdevents
-from stdevents import _reader, _stream
+from stdevents._relay import reader as _reader
+from stdevents._relay import stream as _stream
 
 ENTRIES = 20_000
 BATCH = _reader.ENTRIES

@@ -8,7 +8,7 @@ from time import perf_counter
 from common import Figure, children, data_of, main, name
 
 import stdevents
-from stdevents._bench import seconds
+from stdevents._cli.bench import seconds
 
 WORKERS = 64
 POSTERS = 8

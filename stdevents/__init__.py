@@ -30,7 +30,8 @@ except ImportError as _error:
         "stdevents needs the file locks of POSIX (the fcntl module), which Windows does not have"
     ) from _error
 
-from ._bus import Bus, default
+from ._bus.bus import Bus, default
+from ._bus.session import events
 from ._errors import (
     EncodeError,
     LockTimeout,
@@ -42,14 +43,13 @@ from ._errors import (
     StdeventsError,
 )
 from ._names import EventList, event_list
-from ._session import events
 
 TYPE_CHECKING = False  # see _types
 if TYPE_CHECKING:
     from typing import Any as _Any
     from typing import Final as _Final
 
-    from ._relay import Relay, RelayStats
+    from ._relay.relay import Relay, RelayStats
     from ._types import Handler, Origin, Stats, WorkerInfo
 
 __version__ = "0.1.0"
@@ -114,7 +114,7 @@ def __getattr__(name: str) -> _Any:
 
         return import_module(".aio", __name__)
     if name in ("Relay", "RelayStats"):
-        from . import _relay
+        from ._relay import relay as _relay
 
         return getattr(_relay, name)
     if name in ("Handler", "Origin", "Stats", "WorkerInfo"):

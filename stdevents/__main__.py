@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import NoReturn
 
 from . import __version__
+from ._cli.outside import NoSuchBus
+from ._cli.terminal import complain
 from ._errors import StdeventsError
-from ._outside import NoSuchBus
-from ._terminal import complain
+from ._names import PACKAGE
 
-PROGRAM = f"python -m {__package__}"
+PROGRAM = f"python -m {PACKAGE}"
 
 
 # What each does, as the list of them says it; what takes more words; an example. Each is `main` of
@@ -136,7 +137,7 @@ def main() -> int:
         top.print_help()
         return 0
     try:
-        module = import_module(f"._{command}", __package__)
+        module = import_module(f"._cli.{command}", __package__)
         status: int = module.main(**options)
         sys.stdout.flush()
         return status

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ._names import PACKAGE
+
 
 class StdeventsError(Exception):
     """Base class of the errors that stdevents raises."""
@@ -64,4 +66,4 @@ class RelayError(StdeventsError, ConnectionError):
 
 for _error in (StdeventsError, *StdeventsError.__subclasses__(), PayloadTooLarge):
     # A traceback names what users import.
-    _error.__module__ = __name__.rpartition(".")[0]
+    _error.__module__ = PACKAGE

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from ._names import PACKAGE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from logging import Logger
@@ -40,8 +42,7 @@ def logger() -> Logger | _Silence:
         logging: Any = sys.modules.get("logging")
         if not hasattr(logging, "NullHandler"):  # not imported, or not completely yet
             return _silence
-        # Not __package__: before Python 3.10 a module in a zip has it only after it has run.
-        found: Logger = logging.getLogger(__name__.rpartition(".")[0])
+        found: Logger = logging.getLogger(PACKAGE)
         found.addHandler(logging.NullHandler())
         _logger = found  # with its handler; else another thread would log to standard error
     return _logger

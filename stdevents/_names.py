@@ -6,6 +6,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator, NoReturn
 
+#: as it was imported, or vendored under another name. Not by __package__: before Python 3.10 a
+#: module in a zip has it only after it has run.
+PACKAGE = __name__.rpartition(".")[0]
+
 
 def check_names(source: Any, event: Any) -> None:
     """TypeError or ValueError unless both are strings with something in them."""

@@ -30,11 +30,11 @@ import weakref
 from collections import deque
 from typing import Any, Awaitable, Callable, NamedTuple, Optional, Protocol, Tuple, TypeVar
 
-from ._bus import Bus, default
+from ._bus.bus import Bus, default
+from ._bus.handlers import check_callable, decorator
+from ._bus.session import events
 from ._errors import NotConfigured, StdeventsError
-from ._handlers import check_callable, decorator
 from ._log import logger
-from ._session import events
 
 __all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
 

@@ -12,7 +12,7 @@ import pytest
 from children import SECONDS, Child
 
 import stdevents
-from stdevents._folder import Folder
+from stdevents._system.folder import Folder
 
 pytest.register_assert_rewrite("state")
 

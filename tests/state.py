@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 
-from stdevents._check import check
-from stdevents._folder import Folder
-from stdevents._segment import traces
+from stdevents._bus.segment import traces
+from stdevents._cli.check import check
+from stdevents._system.folder import Folder
 
 
 def is_locked(name):

@@ -15,7 +15,7 @@ import threading
 import pytest
 
 import stdevents
-from stdevents._folder import Folder
+from stdevents._system.folder import Folder
 
 HUGE = 10**400  # no float is that large
 

@@ -17,8 +17,9 @@ from children import SECONDS
 from programs import run
 
 import stdevents
-from stdevents import _bell, _loop
-from stdevents._layout import LAST, WAITING
+from stdevents._bus import loop as _loop
+from stdevents._system import bell as _bell
+from stdevents._table.layout import LAST, WAITING
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll here")
 

@@ -16,8 +16,12 @@ import pytest
 from programs import PACKAGE_PARENT, run_on_small_memory, start
 
 import stdevents
-from stdevents import _clean, _folder, _layout, _segment, _status
-from stdevents._check import check
+from stdevents._bus import segment as _segment
+from stdevents._cli import clean as _clean
+from stdevents._cli import status as _status
+from stdevents._cli.check import check
+from stdevents._system import folder as _folder
+from stdevents._table import layout as _layout
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 

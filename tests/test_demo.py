@@ -12,8 +12,8 @@ import tempfile
 import pytest
 from programs import PACKAGE_PARENT
 
-from stdevents import _segment
-from stdevents._demo_verdict import Evidence, Posted, judge
+from stdevents._bus import segment as _segment
+from stdevents._cli.demo.verdict import Evidence, Posted, judge
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 

@@ -16,8 +16,8 @@ from children import SECONDS
 from programs import run
 
 import stdevents
-from stdevents import _segment
-from stdevents._bell import Listener
+from stdevents._bus import segment as _segment
+from stdevents._system.bell import Listener
 
 threads_are_ours = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 

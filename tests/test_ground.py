@@ -18,9 +18,9 @@ from state import assert_removed
 from steps import at_each, with_steps
 
 import stdevents
-from stdevents import _session
-from stdevents._folder import Folder, root
-from stdevents._segment import Segment
+from stdevents._bus import session as _session
+from stdevents._bus.segment import Segment
+from stdevents._system.folder import Folder, root
 
 TOLD = {"first": None, "last": None, "count": None}
 

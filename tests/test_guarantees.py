@@ -16,10 +16,10 @@ from state import is_locked
 from steps import at, with_steps
 
 import stdevents
-from stdevents import _lock
-from stdevents._folder import Folder
-from stdevents._layout import HEADER_EPOCH, LAST
-from stdevents._table import MINE
+from stdevents._system import filelock as _lock
+from stdevents._system.folder import Folder
+from stdevents._table.layout import HEADER_EPOCH, LAST
+from stdevents._table.table import MINE
 
 SEED = 20_000
 

@@ -13,9 +13,10 @@ from children import SECONDS
 from programs import run
 
 import stdevents
-from stdevents import _table, _workers
-from stdevents._folder import Folder
-from stdevents._table import Table
+from stdevents._system.folder import Folder
+from stdevents._table import table as _table
+from stdevents._table import workers as _workers
+from stdevents._table.table import Table
 
 SLOTS = 8
 SIZE = 256 * SLOTS

@@ -26,10 +26,12 @@ from state import assert_removed
 from steps import at_each, with_steps
 
 import stdevents
-from stdevents import _bell, _lock, _table
-from stdevents._folder import LOCK, Folder
-from stdevents._layout import CLAIM_DEADLINE, CLAIM_WORDS
-from stdevents._turn import Turn
+from stdevents._system import bell as _bell
+from stdevents._system import filelock as _lock
+from stdevents._system.folder import LOCK, Folder
+from stdevents._system.threadlock import Turn
+from stdevents._table import table as _table
+from stdevents._table.layout import CLAIM_DEADLINE, CLAIM_WORDS
 
 LONG = 60  # seconds until a wait that should end at once is given up
 

@@ -12,8 +12,8 @@ from children import SECONDS
 from steps import at, die, with_steps
 
 import stdevents
-from stdevents import _table
-from stdevents._check import check
+from stdevents._cli.check import check
+from stdevents._table import table as _table
 
 SIZE = 4096
 SLOTS = SIZE // 256

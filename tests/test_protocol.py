@@ -19,10 +19,13 @@ from state import assert_alone, assert_removed, is_locked
 from steps import at, at_each, with_steps
 
 import stdevents
-from stdevents import _bus, _segment, _table, _workers
-from stdevents._folder import Folder
-from stdevents._layout import EVENT_CLAIMED
-from stdevents._table import Table
+from stdevents._bus import bus as _bus
+from stdevents._bus import segment as _segment
+from stdevents._system.folder import Folder
+from stdevents._table import table as _table
+from stdevents._table import workers as _workers
+from stdevents._table.layout import EVENT_CLAIMED
+from stdevents._table.table import Table
 
 SEED = 4_711
 
@@ -105,7 +108,7 @@ def overfull(name):
 
 
 def is_under_the_lock(code):
-    return code.co_filename.endswith(("_table.py", "_lock.py"))
+    return code.co_filename.endswith(("_table/table.py", "filelock.py"))
 
 
 def test_a_refused_post_with_an_exception_at_any_line_keeps_no_lock(watchdog, no_garbage, name):

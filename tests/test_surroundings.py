@@ -18,8 +18,8 @@ import pytest
 from programs import run, run_on_small_memory, start
 
 import stdevents
-from stdevents._folder import Folder, names
-from stdevents._layout import (
+from stdevents._system.folder import Folder, names
+from stdevents._table.layout import (
     HEADER_CLAIMS,
     HEADER_EVENTS,
     HEADER_MAGIC,
@@ -407,7 +407,7 @@ def test_memory_of_another_user_that_cannot_be_removed_is_an_error_that_leaves_n
     program = """
 import os, sys
 import stdevents
-from stdevents._folder import Folder
+from stdevents._system.folder import Folder
 
 name, nobody = sys.argv[1], int(sys.argv[2])
 os.seteuid(nobody)

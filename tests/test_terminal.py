@@ -19,9 +19,9 @@ import pytest
 from programs import PACKAGE_PARENT, start
 
 import stdevents
-from stdevents._status import Status, _worker_line, _workers_in
-from stdevents._tail import _in_colour
-from stdevents._terminal import Terminal
+from stdevents._cli.status import Status, _worker_line, _workers_in
+from stdevents._cli.tail import _in_colour
+from stdevents._cli.terminal import Terminal
 from stdevents._types import WorkerInfo
 
 SECONDS = 30

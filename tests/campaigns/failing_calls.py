@@ -19,7 +19,7 @@ import traceback
 from intervene import Intervention
 
 import stdevents
-from stdevents._folder import Folder
+from stdevents._system.folder import Folder
 
 ERRORS = (errno.EIO, errno.EINTR, errno.ENOSPC, errno.EMFILE, errno.ENOLCK)
 FOR_EVER = 1 << 40

@@ -15,8 +15,8 @@ from struct import Struct
 from children import SECONDS
 
 import stdevents
-from stdevents._folder import Folder
-from stdevents._layout import HEADER_EPOCH
+from stdevents._system.folder import Folder
+from stdevents._table.layout import HEADER_EPOCH
 
 PROCESSES = 16
 ALL, EVEN, ODD, FIRST, LAST, ENDS = range(6)

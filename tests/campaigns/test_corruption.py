@@ -21,9 +21,10 @@ from collections import Counter
 import pytest
 
 import stdevents
-from stdevents import _check, _segment
-from stdevents._folder import Folder
-from stdevents._layout import EVENT_WORDS, HEADER_WORDS, LAST, WORD, WORKER_WORDS, Layout
+from stdevents._bus import segment as _segment
+from stdevents._cli import check as _check
+from stdevents._system.folder import Folder
+from stdevents._table.layout import EVENT_WORDS, HEADER_WORDS, LAST, WORD, WORKER_WORDS, Layout
 
 SIZE = 1024
 OPTIONS = {"size": SIZE, "interval": 0, "timeout": 1000, "wait_max": 5, "shm_retries": 0}

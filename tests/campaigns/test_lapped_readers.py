@@ -13,7 +13,7 @@ from array import array
 from itertools import accumulate
 
 import stdevents
-from stdevents import _codec
+from stdevents._bus import codec as _codec
 
 SIZE = 2048  # bytes in the ring
 SLOTS = 8

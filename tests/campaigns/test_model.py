@@ -28,7 +28,7 @@ from hypothesis.stateful import (  # noqa: E402
 )  # fmt: skip
 
 import stdevents  # noqa: E402
-from stdevents._folder import Folder  # noqa: E402
+from stdevents._system.folder import Folder  # noqa: E402
 
 MOST = 4  # workers at a time
 FORKS = 6  # of one run of steps

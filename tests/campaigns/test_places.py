@@ -13,7 +13,7 @@ from children import SECONDS
 from programs import run, run_on_small_memory
 
 import stdevents
-from stdevents._folder import Folder
+from stdevents._system.folder import Folder
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="looks into /dev/shm, which is of Linux"

@@ -18,7 +18,7 @@ SLACK = 4 << 20  # bytes of memory; an allocator is never quite still
 PROGRAM = """
 import contextlib, gc, itertools, json, os, random, signal, sys, threading, time
 import stdevents
-from stdevents._folder import Folder, root
+from stdevents._system.folder import Folder, root
 
 name, seed, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 chance = random.Random(seed)

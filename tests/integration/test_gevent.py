@@ -8,7 +8,7 @@ import pytest
 from programs import run
 from servers import PATIENCE
 
-from stdevents._folder import Folder
+from stdevents._system.folder import Folder
 
 GREENLETS = 5
 ROUNDS = 5

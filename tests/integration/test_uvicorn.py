@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from servers import PATIENCE, Load, wait_until
 
-from stdevents._folder import Folder
+from stdevents._system.folder import Folder
 
 WORKERS = 3
 ONE_UVICORN = ("uvicorn", "--uds", "socket", "--log-level", "warning")

@@ -15,7 +15,7 @@ from test_relay import entry_of
 from test_workers import hasty, reader_of, work  # noqa: F401  hasty is a fixture
 
 import stdevents
-from stdevents import _codec
+from stdevents._bus import codec as _codec
 
 NAME = "readers killed, Redis restarted"
 MOST_SECONDS = 1800  # of a long campaign

@@ -11,11 +11,11 @@ import time
 import pytest
 
 import stdevents
-from stdevents import _stream
-from stdevents._check import check
-from stdevents._layout import RELAY_CELLS
-from stdevents._stream import Position
-from stdevents._tail import _lines
+from stdevents._cli.check import check
+from stdevents._cli.tail import _lines
+from stdevents._relay import stream as _stream
+from stdevents._relay.stream import Position
+from stdevents._table.layout import RELAY_CELLS
 
 
 def only(events):

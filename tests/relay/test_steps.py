@@ -14,9 +14,11 @@ from hosts import Host
 from steps import at, die, with_steps
 from test_relay import entry_of, only
 
-from stdevents import _cursor, _memory, _reader
-from stdevents._check import check
-from stdevents._table import Table
+from stdevents._cli.check import check
+from stdevents._relay import cursor as _cursor
+from stdevents._relay import reader as _reader
+from stdevents._system import memory as _memory
+from stdevents._table.table import Table
 
 LOCAL = 4  # events that others post after each kill: as many as take the ids of the dead one's
 HAS_OPCODES = sys.implementation.name == "cpython"

@@ -14,8 +14,10 @@ from programs import run
 from test_relay import entry_of, only
 
 import stdevents
-from stdevents import _cursor, _relay, _stream
-from stdevents._layout import HEADER_WORDS, RELAY_READER, WORKER_PID, WORKER_WORDS
+from stdevents._relay import cursor as _cursor
+from stdevents._relay import relay as _relay
+from stdevents._relay import stream as _stream
+from stdevents._table.layout import HEADER_WORDS, RELAY_READER, WORKER_PID, WORKER_WORDS
 
 
 @pytest.fixture

@@ -1,0 +1,187 @@
+"""The options of `configure`: their defaults, and what is a good value for each."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+from .._errors import StdeventsError
+from .._log import logger
+from .._table.layout import SMALLEST
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Default:
+    """Marks a default value, to distinguish it from an equal one that the caller gave."""
+
+
+class DefaultText(str, Default):
+    """A default that is a str."""
+
+
+class DefaultCount(int, Default):
+    """One that is an int."""
+
+
+class DefaultSeconds(float, Default):
+    """One that is a float."""
+
+
+SIZE = DefaultText("1m")
+TIMEOUT = DefaultSeconds(2.0)
+INTERVAL = DefaultSeconds(1.0)
+WAIT_INTERVAL = DefaultSeconds(0.010)
+WAIT_MAX = DefaultSeconds(0.5)
+SHM_RETRIES = DefaultCount(999)
+OVERFLOW = DefaultText("drop")
+START = DefaultText("new")
+DEFAULTS = {
+    "size": SIZE,
+    "timeout": TIMEOUT,
+    "interval": INTERVAL,
+    "wait_interval": WAIT_INTERVAL,
+    "wait_max": WAIT_MAX,
+    "shm_retries": SHM_RETRIES,
+    "overflow": OVERFLOW,
+    "start": START,
+}
+
+LARGEST = 1 << 40
+OVERFLOWS = ("drop", "wait")  # as the header has them: 0, 1
+UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}")
+
+
+class Settings:
+    """The checked options of one bus in one process; some change while it is open."""
+
+    size: int
+    timeout: float
+    interval: float
+    wait_interval: float
+    wait_max: float
+    shm_retries: int
+    overflow: str
+    start: str
+
+    def __init__(self, options: dict[str, Any] = DEFAULTS) -> None:
+        vars(self).update(checked(options))
+        self._given = set(_given(options))
+
+    def change(self, options: dict[str, Any], bus: str, size: int) -> None:
+        """Change the settings that were given in `options`; all are checked first."""
+        given = checked(_given(options))
+        if given.get("overflow", self.overflow) != self.overflow:
+            raise StdeventsError(
+                f"overflow: bus {bus!r} was created with {self.overflow!r}, and keeps that until "
+                "all its workers have left"
+            )
+        vars(self).update(given)
+        if "size" in given:
+            self._compare_size(bus, size)
+
+    def take_any_overflow(self) -> None:
+        """Let the next bus that is joined decide, whatever was asked for."""
+        self._given.discard("overflow")
+
+    def agree(self, bus: str, overflow: str, size: int) -> None:
+        """Use the `overflow` that the bus was created with; StdeventsError if another was given."""
+        if "overflow" in self._given and self.overflow != overflow:
+            raise StdeventsError(
+                f"overflow: bus {bus!r} was created with {overflow!r}, not {self.overflow!r}; "
+                "ask for that, or leave it out"
+            )
+        self.overflow = overflow
+        if "size" in self._given:
+            self._compare_size(bus, size)
+
+    def _compare_size(self, bus: str, size: int) -> None:
+        if self.size != size:
+            logger().warning(
+                "bus %r: it has size=%d until all its workers have left, and not size=%d",
+                bus, size, self.size,
+            )  # fmt: skip
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if not isinstance(value, Default)}
+
+
+def checked(options: dict[str, Any]) -> dict[str, Any]:
+    """The options, each in its own type; TypeError or ValueError that names the bad one."""
+    return {name: _CHECKS[name](name, value) for name, value in options.items()}
+
+
+def check_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"shm: a bus is named by a str, not by {name!r}")
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"shm: {name!r} cannot name a bus; take 1 to 100 of the characters "
+            "A-Z a-z 0-9 _ . : @ + - and begin with a letter, a digit or _"
+        )
+    return str(name)
+
+
+def _size(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError(f'{name}: {value!r} is neither a number of bytes nor like "512k", "1m"')
+    if isinstance(value, str):
+        match = re.fullmatch(r"([0-9]{1,15})([kmg]?)", value.strip().lower())
+        if not match:
+            raise ValueError(f'{name}: {value!r} is not a size; write bytes, or like "512k", "1m"')
+        value = int(match[1]) * UNITS[match[2]]
+    if not SMALLEST <= value <= LARGEST:
+        raise ValueError(f"{name}: {value} bytes is not within {SMALLEST} to {LARGEST}")
+    return int(value)
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: {value!r} is not a number of seconds")
+    if not 0 <= value <= threading.TIMEOUT_MAX:  # NaN is not, either
+        raise ValueError(
+            f"{name}: {value!r} seconds is not within 0 to {threading.TIMEOUT_MAX:.0f}"
+        )
+    return float(value)
+
+
+def _positive_number(name: str, value: Any) -> float:
+    number = _number(name, value)
+    if not number:
+        raise ValueError(f"{name}: {value!r} seconds is too short; give more than 0")
+    return number
+
+
+def count(name: str, value: Any, least: int = 0) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: {value!r} is not an int")
+    if value < least:
+        raise ValueError(f"{name}: {value!r} is too small; give {least} or more")
+    return int(value)
+
+
+def _one_of(*choices: str) -> Any:
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"{name}: {value!r} is not a str; it is one of {choices}")
+        if value not in choices:
+            raise ValueError(f"{name}: {value!r} is not one of {choices}")
+        return str(value)
+
+    return check
+
+
+_CHECKS = {
+    "size": _size,
+    "timeout": _positive_number,
+    "interval": _number,
+    "wait_interval": _positive_number,
+    "wait_max": _positive_number,
+    "shm_retries": count,
+    "overflow": _one_of(*OVERFLOWS),
+    "start": _one_of("new", "oldest"),
+}

@@ -1,0 +1,3 @@
+"""What the kernel gives: files, locks, memory, a bell. Nothing here knows a bus."""
+
+from __future__ import annotations

@@ -1,0 +1,149 @@
+"""The memory of a bus: the only file that knows `SharedMemory` and the resource tracker."""
+
+from __future__ import annotations
+
+import _posixshmem
+import contextlib
+import os
+import sys
+import threading
+from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
+
+from .files import leak
+from .folder import Folder, root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator
+
+
+class Memory(SharedMemory):
+    """Shared memory that only `remove` removes: no tracker, and no failing constructor."""
+
+    _is_leaked = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        try:
+            super().__init__(*arguments, **options)
+        except BaseException:
+            self.close()  # not left to __del__, which PyPy calls late
+            raise
+        self._number = descriptor(self)
+        status = os.fstat(self._number)
+        self._inode = status.st_dev, status.st_ino
+
+    def is_linked(self) -> bool:
+        """Do newcomers still find it?"""
+        if not sys.platform.startswith("linux"):  # macOS has no link count for memory
+            return exists(self.name)
+        try:
+            status = os.fstat(self._number)
+        except OSError:  # the descriptor was closed; the memory is still mapped
+            return True
+        return status.st_nlink > 0 or (status.st_dev, status.st_ino) != self._inode
+
+    def leak(self) -> None:
+        """Never close it: its descriptors were closed, and may be other files' by now."""
+        self._is_leaked = True
+        leak(self)
+
+    def close(self) -> None:
+        """Unmap it, and close its files; later, if anybody still has a view."""
+        if not self._is_leaked:
+            with contextlib.suppress(BufferError):
+                super().close()
+
+    def unlink(self) -> None:
+        """Nothing: the constructor calls this when it fails, even on a segment of others."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            self.close()
+
+
+def descriptor(memory: SharedMemory) -> int:
+    return memory._fd  # type: ignore[attr-defined,no-any-return]
+
+
+def exists(name: str) -> bool:
+    """Is there shared memory of this name?"""
+    try:
+        os.close(_posixshmem.shm_open(f"/{name}", os.O_RDONLY, 0))
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def open_memory(folder: Folder, size: int = 0) -> Memory:
+    with _untracked(folder.segment_name) as options:
+        return Memory(folder.segment_name, create=size > 0, size=size, **options)
+
+
+def remove(folder: Folder) -> None:
+    # Not by SharedMemory.unlink: that needs the segment mapped, and an empty one cannot be.
+    try:
+        _posixshmem.shm_unlink(f"/{folder.segment_name}")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise folder.error(
+            error.errno,
+            f"the shared memory /{folder.segment_name} is somebody else's, and in the way; "
+            "have its owner remove it, or take another name",
+        ) from error
+
+
+_swapping = threading.RLock()  # a signal handler may open another bus while it is held
+
+
+def _renew_swapping() -> None:
+    global _swapping
+    _swapping = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_swapping)
+
+
+@contextlib.contextmanager
+def _untracked(name: str) -> Iterator[dict[str, Any]]:
+    """Keep the segment `name` from the resource tracker, which removes it under its users.
+
+    From 3.13 there is an option for that. Before, the tracker is kept from hearing of it: to
+    register and then unregister prints tracebacks where two processes do so together.
+    """
+    if sys.version_info >= (3, 13):
+        yield {"track": False}
+        return
+    with _swapping:
+        tracker: Any = resource_tracker
+        tracked = tracker.register
+
+        def register(path: Any, kind: str) -> None:
+            if path.lstrip("/") != name:
+                tracked(path, kind)
+
+        tracker.register = register
+        try:
+            yield {}
+        finally:
+            tracker.register = tracked
+
+
+def reserve(memory: Memory, folder: Folder, size: int) -> None:
+    """Have all pages now: where there is no room, a later store would kill with SIGBUS."""
+    allocate = getattr(os, "posix_fallocate", None)
+    if allocate is None:
+        return  # macOS: shared memory is backed by swap there, and fills no file system
+    try:
+        number = allocate(descriptor(memory), 0, size)
+        if number:  # PyPy returns it, as the C function does
+            raise OSError(number, os.strerror(number))
+    except OSError as error:
+        raise folder.error(
+            error.errno,
+            f"no room in {root()} for {size} bytes: {error.strerror}; "
+            "make it larger, or choose a smaller size",
+        ) from error
