@@ -30,11 +30,11 @@ import weakref
 from collections import deque
 from typing import Any, Awaitable, Callable, NamedTuple, Optional, Protocol, Tuple, TypeVar
 
-from ._bus.bus import Bus, default
+from ._bus.bus import Bus, default, life_of
+from ._bus.delivery import events
 from ._bus.handlers import check_callable, decorator
-from ._bus.session import events
 from ._errors import NotConfigured, StdeventsError
-from ._log import logger
+from ._log import WARNING, report
 
 __all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
 
@@ -77,6 +77,7 @@ class AsyncBus:
 
     def __init__(self, bus: Bus | None = None) -> None:
         self._bus = default if bus is None else bus
+        self._life = life_of(self._bus)
         self._registered: list[tuple[_Handler, Level]] = []
         self._streams: weakref.WeakSet[Events] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -156,7 +157,7 @@ class AsyncBus:
         if self.attached():
             raise RuntimeError(f"{self!r}; detach it first")
         loop = asyncio.get_running_loop()
-        if self._bus._loop.interval:
+        if self._life.loop.interval:
             raise ValueError(
                 f"{self._bus!r} polls in a thread of its own, which would run the handlers; "
                 "configure it with interval=0, and they run on the event loop"
@@ -164,15 +165,15 @@ class AsyncBus:
         self._bus.stats()  # NotConfigured
         self._loop, self._interval, self._descriptor, self._timer = loop, interval, -1, None
         self._owner = os.getpid(), threading.get_ident()
-        self._bus._watchers.add(self._detach_before)
+        self._life.watchers.add(self._detach_before)
         self._tasks -= {task for task in self._tasks if task.get_loop() is not loop}
         self._closing = set()
-        self._listen()
+        self._look()
 
     def detach(self) -> None:
         """Leave the event loop; handlers that are running continue. Twice is fine."""
         if self.attached():
-            self._bus._watchers.discard(self._detach_before)
+            self._life.watchers.discard(self._detach_before)
             self._stop_listening()
             self._loop = None
             for stream in self._streams:
@@ -225,44 +226,50 @@ class AsyncBus:
 
     # -- on the event loop -------------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        assert self._loop is not None
-        try:
-            self._descriptor = self._bus.fileno()
-            self._loop.add_reader(self._descriptor, self._poll)
-        except NotConfigured:  # the bus was closed
-            self.detach()
-            return
-        except (StdeventsError, NotImplementedError):
-            self._descriptor = -1
-        self._look()
-
     def _look(self) -> None:
         """Poll, whether there is news or not, and again after the interval."""
-        if self._poll() and self._loop is not None:
+        if self._loop is not None:
+            # First: what a plain handler raises, as a CancelledError, ends only this poll.
             self._timer = self._loop.call_later(self._interval, self._look)
+            self._listen()
+            self._poll()
 
-    def _stop_listening(self) -> None:
+    def _listen(self) -> None:
+        """Watch the descriptor that the bus has now; other code may have closed the one before."""
+        assert self._loop is not None
+        try:
+            number = self._bus.fileno()
+            if number != self._descriptor:
+                self._stop_watching()
+                self._loop.add_reader(number, self._poll)
+                self._descriptor = number
+        except NotConfigured:  # the bus was closed
+            self.detach()
+        except (StdeventsError, NotImplementedError):
+            self._stop_watching()
+
+    def _stop_watching(self) -> None:
         if self._loop is not None and self._descriptor >= 0:
             self._loop.remove_reader(self._descriptor)
+        self._descriptor = -1
+
+    def _stop_listening(self) -> None:
+        self._stop_watching()
         if self._timer is not None:
             self._timer.cancel()
-        self._descriptor, self._timer = -1, None
+        self._timer = None
 
-    def _poll(self) -> bool:
-        """Poll; False if that did not go well, and what comes next is settled."""
+    def _poll(self) -> None:
         try:
             self._bus.poll()
-            return True
         except NotConfigured:
             self.detach()
         except StdeventsError as error:
-            logger().error("%r: %s; next try in %s s", self._bus, error, self._interval)
+            report("%r: %s; next try in %s s", self._bus, error, self._interval)
             if self._loop is not None:
                 # The descriptor is still readable: retrying without a pause would block all else.
                 self._stop_listening()
-                self._timer = self._loop.call_later(self._interval, self._listen)
-        return False
+                self._timer = self._loop.call_later(self._interval, self._look)
 
     def _check_attached(self) -> asyncio.AbstractEventLoop:
         if self._loop is None or not self.attached():
@@ -288,7 +295,7 @@ class AsyncBus:
         try:
             await outcome
         except Exception as error:
-            self._bus._handlers.tell_failure(error, event.source, event.event, event.pid)
+            self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
 
 
 class _Handler:
@@ -340,9 +347,8 @@ class Events:
             self._waiting.popleft()
             self._lost += 1
             if self._lost == 1:
-                logger().warning(
-                    "%r: an `async for` loses events, limit=%d", self._bus, self._limit
-                )
+                what = "%r: an `async for` loses events, limit=%d"
+                report(what, self._bus, self._limit, level=WARNING)
         self._waiting.append(event)
         self._news.set()
 

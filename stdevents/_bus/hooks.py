@@ -2,9 +2,13 @@
 
 A process forks in three steps; some servers call only the child's:
 
-    before      the loops' threads end, and work that is half done is waited for, within bounds
+    before      the loops' threads end
     in parent   they start again
-    in child    the parent's files are closed, and a worker of its own begins
+    in child    the parent's files are closed, and a worker of its own takes its seat
+
+Nothing of the program's own is called in these steps, no handler, no log line, no import: other
+modules' hooks, which make their locks anew, may not have run yet. And what happens to one bus,
+such as an exception from a signal handler, keeps no other from its step.
 
 At the exit every bus is closed, which posts `stopping`.
 """
@@ -12,42 +16,34 @@ At the exit every bus is closed, which posts `stopping`.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import sys
-import threading
-import warnings
 import weakref
 from multiprocessing import util
 
 from .._errors import StdeventsError
-from .._log import logger
+from .._log import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Callable, Protocol
 
     class Participant(Protocol):
-        """A bus or a relay."""
+        """The life of a bus, or a relay."""
 
-        def _before_fork(self) -> None: ...
+        def before_fork(self) -> None: ...
 
-        def _after_fork_in_parent(self) -> None: ...
+        def after_fork_in_parent(self) -> None: ...
 
-        def _after_fork_in_child(self) -> None: ...
+        def after_fork_in_child(self) -> None: ...
 
-        def close(self) -> None: ...
+        def close(self) -> object: ...
 
 
 # Makes uWSGI run the hooks below, those of the child.
 UWSGI_HOOKS = "py-call-uwsgi-fork-hooks"
 
 LAST_TO_EXIT = -100  # of the exit handlers of a multiprocessing child
-
-# CPython issue 137109: from 3.13 on the threads of a forking process are counted, for a warning,
-# after they were started again. It was mended in later patch releases of 3.13 and 3.14.
-COUNTS_LATE = sys.version_info >= (3, 13)
-
 
 _participants: list[weakref.ref[Participant]] = []
 _exit_is_watched = False
@@ -100,68 +96,38 @@ def _close_all() -> None:
     for participant in reversed(_present()):  # a relay before its bus
         try:
             participant.close()
-        except Exception:
-            logger().exception("closing a bus at the exit failed")
+        except Exception as error:
+            report("closing a bus at the exit failed", failure=error)
+
+
+def _each(participants: list[Participant], step: Callable[[Participant], object]) -> None:
+    """Have each do the step, whatever is raised meanwhile; the last of that is raised at the end.
+
+    CPython prints what a fork hook raises, and goes on.
+    """
+    left = iter(participants)
+    raised = None
+    while True:
+        try:
+            for participant in left:
+                step(participant)
+            break
+        except BaseException as error:
+            raised = error
+    if raised is not None:
+        raise raised
 
 
 def _before_fork() -> None:
-    # Loaded before the fork: a child without its parent's privileges could not load them, and one
-    # that is forked during another thread's import would wait for that for ever.
-    with contextlib.suppress(ImportError):
-        from .. import _types  # noqa: F401
-    for participant in reversed(_present()):
-        participant._before_fork()
-    if COUNTS_LATE:
-        _warning.expect()
+    _each(_present()[::-1], lambda participant: participant.before_fork())
 
 
 def _after_fork_in_parent() -> None:
-    for participant in _present():
-        participant._after_fork_in_parent()
-    if COUNTS_LATE:
-        _warning.silence()
+    _each(_present(), lambda participant: participant.after_fork_in_parent())
 
 
 def _after_fork_in_child() -> None:
-    for participant in _present():
-        participant._after_fork_in_child()
-
-
-class _Warning:
-    """CPython's warning of threads in a process that forks, where it counts only our own loops.
-
-    It is silenced for this process and until its next fork. Nothing else is hidden: a program that
-    forks with threads of its own is warned.
-    """
-
-    def __init__(self) -> None:
-        self._undeserved = False
-        self._filter: Any = None
-
-    def expect(self) -> None:
-        """Before a fork: is there any other thread now that the loops have ended?"""
-        if self._filter is not None:
-            with contextlib.suppress(ValueError):  # the filters were reset
-                warnings.filters.remove(self._filter)  # type: ignore[attr-defined]
-            self._filter = None
-        self._undeserved = _threads() == 1
-
-    def silence(self) -> None:
-        """After it, in the parent: have the warning that is coming ignored."""
-        if self._undeserved:
-            message = rf"This process \(pid={os.getpid()}\) is multi-threaded"
-            warnings.filterwarnings("ignore", message, DeprecationWarning)
-            self._filter = warnings.filters[0]
-
-
-def _threads() -> int:
-    try:
-        return len(os.listdir("/proc/self/task"))
-    except OSError:  # macOS
-        return threading.active_count()
-
-
-_warning = _Warning()
+    _each(_present(), lambda participant: participant.after_fork_in_child())
 
 
 os.register_at_fork(

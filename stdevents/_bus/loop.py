@@ -1,188 +1,260 @@
 """The sleep loop of a bus in a process.
 
 A loop is a thread that polls, sleeps `interval` seconds, and polls again. The process forks
-without it: before a fork its thread ends, and afterwards parent and child each start one of their
-own. So no thread is copied in the middle of something, and Python does not warn about a fork with
-threads because of us.
+without it: before a fork its thread is asked to end, and afterwards parent and child each start one
+of their own. So no thread is copied in the middle of something, unless it is in a handler that takes
+long, and Python does not warn about a fork with threads because of us.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import threading
 import time
 
 from .._errors import StdeventsError
-from .._log import logger
-from .._system.bell import Listener, Sleeper
+from .._log import report
+from .._system.clock import monotonic
+from .._system.listener import Listener, Sleeper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Any, Callable, Protocol
+
+    class Poller(Protocol):
+        """What a loop does, and for how long it is waited for."""
+
+        def poll_in_loop(self, signals: Signals | None) -> None: ...
+
+        def listen(self) -> Listener | Sleeper | None: ...
+
+        def may_sleep(self) -> bool: ...
+
+        def is_in_handler(self) -> bool: ...
+
 
 # Seconds between two wake-ups at least: waking costs many times the handling of one event of a
-# burst.
+# burst, which is handled by the clock, in long runs.
 AT_MOST_EVERY = 0.0005
+PAUSE_AFTER_FORK = 0.1  # seconds: by then a child that only execs has done so, and all hooks ran
+LONGEST_END = 0.5  # seconds for which a thread is waited for that is in no handler
 
 
 class Loop:
-    def __init__(
-        self,
-        poll: Callable[[], object],
-        listen: Callable[[], Listener | Sleeper | None],
-        may_sleep: Callable[[], bool],
-    ) -> None:
-        self.poll = poll
-        self.listen = listen
-        self.may_sleep = may_sleep
+    """The loop of a bus: a thread while there is an interval, and no fork going on."""
+
+    def __init__(self, poller: Poller) -> None:
         self.name = ""  # of the bus
         self.interval = 0.0  # seconds
-        self._round: _Round | None = None
-        self.ending: set[_Round] = set()  # told to end, perhaps still in a handler
-        self.forked()
+        self._poller = poller
+        self._forks: list[None] = []  # one for each that is going on
+        self._current: LoopThread | None = None
+        self._ending: set[LoopThread] = set()  # told to end, perhaps still in a handler
 
-    def forked(self) -> None:
-        """Start again in a forked child, where the thread does not exist."""
-        # Not a plain lock: a signal handler may fork, or close the bus, during any of this.
-        self._changing = threading.RLock()
-        self._parked = 0
-        if self._round is not None:
-            self.ending.add(self._round)
-        for copied in self.ending:
-            copied.over = True  # for a child that was forked by its handler
-            copied.listener.abandon()
-        self.ending = set()
-        self._round = None
+    def runs(self) -> bool:
+        """Is there a thread that polls?"""
+        return self._current is not None
 
-    def start(self) -> None:
-        """Start the thread, if there is an interval to sleep and no fork going on."""
-        with self._changing:
-            if self.interval and not self._parked and self._round is None:
-                listener = self.listen()
-                if listener is None:  # the bus is being closed, or opened
-                    return
-                # Only kept once it runs: where no thread can be started, this may be tried again.
-                started = _Round(self, listener)
-                try:
-                    started.thread.start()
-                except BaseException:
-                    started.over = True
-                    listener.close()
-                    raise
-                nested, self._round = self._round, started
-                if nested is not None:  # a signal handler has closed and opened the bus
-                    self.ending.add(nested)
-                    nested.end(0)
-                if not self.interval:  # a signal handler has closed the bus
-                    self.stop(0)
+    def start(self, pause: float = 0.0) -> None:
+        """Start the thread if there is to be one; it first waits `pause` seconds.
+
+        RuntimeError where no thread can be started; it may be tried again.
+        """
+        if not self.interval or self._forks or self._current is not None:
+            return
+        listener = self._poller.listen()
+        if listener is None:  # the bus is being closed, or opened
+            return
+        started = LoopThread(self, self._poller, listener, pause)
+        try:
+            started.start()
+        except BaseException:
+            started.forget()
+            raise
+        # Another thread, or a signal handler, may have done the same meanwhile, or ended it.
+        before, self._current = self._current, started
+        if before is not None:
+            self._end(before, 0)
+        if not self.interval or self._forks:
+            self.stop(0)
 
     def stop(self, wait: float) -> None:
         """End the thread, waiting at most so many seconds for the handler that it is in."""
-        with self._changing:
-            ending, self._round = self._round, None
-            if ending is not None:
-                self.ending.add(ending)
-        if ending is not None:
-            ending.end(wait)
+        current, self._current = self._current, None
+        if current is not None:
+            self._end(current, wait)
+
+    def _end(self, thread: LoopThread, wait: float) -> None:
+        self._ending.add(thread)
+        thread.end(wait)
 
     def park(self, wait: float) -> None:
         """End the thread for the time of a fork; not if one of its own handlers forks."""
-        with self._changing:
-            self._parked += 1
-            mine = self._round is not None and self._round.thread is threading.current_thread()
-        if not mine:
+        self._forks.append(None)
+        current = self._current
+        if current is not None and not current.is_this_thread():
             self.stop(wait)
 
-    def resume(self) -> None:
+    def unpark(self) -> None:
         """Start again after a fork, unless another fork is going on."""
-        with self._changing:
-            self._parked = max(0, self._parked - 1)
+        with contextlib.suppress(IndexError):  # the hook before the fork was interrupted
+            self._forks.pop()
         self.start()
 
+    def forked(self) -> None:
+        """Forget the threads in a forked child, where they do not exist."""
+        copied, self._current = self._current, None
+        for thread in (*self._ending, copied):
+            if thread is not None:
+                thread.forget()
+        self._ending = set()
+        self._forks = []
+
+    def has_ended(self, thread: LoopThread) -> None:
+        """For a thread, at its end."""
+        self._ending.discard(thread)
+
     def wake(self) -> None:
-        current = self._round
+        """Have it poll now, or once more if it polls just now."""
+        current = self._current
         if current is not None:
             current.listener.wake()
 
     def wake_if_asleep(self) -> None:
-        """The same if it is asleep; else it will find what is new by itself."""
-        current = self._round
+        """Have it poll now if it sleeps; else it finds what is new by itself."""
+        current = self._current
         if current is not None and current.asleep:
             current.listener.wake()
 
 
-class _Round:
+class Signals:
+    """The signals that a loop's thread lets through while handlers run, and only then.
+
+    At other times the kernel must not choose it for a signal that the program blocks in its main
+    thread, for a critical section. During handlers it is as any thread of the program: what they
+    start inherits what is blocked.
+    """
+
+    def __init__(self, blocked: Any) -> None:
+        self._blocked = blocked
+
+    def unblock(self) -> None:
+        """Before handlers."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+
+    @staticmethod
+    def block() -> None:
+        """After them."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+
+
+class LoopThread:
     """One life of the loop's thread."""
 
-    def __init__(self, loop: Loop, listener: Listener | Sleeper) -> None:
-        self.loop = loop
-        self.over = False
-        self.asleep = False
+    def __init__(
+        self, loop: Loop, poller: Poller, listener: Listener | Sleeper, pause: float
+    ) -> None:
         self.listener = listener
-        self.thread = threading.Thread(target=self._run, name=f"stdevents {loop.name}", daemon=True)
+        self.asleep = False
+        self._loop = loop
+        self._poller = poller
+        self._pause = pause
+        self._ended = False
+        self._signals: Signals | None = None
+        self._thread = threading.Thread(
+            target=self._run, name=f"stdevents {loop.name}", daemon=True
+        )
+
+    def start(self) -> None:
+        """Start it with all signals blocked, from its first instant on."""
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._starter, self._signals = threading.get_native_id(), Signals(blocked)
+        try:
+            Signals.block()
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    def is_this_thread(self) -> bool:
+        """Is it the calling one?"""
+        return self._thread is threading.current_thread()
 
     def end(self, wait: float) -> None:
-        """End it, and wait for that `wait` seconds at most; not in its own thread."""
-        self.over = True
+        """End it, and wait for that; `wait` seconds at most if it is in a handler."""
+        self._ended = True
         self.listener.wake()
-        if self.thread is threading.current_thread():
+        if self.is_this_thread():
             return
-        self.thread.join(wait)
-        if not self.thread.is_alive():
-            _await_end_of_task(self.thread, wait)
+        begun = monotonic()
+        while self._thread.is_alive():
+            waited = monotonic() - begun
+            if waited >= (wait if self._poller.is_in_handler() else max(wait, LONGEST_END)):
+                return
+            self._thread.join(min(0.001 + waited, max(wait - waited, 0.001)))
+        self._await_end_of_task(wait)
+
+    def forget(self) -> None:
+        """Close what a copy of it has, or one that could not be started."""
+        self._ended = True  # for a child that was forked by its handler
+        self.listener.abandon()
 
     def _run(self) -> None:
-        """Poll and sleep until it is over; no failure ends it."""
+        """Poll and sleep until it is told to end; no failure ends it."""
+        if threading.get_native_id() == self._starter:  # a greenlet: the signals are its thread's
+            self._signals = None
         try:
-            while not self.over:
-                may_sleep = self._poll_once()
+            if self._pause:
+                self.listener.wait(self._pause)
+            while not self._ended:
+                may_sleep = self._poll()
                 if not self.listener.is_intact():
                     self._listen_again()
-                if may_sleep and not self.over:
+                if may_sleep and not self._ended:
                     self._sleep()
                 self.asleep = False
         finally:
             self.listener.close()
-            self.loop.ending.discard(self)
+            self._loop.has_ended(self)
 
     def _sleep(self) -> None:
-        fell_asleep = time.monotonic()
-        self.listener.wait(self.loop.interval)
-        too_soon = fell_asleep + AT_MOST_EVERY - time.monotonic()
+        fell_asleep = monotonic()
+        self.listener.wait(self._loop.interval)
+        too_soon = fell_asleep + AT_MOST_EVERY - monotonic()
         if too_soon > 0:
             time.sleep(too_soon)
 
     def _listen_again(self) -> None:
         """The bell is another one now, or our files were closed."""
         old = self.listener
-        self.listener = self.loop.listen() or Sleeper()
+        self.listener = self._poller.listen() or Sleeper()
         old.close()
 
-    def _poll_once(self) -> bool:
+    def _poll(self) -> bool:
         """Poll once; may it sleep now?"""
         try:
-            self.loop.poll()
+            self._poller.poll_in_loop(self._signals)
             self.asleep = True  # before the last look, so that a wake from now on is not missed
-            return self.loop.may_sleep()
+            return self._poller.may_sleep()
         except StdeventsError as error:
-            if not self.over:  # else the bus was closed while this waited for it
+            if not self._ended:  # else the bus was closed while this waited for it
                 what = "bus %r: %s; next try in %s s"
-                logger().error(what, self.loop.name, error, self.loop.interval)
+                report(what, self._loop.name, error, self._loop.interval)
         except BaseException as error:
-            logger().exception("bus %r: the loop goes on after", self.loop.name)
+            report("bus %r: the loop goes on after", self._loop.name, failure=error)
             # A handler's CancelledError, say, has ended the poll: the events after it are due.
             return isinstance(error, Exception)
         return True
 
+    def _await_end_of_task(self, wait: float) -> None:
+        """Wait until the kernel has removed it: before 3.13, join returns a little earlier.
 
-def _await_end_of_task(thread: threading.Thread, wait: float) -> None:
-    """Wait until the kernel has removed the thread: before 3.13, join returns a little earlier.
-
-    A fork in between would count the thread, and warn.
-    """
-    if thread.native_id == threading.get_native_id():
-        return  # a greenlet
-    task = f"/proc/self/task/{thread.native_id}"
-    deadline = time.monotonic() + wait
-    while os.path.exists(task) and time.monotonic() < deadline:
-        time.sleep(0)
+        A fork in between would count the thread, and warn.
+        """
+        if self._thread.native_id == threading.get_native_id():
+            return  # a greenlet
+        task = f"/proc/self/task/{self._thread.native_id}"
+        deadline = monotonic() + wait
+        while os.path.exists(task) and monotonic() < deadline:
+            time.sleep(0)

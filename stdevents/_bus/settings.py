@@ -6,7 +6,8 @@ import re
 import threading
 
 from .._errors import StdeventsError
-from .._log import logger
+from .._log import WARNING, report
+from .._table.header import OVERFLOWS
 from .._table.layout import SMALLEST
 
 TYPE_CHECKING = False
@@ -38,6 +39,7 @@ WAIT_MAX = DefaultSeconds(0.5)
 SHM_RETRIES = DefaultCount(999)
 OVERFLOW = DefaultText("drop")
 START = DefaultText("new")
+ROLE = DefaultText("worker")
 DEFAULTS = {
     "size": SIZE,
     "timeout": TIMEOUT,
@@ -47,10 +49,11 @@ DEFAULTS = {
     "shm_retries": SHM_RETRIES,
     "overflow": OVERFLOW,
     "start": START,
+    "role": ROLE,
 }
 
 LARGEST = 1 << 40
-OVERFLOWS = ("drop", "wait")  # as the header has them: 0, 1
+ROLES = ("worker", "listener", "poster")  # as a worker's slot has them: 0, 1
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}")
 
@@ -66,6 +69,7 @@ class Settings:
     shm_retries: int
     overflow: str
     start: str
+    role: str
 
     def __init__(self, options: dict[str, Any] = DEFAULTS) -> None:
         vars(self).update(checked(options))
@@ -74,6 +78,11 @@ class Settings:
     def change(self, options: dict[str, Any], bus: str, size: int) -> None:
         """Change the settings that were given in `options`; all are checked first."""
         given = checked(_given(options))
+        if given.get("role", self.role) != self.role:
+            raise StdeventsError(
+                f"role: this process opened bus {bus!r} as a {self.role}, and stays that until it "
+                "is closed"
+            )
         if given.get("overflow", self.overflow) != self.overflow:
             raise StdeventsError(
                 f"overflow: bus {bus!r} was created with {self.overflow!r}, and keeps that until "
@@ -81,13 +90,19 @@ class Settings:
             )
         vars(self).update(given)
         if "size" in given:
-            self._compare_size(bus, size)
+            self._given.add("size")
+            self.compare_size(bus, size)
 
-    def take_any_overflow(self) -> None:
-        """Let the next bus that is joined decide, whatever was asked for."""
-        self._given.discard("overflow")
+    def take_any(self) -> None:
+        """Let the next bus that is joined decide of overflow and size, whatever was asked for."""
+        self._given -= {"overflow", "size"}
 
-    def agree(self, bus: str, overflow: str, size: int) -> None:
+    def forked(self) -> None:
+        """A listener's child is a worker: whoever declines events forks those who take them."""
+        if self.role == "listener":
+            self.role = "worker"
+
+    def agree(self, bus: str, overflow: str) -> None:
         """Use the `overflow` that the bus was created with; StdeventsError if another was given."""
         if "overflow" in self._given and self.overflow != overflow:
             raise StdeventsError(
@@ -95,14 +110,14 @@ class Settings:
                 "ask for that, or leave it out"
             )
         self.overflow = overflow
-        if "size" in self._given:
-            self._compare_size(bus, size)
 
-    def _compare_size(self, bus: str, size: int) -> None:
-        if self.size != size:
-            logger().warning(
+    def compare_size(self, bus: str, size: int) -> None:
+        """Warn if another size was asked for than the bus has."""
+        if "size" in self._given and self.size != size:
+            report(
                 "bus %r: it has size=%d until all its workers have left, and not size=%d",
                 bus, size, self.size,
+                level=WARNING,
             )  # fmt: skip
 
 
@@ -156,6 +171,11 @@ def _positive_number(name: str, value: Any) -> float:
     return number
 
 
+def seconds(name: str, value: Any) -> float | None:
+    """A number of seconds that an argument gives, or None."""
+    return None if value is None else _number(name, value)
+
+
 def count(name: str, value: Any, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: {value!r} is not an int")
@@ -184,4 +204,5 @@ _CHECKS = {
     "shm_retries": count,
     "overflow": _one_of(*OVERFLOWS),
     "start": _one_of("new", "oldest"),
+    "role": _one_of(*ROLES),
 }

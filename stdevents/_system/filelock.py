@@ -5,174 +5,218 @@ What it withstands, and how:
 - another process, and a second copy of this package in one process: `flock` belongs to the
   open file, so each of them has its own. (`lockf` would be dropped by closing any other
   descriptor of the file, and does not exclude the second copy.)
-- another thread of this process: a `Turn` stands before the file.
-- the same thread once more, in a signal handler or finaliser that interrupted it: `mine()`.
-- a fork: the child's copy of the descriptor is the same open file, and with it the same lock.
-  The child closes it, never unlocks it, and makes a `Lock` of its own.
+- another thread of this process, and the same one once more: a `ThreadLock` stands before the file.
+- exceptions from outside, at any instant, several at once: `hold` unlocks in five nested handlers.
+- a fork: the child's copy of the descriptor is the same open file, and with it the same lock. The
+  mark says that this is another process, which takes nothing.
 - death of its holder: the kernel closes the file, which frees it.
-- its file closed under it, and the number given to another file: that one is never locked. The
-  lock is stranded; its bus opens the files again.
+- its file closed under it, and the number given to another file: that one is never locked.
 
 Not: a network file system, a thread that is killed while its process lives on.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
+import sys
 import threading
 import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from os import SEEK_CUR, lseek
 
 from .._errors import LockTimeout, SegmentError
-from .threadlock import Turn
+from .clock import monotonic
+from .files import FilesClosed, OpenFile
+from .threadlock import Inside, ThreadLock, is_running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .._bus.settings import Settings
-    from .files import Descriptor
+    from types import FrameType
+    from typing import Any, Callable, Protocol, TypeVar
+
+    from .process import Mark
+
+    T = TypeVar("T")
+
+    class Bounds(Protocol):
+        """How long to wait, in seconds; they may change while the lock is in use."""
+
+        wait_max: float
+        wait_interval: float
+
 
 YIELDS = 8
+LONGEST_PAUSE = 0.001  # seconds
 EXCLUSIVE_NOW = LOCK_EX | LOCK_NB
 
 
-class Stranded(SegmentError):
-    """The files of this process were closed or replaced, or the bus was made again."""
+class FileLock:
+    """Exclusive between processes and threads, during `hold`; waits `bounds.wait_max` at most."""
 
-
-class Lock(Turn):
-    """Exclusive between processes and threads; waits at most `settings.wait_max` seconds."""
-
-    def __init__(self, name: str, file: Descriptor, settings: Settings) -> None:
-        super().__init__()
+    def __init__(self, name: str, file: OpenFile, mark: Mark, bounds: Bounds) -> None:
         self._name = name
-        self._descriptor = file.number
-        self._mark = file.mark
-        self._settings = settings
-        self.held = False
-        self.stranded = False
-        self._waiting_here: set[int] = set()  # threads of this process
+        self._file = file
+        self._mark = mark
+        self._bounds = bounds
+        self._threads = ThreadLock()
+        self._waiting = 0  # threads of this process
+        self.owner = self._threads.owner
+        #: what is to be done after the release, each by taking the lock anew
+        self.deferred = self._threads.deferred
 
-    def acquire(self) -> None:
-        """Take the lock, or raise LockTimeout. Call it inside the `try` of a `release`."""
-        me = threading.get_ident()
-        # As `try_take`.
-        if self.owner.setdefault("thread", me) != me or not self._lock_file():
-            try:
-                self._waiting_here.add(me)
-                self._wait()
-            finally:
-                self._waiting_here.discard(me)
+    def hold(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Call `work(*arguments)` under the lock, and after the release what was deferred.
 
-    def release(self) -> None:
-        """Release what the calling thread holds of the lock; nothing if it holds nothing.
-
-        The file goes first: another thread of this process that came in between would lock the
-        same open file, and lose it to the unlocking.
+        LockTimeout; Inside if the calling thread is under this lock already; LostGround if the
+        file, or the process, is not the one that it was.
         """
-        # As `mine` and `give`.
-        if self.owner.get("thread") == threading.get_ident():
-            self.held = False
+        owner, file, me = self.owner, self._file, threading.get_ident()
+        number = file.number
+        if owner and self.is_inside(sys._getframe(1)):
+            raise Inside(f"bus {self._name!r}: this call interrupted another one of its thread")
+        # Nested, not a loop: an exception from outside that comes during a handler meets the next
+        # one, while a loop has a gap between its rounds. Only C functions are called in them:
+        # where the stack ends, a Python function could not be.
+        try:
             try:
-                flock(self._descriptor, LOCK_UN)
-            except OSError:  # most likely it was closed, which has unlocked it
-                if not self._unlocks_at_last():
-                    self.strand()
-                    return
-            self.owner.pop("thread", None)  # another thread that closes may have forgotten it
-            if self._waiting_here:
-                # Else they starve: `flock` releases the interpreter's lock, and a thread that only
-                # posts does so only while it holds this one.
-                time.sleep(0)
+                try:
+                    try:
+                        try:
+                            if owner.setdefault("thread", me) != me:
+                                self._wait_for_thread(me)
+                                number = file.number
+                            if not self._mark.word[0]:
+                                self._mark.check()
+                            try:
+                                if lseek(number, 0, SEEK_CUR) != file.mark:
+                                    raise OSError(errno.EBADF, "its number is another file's")
+                                flock(number, EXCLUSIVE_NOW)
+                            except BlockingIOError:
+                                self._wait_for_file()
+                            except (OSError, ValueError) as error:
+                                number = -1
+                                raise self._failure(error) from error
+                            result = work(*arguments)
+                            flock(number, LOCK_UN)
+                            owner.clear()
+                        except BaseException:
+                            if owner.get("thread") == me:
+                                try:
+                                    flock(number, LOCK_UN)
+                                except (OSError, ValueError):  # it was closed, which unlocks it
+                                    pass
+                                owner.clear()
+                            raise
+                    except BaseException:
+                        if owner.get("thread") == me:
+                            flock(number, LOCK_UN)
+                            owner.clear()
+                        raise
+                except BaseException:
+                    if owner.get("thread") == me:
+                        flock(number, LOCK_UN)
+                        owner.clear()
+                    raise
+            except BaseException:
+                if owner.get("thread") == me:
+                    flock(number, LOCK_UN)
+                    owner.clear()
+                raise
+        finally:
+            if self._waiting or self.deferred:
+                self._let_others()
+        return result
 
-    def _unlocks_at_last(self) -> bool:
-        # No error: it would say that what was done under the lock was not done.
-        try:
-            flock(self._descriptor, LOCK_UN)
-        except OSError:
-            return False
-        return True
+    def is_inside(self, frame: FrameType | None = None) -> bool:
+        """Is the calling thread in a `hold`, at or below `frame`? What is left over is released.
 
-    def release_for_good(self) -> None:
-        """Release it before its file is closed: threads that still want it get a ValueError.
-
-        As long as the calling thread owns it, no other one is in a call with its number.
+        By default: anywhere.
         """
-        descriptor, self._descriptor = self._descriptor, -1
-        if self.mine() and descriptor >= 0:
-            with contextlib.suppress(OSError):  # closed under us
-                flock(descriptor, LOCK_UN)
-        self.forget()
-
-    def forget(self) -> None:
-        """Never touch the file again: it is being closed, and its number will be another file's."""
-        self.held = False
-        self.owner = {}
-        self._descriptor = -1
-
-    def is_forgotten(self) -> bool:
-        """Will this process not touch the file any more?"""
-        return self._descriptor < 0
-
-    def strand(self) -> None:
-        """Every thread that wants it, now or later, gets Stranded; not while one has it."""
-        self.stranded = True
-        self.forget()
-
-    def _lock_file(self) -> bool:
-        try:
-            if lseek(self._descriptor, 0, SEEK_CUR) != self._mark:
-                raise OSError(errno.EBADF, "its number is another file's")
-            flock(self._descriptor, EXCLUSIVE_NOW)
-        except BlockingIOError:
+        if not self.owner or self.owner.get("thread") != threading.get_ident():
             return False
-        except (OSError, ValueError) as error:
-            raise self._failure(error) from error
-        self.held = True
-        return True
+        if is_running(FileLock.hold.__code__, self, frame or sys._getframe()):
+            return True
+        if self._mark.word[0] and self._file.is_ours():
+            flock(self._file.number, LOCK_UN)
+        self.owner.clear()
+        return False
+
+    def close(self, close_files: Callable[[], None]) -> None:
+        """Have the file closed; who wants the lock from now on gets FilesClosed.
+
+        Busy if another thread has it for `wait_max` seconds: nothing is closed then.
+        """
+        # Owned by this thread: no other one is in a call with a number that may be another file's
+        # right after this.
+        self._threads.hold(monotonic() + self._bounds.wait_max, close_files)
+
+    def abandon(self) -> None:
+        """Forget its owner in a forked child, where a thread of the parent may own it for ever.
+
+        A call that was forked in its middle finds that it owns nothing, and unlocks nothing.
+        """
+        self.owner.clear()
+        self.deferred.clear()
+
+    def _let_others(self) -> None:
+        if self._waiting:
+            # Else they starve: `flock` releases the interpreter's lock, and a thread that only
+            # posts does so only while it holds this one.
+            time.sleep(0)
+        self._threads.run_deferred()
 
     def _failure(self, error: OSError | ValueError) -> Exception:
-        """The error to raise; the next thread that waits gets it, too."""
-        if self._descriptor < 0:
-            self.give()
-        elif isinstance(error, OSError) and error.errno in (errno.EBADF, errno.ESPIPE):
-            self.strand()
-        else:
-            return SegmentError(
-                getattr(error, "errno", None), f"bus {self._name!r}: cannot lock: {error}"
+        if isinstance(error, ValueError) or error.errno in (errno.EBADF, errno.ESPIPE):
+            return FilesClosed(
+                errno.EBADF,
+                f"bus {self._name!r}: its files were closed by another part of this program; "
+                "open the bus after that, or leave its files open",
             )
-        if not self.stranded:
-            return ValueError(f"bus {self._name!r}: its lock was released for good")
-        return Stranded(
-            errno.EBADF,
-            f"bus {self._name!r}: its files were closed by another part of this program; "
-            "open the bus after that, or leave its files open",
-        )
+        return SegmentError(error.errno, f"bus {self._name!r}: cannot lock: {error}")
 
-    def _wait(self) -> None:
+    def _wait_for_thread(self, me: int) -> None:
+        deadline = monotonic() + self._bounds.wait_max
+        self._waiting += 1
+        try:
+            pause = 0.0
+            while self.owner.setdefault("thread", me) != me:
+                self._pause(pause, deadline)
+                pause = min(2 * pause or LONGEST_PAUSE / 32, self._longest())
+                self._threads.free_from_ended_thread()
+        finally:
+            self._waiting -= 1
+
+    def _wait_for_file(self) -> None:
         """Try again, first after mere yields, then in growing pauses.
 
         The pauses stay far below `wait_interval`: a lock that is always busy is free for only some
         microseconds at a time, and a thread that tries only a few times would starve.
         """
-        wait_max, longest = self._settings.wait_max, self._settings.wait_interval / 10
-        deadline = time.monotonic() + wait_max
-        pause = longest / 32
-        for _ in range(YIELDS):
-            time.sleep(0)
-            if self.try_take() and self._lock_file():
-                return
-        while time.monotonic() < deadline:
-            time.sleep(pause)
-            if self.try_take() and self._lock_file():
-                return
-            pause = min(2 * pause, longest)
-        raise LockTimeout(
-            f"bus {self._name!r}: its lock could not be taken within wait_max={wait_max} s; "
-            f"{_holder(self._descriptor)}, or raise wait_max"
-        )
+        deadline = monotonic() + self._bounds.wait_max
+        tries, pause = 0, 0.0
+        while True:
+            self._pause(pause, deadline)
+            try:
+                return flock(self._file.number, EXCLUSIVE_NOW)
+            except BlockingIOError:
+                tries += 1
+                if tries >= YIELDS:
+                    pause = min(2 * pause or LONGEST_PAUSE / 32, self._longest())
+
+    def _longest(self) -> float:
+        return min(self._bounds.wait_interval / 10, LONGEST_PAUSE)
+
+    def _pause(self, pause: float, deadline: float) -> None:
+        """Sleep, not beyond the deadline; LockTimeout when it has come."""
+        left = deadline - monotonic()
+        if left <= 0:
+            raise LockTimeout(
+                f"bus {self._name!r}: its lock could not be taken within "
+                f"wait_max={self._bounds.wait_max} s; {_holder(self._file.number)}, "
+                "or raise wait_max"
+            )
+        time.sleep(min(pause, left))
 
 
 def _holder(descriptor: int) -> str:

@@ -1,18 +1,35 @@
 """An open file of this process, by its number, which other code may close.
 
 Code that makes a daemon closes every descriptor, and the files that are opened next get the same
-numbers. So before a number is locked, written to or closed, it is checked to be still ours.
+numbers. So before a number is locked, written to or closed, it is checked to be still ours. And no
+file of ours gets the number of a standard stream that was closed: a `print` would go into it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import time
+
+from .._errors import SegmentError
+from .clock import monotonic_ns
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator
 
 LARGEST_OFFSET = (1 << 40) - 1  # that every file system has
+STANDARD_ERROR = 2
 
 
-class Descriptor:
+class LostGround(SegmentError):
+    """What this process has of the bus cannot be used any more; it has to be opened again."""
+
+
+class FilesClosed(LostGround):
+    """Files of this process were closed, or replaced, by another part of the program."""
+
+
+class OpenFile:
     """The number of an open file, and a mark by which that file is known again."""
 
     __slots__ = ("mark", "number")
@@ -24,7 +41,7 @@ class Descriptor:
         if number < 0:  # none
             return
         # Not random: PyPy opens a file for randomness, which fails where descriptors run out.
-        offset = time.monotonic_ns() & LARGEST_OFFSET
+        offset = monotonic_ns() & LARGEST_OFFSET
         try:
             self.mark = os.lseek(number, offset, os.SEEK_SET)
         except OSError:  # a FIFO or pipe has none
@@ -42,7 +59,7 @@ class Descriptor:
             return False
 
     def is_linked(self) -> bool:
-        """The same, and has the file not been removed?
+        """Is it ours, and has nobody removed the file?
 
         Its path is not used: that takes longer, and a process may have lost the privileges for it.
         """
@@ -52,19 +69,36 @@ class Descriptor:
             return False
 
     def close(self) -> None:
-        if self.is_ours():
-            os.close(self.number)
+        """Close it if it is ours; never unlocks it for a process that has a copy of it."""
+        number, ours = self.number, self.is_ours()
         self.number = -1
+        if ours:
+            os.close(number)
 
 
-NONE = Descriptor()
-
-_leaked: list[object] = []
+NONE = OpenFile()
 
 
-def leak(owner: object) -> None:
-    """Leak the object: its destructor would close a number that may be another file's by now."""
-    _leaked.append(owner)
+@contextlib.contextmanager
+def above_standard_streams() -> Iterator[None]:
+    """Have all files that are opened meanwhile get numbers above 2."""
+    fillers: list[int] = []
+    try:
+        while not fillers or fillers[-1] <= STANDARD_ERROR:
+            fillers.append(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
+        os.close(fillers.pop())
+        yield
+    finally:
+        for number in fillers:
+            os.close(number)
+
+
+_kept: list[object] = []
+
+
+def never_close(owner: object) -> None:
+    """Keep the object for ever: its destructor would close a number that is another file's now."""
+    _kept.append(owner)
 
 
 def _inode(number: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ import stat
 import sys
 
 from .._errors import SegmentError
+from .files import above_standard_streams
 
 PREFIX = "stdevents"
 LOCK = "lock"
@@ -116,7 +117,8 @@ class Folder:
         path = os.path.join(self.path, file)
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         try:
-            return os.open(path, flags, 0o600)
+            with above_standard_streams():
+                return os.open(path, flags, 0o600)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -132,7 +134,8 @@ class Folder:
             with contextlib.suppress(FileExistsError):
                 os.mkfifo(path, 0o600)
             flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-            return os.open(path, flags)
+            with above_standard_streams():
+                return os.open(path, flags)
         except OSError as error:
             raise self.error(error.errno, f"cannot open {path}: {error.strerror}") from error
 

@@ -10,7 +10,7 @@ import threading
 from multiprocessing import resource_tracker
 from multiprocessing.shared_memory import SharedMemory
 
-from .files import leak
+from .files import above_standard_streams, never_close
 from .folder import Folder, root
 
 TYPE_CHECKING = False
@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from typing import Any, Iterator
 
 
-class Memory(SharedMemory):
-    """Shared memory that only `remove` removes: no tracker, and no failing constructor."""
+PIECE = 1 << 26  # bytes
 
-    _is_leaked = False
+
+class Memory(SharedMemory):
+    """Shared memory that only `remove` removes: no tracker, and no failing constructor.
+
+    It is never closed but dropped: the last view of it that any thread still has unmaps it.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         try:
@@ -43,16 +47,23 @@ class Memory(SharedMemory):
             return True
         return status.st_nlink > 0 or (status.st_dev, status.st_ino) != self._inode
 
-    def leak(self) -> None:
-        """Never close it: its descriptors were closed, and may be other files' by now."""
-        self._is_leaked = True
-        leak(self)
+    def is_ours(self) -> bool:
+        """Is its descriptor open, and its own?"""
+        try:
+            status = os.fstat(self._number)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._inode
 
     def close(self) -> None:
-        """Unmap it, and close its files; later, if anybody still has a view."""
-        if not self._is_leaked:
-            with contextlib.suppress(BufferError):
-                super().close()
+        """Close its descriptor, and drop the mapping, which ends with its last view."""
+        mapping: Any = getattr(self, "_mmap", None)
+        number, self._fd = getattr(self, "_fd", -1), -1
+        self._buf = self._mmap = None
+        if hasattr(self, "_inode") and number >= 0 and not self.is_ours():
+            never_close(mapping)  # it has a descriptor of its own, which was most likely closed too
+        elif number >= 0:
+            os.close(number)
 
     def unlink(self) -> None:
         """Nothing: the constructor calls this when it fails, even on a segment of others."""
@@ -78,7 +89,8 @@ def exists(name: str) -> bool:
 
 
 def open_memory(folder: Folder, size: int = 0) -> Memory:
-    with _untracked(folder.segment_name) as options:
+    """Create it, with a `size`, or open what is there."""
+    with above_standard_streams(), _untracked(folder.segment_name) as options:
         return Memory(folder.segment_name, create=size > 0, size=size, **options)
 
 
@@ -138,9 +150,11 @@ def reserve(memory: Memory, folder: Folder, size: int) -> None:
     if allocate is None:
         return  # macOS: shared memory is backed by swap there, and fills no file system
     try:
-        number = allocate(descriptor(memory), 0, size)
-        if number:  # PyPy returns it, as the C function does
-            raise OSError(number, os.strerror(number))
+        # In pieces: a signal ends the call where it is, and it would begin from the start.
+        for start in range(0, size, PIECE):
+            number = allocate(descriptor(memory), start, min(PIECE, size - start))
+            if number:  # PyPy returns it, as the C function does
+                raise OSError(number, os.strerror(number))
     except OSError as error:
         raise folder.error(
             error.errno,

@@ -1,10 +1,16 @@
-"""A lock between threads that knows its owner, without a gap.
+"""A lock between the threads of a process that always knows its owner.
 
 Taking it and storing its owner is one call of `dict.setdefault`, atomic by the interpreter's lock
-or, in free-threaded builds, by the dict's own. So an exception from a signal handler finds it
-either free or owned by the thread that it interrupts, and `give` then releases it; with
-`threading.Lock` the exception could come between taking the lock and knowing so. A signal handler
-that interrupted the owner sees that by `mine`.
+or, in free-threaded builds, by the dict's own. So an exception from a signal handler finds it either
+free or owned by the thread that it interrupts; with `threading.Lock` the exception could come
+between taking the lock and knowing so.
+
+A thread that finds itself the owner is either
+
+    inside      a signal handler or finaliser has interrupted the call that took it, whose frame is
+                on the stack: what is wanted now has to wait until that call ends
+    left over   the call has ended, by so many exceptions that its cleaning up was cut off as well:
+                the lock is free
 
 `threading` is looked up at each use: after monkey patching, which may follow the import, a thread
 is a greenlet.
@@ -12,62 +18,150 @@ is a greenlet.
 
 from __future__ import annotations
 
-import contextlib
+import gc
+import sys
 import threading
 import time
+from _thread import get_ident
+from collections import deque
 
-AT_LEAST_EVERY = 0.1  # seconds; a wake-up is missed if an exception fell right before it
+from .._errors import StdeventsError
+from .._log import report
+from .clock import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+    from typing import Any, Callable, Deque, TypeVar
+
+    T = TypeVar("T")
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.01  # seconds
+FOREVER = float("inf")
 
 
-class Turn:
-    """Owned by one thread at a time. Ask `mine` first: the owner must not take it again."""
+class Inside(StdeventsError):
+    """This call interrupted another one of its own thread, which has to end first."""
+
+
+class Busy(StdeventsError, TimeoutError):
+    """Another thread has it, and did not release it in time."""
+
+
+class ThreadLock:
+    """Owned by one thread at a time, during `hold`."""
 
     def __init__(self) -> None:
-        #: empty while it is free
+        #: `{"thread": its ident}`; empty while it is free
         self.owner: dict[str, int] = {}
-        self._conditions: dict[
-            str, threading.Condition
-        ] = {}  # one, made by the first thread that waits
-        self._waiting = 0
+        #: what signal handlers and finalisers left to the call that they interrupted
+        self.deferred: Deque[Callable[[], object]] = deque()
+        self._taking_over = threading.Lock()
 
-    def mine(self) -> bool:
-        return self.owner.get("thread") == threading.get_ident()
+    def hold(self, deadline: float, work: Callable[..., T], *arguments: Any) -> T:
+        """Call `work(*arguments)` while owning it, and then whatever was deferred meanwhile.
 
-    def try_take(self) -> bool:
-        """Take it if it is free; is the calling thread its owner now?"""
-        me = threading.get_ident()
-        return self.owner.setdefault("thread", me) == me
+        Busy if another thread still owns it at `deadline`, of the clock; Inside if this one does.
+        """
+        if self.owner and self.is_inside(sys._getframe(1)):
+            raise Inside("this call interrupted another one of its thread; call it after that")
+        owner, me = self.owner, threading.get_ident()
+        # Nested: a second exception that comes amid the cleaning up after a first one meets the
+        # next `finally`.
+        try:
+            try:
+                try:
+                    try:
+                        if owner.setdefault("thread", me) != me:
+                            self._wait(deadline, me)
+                        return work(*arguments)
+                    finally:
+                        if owner.get("thread") == me:
+                            owner.clear()
+                finally:
+                    if owner.get("thread") == me:
+                        owner.clear()
+            finally:
+                if owner.get("thread") == me:
+                    owner.clear()
+        finally:
+            if self.deferred:
+                self.run_deferred()
 
-    def take(self) -> None:
-        """Wait until it is free, and take it. Call it inside the `try` of a `give`."""
-        while not self.try_take():
-            self._await(AT_LEAST_EVERY)
+    def _wait(self, deadline: float, me: int) -> None:
+        # Not by a condition: a signal handler may have interrupted who holds the condition's lock.
+        pause = FIRST_PAUSE
+        while self.owner.setdefault("thread", me) != me:
+            left = deadline - monotonic()
+            if left <= 0:
+                raise Busy("another thread has it")
+            time.sleep(min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE)
+            self.free_from_ended_thread()
 
-    def wait(self, timeout: float) -> None:
-        """Wait until no other thread owns it, at most `timeout` seconds."""
-        # Not by the condition: a signal handler may have interrupted its owner, and wait for what
-        # the caller holds.
-        deadline = time.monotonic() + timeout
-        while self.owner and not self.mine() and time.monotonic() < deadline:
-            time.sleep(0.001)
+    def is_inside(self, frame: FrameType | None = None) -> bool:
+        """Is the calling thread in a `hold` of this, at or below `frame`? What is left over is freed.
 
-    def _await(self, timeout: float) -> None:
-        given = self._given()
-        with given:
-            self._waiting += 1
-            if self.owner:
-                given.wait(timeout)
-            self._waiting -= 1
+        By default: anywhere.
+        """
+        if self.owner.get("thread") != threading.get_ident():
+            return False
+        if is_running(ThreadLock.hold.__code__, self, frame or sys._getframe()):
+            return True
+        self.owner.clear()
+        return False
 
-    def give(self) -> None:
-        """Release it if the calling thread owns it; otherwise do nothing."""
-        if self.mine():
-            self.owner.pop("thread", None)  # another thread that closes may have forgotten it
-            if self._waiting:
-                given = self._given()
-                # IndexError: a signal handler did the same in the middle of it.
-                with given, contextlib.suppress(IndexError):
-                    given.notify_all()
+    def free_from_ended_thread(self) -> None:
+        """Free it if its owner's thread has ended."""
+        if threading.get_ident is not get_ident:  # greenlets, which the interpreter does not know
+            return
+        if self._taking_over.acquire(False):  # so that only one of those who wait clears it
+            try:
+                owner = self.owner.get("thread")
+                if owner is not None and owner not in sys._current_frames():
+                    self.owner.clear()
+            finally:
+                self._taking_over.release()
 
-    def _given(self) -> threading.Condition:
-        return self._conditions.setdefault("given", threading.Condition())
+    def run_deferred(self) -> None:
+        """Do what was deferred, unless the calling thread is inside once more."""
+        while self.deferred:
+            try:
+                todo = self.deferred.popleft()
+            except IndexError:  # another thread did it
+                return
+            try:
+                todo()
+            except Inside:
+                self.deferred.appendleft(todo)
+                return
+            except Exception as error:
+                report("what a signal handler or finaliser left is dropped: %s", error)
+            except BaseException:
+                self.deferred.appendleft(todo)
+                raise
+
+
+def is_running(code: CodeType, subject: object, frame: FrameType) -> bool:
+    """Is a call of this method of `subject` on the stack of `frame`, or waits in a greenlet?"""
+    return _is_below(frame, code, subject) or _is_in_greenlet(code, subject)
+
+
+def _is_below(frame: FrameType | None, code: CodeType, subject: object) -> bool:
+    while frame is not None:
+        if frame.f_code is code and frame.f_locals.get("self") is subject:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_in_greenlet(code: CodeType, subject: object) -> bool:
+    """Is it in another greenlet of the thread, which is not on the stack while it waits?"""
+    greenlet = sys.modules.get("greenlet")
+    if greenlet is None:
+        return False
+    return any(
+        _is_below(one.gr_frame, code, subject)
+        for one in gc.get_objects()
+        if issubclass(type(one), greenlet.greenlet)
+    )

@@ -1,0 +1,339 @@
+"""Create, join, leave: how a process comes to its seat, and what it leaves behind.
+
+Everything here happens under the lock of the bus, on a lock file that is still in the folder: one
+that was unlinked in between excludes nobody, and is opened again.
+
+    no live worker, nothing there     create
+    no live worker, something there   stale: what killed workers left; replaced
+    live workers                      join, if the memory is sound
+    live workers without this lock    it was removed under them: created again, and they will
+    or this memory                    join it
+    a worker that had a seat before   go on where it was, if the memory is that of its bus
+    no live worker after us           remove segment, files, folder
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import time
+from functools import partial
+
+from .._errors import SegmentError, StdeventsError
+from .._system import memory as shared
+from .._system import presence
+from .._system.bell import Bell
+from .._system.filelock import FileLock
+from .._system.files import OpenFile
+from .._system.folder import BELL, LOCK, RESTART, Folder
+from .._system.process import Mark
+from .._table import header, workers
+from .._table.header import OVERFLOWS
+from .._table.layout import HEADER_EPOCH, HEADER_LOCK, HEADER_OVERFLOW, LAST, WORKERS, Layout
+from .._table.table import Table
+from .delivery import Delivery, Progress
+from .seat import Resume, Seat
+from .settings import ROLES, Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, List, Tuple, TypeVar, Union
+
+    from .handlers import Handlers
+
+    T = TypeVar("T")
+
+    # What was opened up to now, to be closed if it comes to nothing, or by a forked child.
+    Opened = List[Union[OpenFile, shared.Memory]]
+    Ground = Tuple[shared.Memory, Layout]
+
+
+def join(
+    folder: Folder,
+    settings: Settings,
+    mark: Mark,
+    handlers: Handlers,
+    opened: Opened,
+    resume: Resume | None = None,
+) -> Seat:
+    """Take a seat, as the role in the settings says; what is opened is in `opened` meanwhile.
+
+    SegmentError; LockTimeout; nothing is left open or half made then.
+    """
+    create = settings.role != "poster"
+
+    def take(lock: FileLock, lock_file: OpenFile) -> Seat:
+        try:
+            return _take_seat(folder, settings, mark, handlers, opened, resume, lock, lock_file)
+        except BaseException as error:
+            _close(opened, but=1)  # the lock is still needed
+            with contextlib.suppress(OSError):  # the first error counts
+                _remove_if_last(folder)
+            if isinstance(error, OSError) and not isinstance(error, StdeventsError):
+                raise folder.error(error.errno, f"cannot be opened: {error}") from error
+            raise
+
+    return _under_lock(folder, settings, mark, opened, create, take)
+
+
+def visit(name: str) -> Seat:
+    """Open the bus `name` to look at it or to post, without a worker's slot.
+
+    FileNotFoundError if no live worker has it open.
+    """
+    folder, settings, opened = Folder(name), Settings(), []  # type: ignore[var-annotated]
+    mark = Mark()
+
+    def take(lock: FileLock, lock_file: OpenFile) -> Seat:
+        ground = _ground_in_use(folder, lock_file)
+        if ground is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return _sit_down(folder, settings, mark, opened, lock, lock_file, ground)
+
+    return _under_lock(folder, settings, mark, opened, False, take)
+
+
+def leave(seat: Seat) -> None:
+    """Leave the bus; the last one out removes everything.
+
+    What an exception from outside interrupts may be done again: nothing is closed then.
+    """
+    try:
+        seat.lock.hold(_leave, seat)
+    except (StdeventsError, OSError):
+        seat.close()
+        raise
+    seat.close()
+
+
+def clean(name: str) -> bool:
+    """Remove what is left of the bus `name` unless a live worker holds it; was it removed?"""
+    folder, opened = Folder(name), []  # type: ignore[var-annotated]
+
+    def remove(lock: FileLock, lock_file: OpenFile) -> bool:
+        return _remove_if_last(folder)
+
+    try:
+        # A process killed between making the folder and its lock left no lock to open.
+        return _under_lock(folder, Settings(), Mark(), opened, True, remove)
+    finally:
+        _close(opened)
+
+
+def traces(name: str) -> list[str]:
+    """What there is of the bus `name`, in use or left behind: its folder, its shared memory."""
+    folder = Folder(name)
+    found = [folder.path] if os.path.lexists(folder.path) else []
+    if shared.exists(folder.segment_name):
+        found.append(f"/{folder.segment_name}")
+    return found
+
+
+def has_live_worker(seat: Seat) -> bool:
+    """Has any worker the bus open that this seat is on? LostGround; LockTimeout."""
+    return seat.lock.hold(lambda: bool(presence.live_slots(seat.folder)[0]))
+
+
+# -- under the lock --------------------------------------------------------------------------------
+
+
+def _under_lock(
+    folder: Folder,
+    settings: Settings,
+    mark: Mark,
+    opened: Opened,
+    create: bool,
+    work: Callable[[FileLock, OpenFile], T],
+) -> T:
+    """Do some work under the lock of the bus: the file that the folder shows, not an unlinked one.
+
+    FileNotFoundError where there is no folder, and none is to be created.
+    """
+    while True:
+        try:
+            if create:
+                folder.make()
+            folder.check()
+            lock_file = OpenFile(folder.open_file(LOCK, create))
+        except FileNotFoundError:
+            if not create:
+                raise
+            continue  # the last worker removed the folder between two of these lines
+        opened.append(lock_file)
+        lock = FileLock(folder.name, lock_file, mark, settings)
+        try:
+            done = lock.hold(_if_current, folder, lock, lock_file, work)
+        except BaseException:
+            _close(opened)
+            raise
+        if done is not None:
+            return done[0]
+        _close(opened)
+
+
+def _if_current(
+    folder: Folder, lock: FileLock, lock_file: OpenFile, work: Callable[[FileLock, OpenFile], T]
+) -> tuple[T] | None:
+    return (work(lock, lock_file),) if folder.shows(LOCK, lock_file.number) else None
+
+
+def _close(opened: Opened, but: int = 0) -> None:
+    while len(opened) > but:
+        opened.pop().close()
+
+
+def _take_seat(
+    folder: Folder,
+    settings: Settings,
+    mark: Mark,
+    handlers: Handlers,
+    opened: Opened,
+    resume: Resume | None,
+    lock: FileLock,
+    lock_file: OpenFile,
+) -> Seat:
+    ground = _ground_in_use(folder, lock_file, resume)
+    if ground is None and settings.role == "poster":
+        raise folder.error(
+            errno.ENOENT, "no worker has it open, and a poster has nobody to tell; start one"
+        )
+    if ground is None:
+        shared.remove(folder)
+        ground = _create(folder, settings, lock_file)
+    opened.append(ground[0])
+    seat = _sit_down(folder, settings, mark, opened, lock, lock_file, ground)
+    if settings.role == "poster":
+        return seat
+    words, table = seat.words, seat.table
+    _clear_dead(folder, words)
+    if resume is None:
+        progress = Progress(table.base_of(words[LAST]))
+    else:
+        progress = resume.progress
+        if resume.epoch != seat.epoch:  # all that is there was posted while it was a worker
+            progress.removed(table.oldest_locked())
+    seat.slot, seat.worker_file = presence.take(folder, WORKERS)
+    opened.append(seat.worker_file)
+    serial, role = workers.next_serial(words), ROLES.index(settings.role)
+    seat.progress = progress
+    seat.delivery = Delivery(
+        table, seat.slot, serial, handlers, progress, settings, mark, settings.role == "worker"
+    )
+    pid, now = os.getpid(), int(time.time())
+    workers.begin(words, seat.slot, pid, serial, now, role, progress.position)
+    return seat
+
+
+def _sit_down(
+    folder: Folder,
+    settings: Settings,
+    mark: Mark,
+    opened: Opened,
+    lock: FileLock,
+    lock_file: OpenFile,
+    ground: Ground,
+) -> Seat:
+    """A seat without a slot."""
+    memory, layout = ground
+    settings.agree(folder.name, OVERFLOWS[header.word(memory.buf, HEADER_OVERFLOW)])
+    bell = Bell(OpenFile(folder.open_fifo(BELL)))
+    opened.append(bell.file)
+    waits, lives = settings.overflow == "wait", partial(presence.lives, folder)
+    table = Table(folder.name, memory.buf, layout, lock, bell.ring, lives, waits)
+    return Seat(folder, settings, mark, lock, lock_file, bell, memory, table)
+
+
+def _leave(seat: Seat) -> None:
+    # A worker that gave up its privileges may not remove files; the others clear up.
+    with contextlib.suppress(PermissionError):
+        # Not again: once its file is closed, the slot is another worker's.
+        if seat.slot is not None and seat.worker_file is not None and seat.worker_file.is_ours():
+            workers.end(seat.words, seat.slot)
+            presence.leave(seat.folder, seat.slot, seat.worker_file)
+        if seat.folder.shows(LOCK, seat.lock_file.number):
+            _remove_if_last(seat.folder)
+
+
+def _clear_dead(folder: Folder, words: memoryview) -> None:
+    for slot in presence.live_slots(folder)[1]:
+        workers.end(words, slot)
+        presence.remove(folder, slot)
+
+
+def _remove_if_last(folder: Folder) -> bool:
+    if presence.live_slots(folder)[0]:
+        return False
+    try:
+        shared.remove(folder)
+    finally:
+        folder.remove()
+    return True
+
+
+# -- shared memory ---------------------------------------------------------------------------------
+
+
+def _create(folder: Folder, settings: Settings, lock_file: OpenFile) -> Ground:
+    layout = Layout(settings.size)
+    try:
+        memory = shared.open_memory(folder, layout.total)
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None) or errno.ENOMEM
+        what = f"cannot create {layout.total} bytes of shared memory: {error}"
+        raise folder.error(number, what) from error
+    try:
+        shared.reserve(memory, folder, layout.total)
+        epoch, inode = secrets.randbits(64), os.fstat(lock_file.number).st_ino
+        with memory.buf[: layout.ring_at].cast("Q") as words:
+            header.create(words, layout, epoch, settings.overflow, inode)
+    except BaseException:
+        memory.close()
+        shared.remove(folder)
+        raise
+    return memory, layout
+
+
+def _ground_in_use(
+    folder: Folder, lock_file: OpenFile, resume: Resume | None = None
+) -> Ground | None:
+    """The memory that is written under this lock, if live workers share it, or if it is resumed.
+
+    Memory that was written under another lock file must not be shared: two locks exclude nobody.
+    """
+    if resume is None and not presence.live_slots(folder)[0]:
+        return None
+    try:
+        memory = shared.open_memory(folder)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # ValueError: there is not one byte in it
+        raise folder.error(
+            getattr(error, "errno", None) or errno.EINVAL,
+            f"has live workers, but its shared memory cannot be opened: {error}; {RESTART}",
+        ) from error
+    try:
+        layout = _checked_layout(folder, memory)
+        if header.word(memory.buf, HEADER_LOCK) == os.fstat(lock_file.number).st_ino and (
+            resume is None
+            or header.word(memory.buf, HEADER_EPOCH) == resume.epoch
+            or presence.live_slots(folder)[0]
+        ):
+            return memory, layout
+    except BaseException:
+        memory.close()
+        raise
+    memory.close()
+    return None
+
+
+def _checked_layout(folder: Folder, memory: shared.Memory) -> Layout:
+    """The layout that the header tells of, if owner, version, sizes and length are sound."""
+    owner = os.fstat(shared.descriptor(memory)).st_uid
+    try:
+        if owner != folder.user:
+            raise ValueError(f"belongs to user {owner}, not to user {folder.user}")
+        return header.check(memory.buf)
+    except ValueError as error:
+        raise folder.error(errno.EINVAL, f"its shared memory {error}; {RESTART}") from None

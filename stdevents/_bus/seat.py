@@ -1,0 +1,116 @@
+"""What a process holds of a bus that it has open: its lock, bell and memory, and a worker's slot.
+
+A seat is whole once it is made, by `joining`. It is never repaired: where a part of it is lost, the
+process takes another seat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+
+from .._system.files import FilesClosed, LostGround
+from .._system.threadlock import Busy, Inside
+from .._table.layout import HEADER_EPOCH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._system.bell import Bell
+    from .._system.filelock import FileLock
+    from .._system.files import OpenFile
+    from .._system.folder import Folder
+    from .._system.memory import Memory
+    from .._system.process import Mark
+    from .._table.table import Table
+    from .delivery import Delivery, Progress
+    from .settings import Settings
+
+
+class BusRemoved(LostGround):
+    """The bus that this process was on is gone from where newcomers look for it."""
+
+
+class Seat:
+    """What one process holds of one bus; a poster's, and a visitor's, has no slot."""
+
+    slot: int | None = None
+    worker_file: OpenFile | None = None
+    delivery: Delivery | None = None
+    progress: Progress | None = None
+
+    def __init__(
+        self,
+        folder: Folder,
+        settings: Settings,
+        mark: Mark,
+        lock: FileLock,
+        lock_file: OpenFile,
+        bell: Bell,
+        memory: Memory,
+        table: Table,
+    ) -> None:
+        self.folder = folder
+        self.name = folder.name
+        self.settings = settings
+        self.mark = mark
+        self.lock = lock
+        self.lock_file = lock_file
+        self.bell = bell
+        self.memory = memory
+        self.table = table
+        self.words = table.words
+        self.epoch: int = table.words[HEADER_EPOCH]
+        #: when posts and polls are to look whether all this is still there; 0: a loop does
+        self.next_look = 0.0
+
+    def files(self) -> list[OpenFile]:
+        """Its open files, but for the memory's."""
+        files = [self.lock_file, self.bell.file]
+        return files if self.worker_file is None else [*files, self.worker_file]
+
+    def check(self) -> None:
+        """LostGround unless files and memory are still ours, and still where newcomers look.
+
+        Without the lock or the memory, newcomers would create another bus; without its file the
+        worker would be taken for dead; and without the bell newcomers would not wake it.
+        """
+        self.mark.check()
+        if not all(file.is_ours() for file in self.files()):
+            raise FilesClosed(
+                errno.EBADF, f"bus {self.name!r}: files of this process were closed under it"
+            )
+        if not (all(file.is_linked() for file in self.files()) and self.memory.is_linked()):
+            raise BusRemoved(
+                errno.ENOENT, f"bus {self.name!r}: it was removed while this process was on it"
+            )
+
+    def end(self) -> None:
+        """Have a poll end with the handler that it is in."""
+        if self.delivery is not None:
+            self.delivery.ended = True
+
+    def close(self) -> None:
+        """Close its files, and drop the memory, which the last reader unmaps."""
+        self.end()
+        try:
+            self.lock.close(self._close)
+        except (Busy, Inside):  # a thread that does not end its call; it finds the files closed
+            self._close()
+
+    def abandon(self) -> None:
+        """Close a forked child's copies of its parent's files.
+
+        A call of the parent's that was forked in its middle ends at the old views, and stores
+        nothing more.
+        """
+        self.end()
+        self.lock.abandon()
+        for view in self.table.views:
+            with contextlib.suppress(BufferError):  # it is being copied from just now
+                view.release()
+        self._close()
+
+    def _close(self) -> None:
+        for file in self.files():
+            file.close()
+        self.memory.close()

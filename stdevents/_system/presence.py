@@ -1,0 +1,100 @@
+"""Who lives: the file of each worker, and its lock.
+
+A worker holds `flock` on a file of its own, `worker.<slot>`, as long as it lives: whatever it dies
+of, the kernel releases that lock. All of this is done under the lock of the bus, so that no process
+takes another's short test lock for a live worker.
+"""
+
+from __future__ import annotations
+
+import os
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+
+from .files import OpenFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._errors import SegmentError
+    from .folder import Folder
+
+PREFIX = "worker"
+
+
+def take(folder: Folder, slots: int) -> tuple[int, OpenFile]:
+    """The first slot of so many whose file is free, and that file, locked."""
+    for slot in range(slots):
+        number = folder.open_file(_file(slot), create=True)
+        if _lock(folder, number):
+            return slot, OpenFile(number)
+    raise folder.error(
+        None,
+        f"all {slots} worker slots are taken; spread the workers over several buses, "
+        "or close the bus in those that do not need it",
+    )
+
+
+def leave(folder: Folder, slot: int, file: OpenFile) -> None:
+    """Close the file of a worker that leaves, and remove it if nobody else holds it.
+
+    It is not unlocked: a child that was forked just now has a copy, and holds the bus by it.
+    """
+    is_linked = file.is_linked()
+    file.close()
+    if is_linked and not lives(folder, slot):
+        folder.remove_file(_file(slot))
+
+
+def remove(folder: Folder, slot: int) -> None:
+    """Remove the file of a dead worker."""
+    folder.remove_file(_file(slot))
+
+
+def lives(folder: Folder, slot: int) -> bool:
+    """Is the worker of this slot alive? One that this process cannot look at is taken to be."""
+    try:
+        number = folder.open_file(_file(slot), create=False)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        if not _lock(folder, number):
+            return True
+        # Closing is not enough: a child that another thread is forking has a copy of it.
+        flock(number, LOCK_UN)
+        os.close(number)
+    except OSError:
+        return True
+    return False
+
+
+def live_slots(folder: Folder) -> tuple[list[int], list[int]]:
+    """The slots of the live workers, and those of the dead that have left a file."""
+    alive, dead = [], []
+    for file in folder.files():
+        prefix, _, number = file.partition(".")
+        if prefix == PREFIX and number.isdigit():
+            (alive if lives(folder, int(number)) else dead).append(int(number))
+    return sorted(alive), sorted(dead)
+
+
+def _file(slot: int) -> str:
+    return f"{PREFIX}.{slot}"
+
+
+def _lock(folder: Folder, number: int) -> bool:
+    """Lock the file; close it if another process has the lock."""
+    try:
+        flock(number, LOCK_EX | LOCK_NB)
+    except BaseException as error:
+        os.close(number)
+        if isinstance(error, BlockingIOError):
+            return False
+        if isinstance(error, OSError):
+            raise _cannot_lock(folder, error) from error
+        raise
+    return True
+
+
+def _cannot_lock(folder: Folder, error: OSError) -> SegmentError:
+    return folder.error(error.errno, f"cannot lock a worker's file: {error.strerror}")
