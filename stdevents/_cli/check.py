@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import time
 from struct import pack
-from typing import Iterator, NamedTuple
 from zlib import crc32
 
-from .._bus import codec as _codec
-from .._bus.segment import Segment
 from .._errors import SegmentError
-from .._table import workers as _workers
 from .._table.layout import (
     CELL_EVENT,
     CLAIM_DEADLINE,
@@ -46,22 +42,26 @@ from .._table.layout import (
     WORKER_POSITION,
     WORKER_SINCE,
     WORKER_WORDS,
-    Layout,
 )
 from .._table.table import PROBES
-from .outside import end_of, find
+from .outside import end_of, find, parts_of
 from .terminal import words_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from typing import Iterator
+
+    from .outside import Copy
+
+HELP = "walk every slot of a bus, and say what is wrong"
+MORE = """\
+Copies the bus under its lock: posts wait that long. A line for each fault, and
+exit status 1 if there is one."""
+EXAMPLE = "check my-app"
 
 SHOWN = 50  # faults
 CLOCK_SET_BACK = 86400  # seconds; a start further in the future is not a clock that was set
-
-
-class Copy(NamedTuple):
-    layout: Layout
-    words: memoryview
-    ring: bytes
-    held: frozenset[int]  # the worker slots whose file a live process has locked
-    now: int  # nanoseconds of CLOCK_MONOTONIC
 
 
 def check(name: str) -> list[str]:
@@ -70,6 +70,10 @@ def check(name: str) -> list[str]:
     LookupError if no live worker has it open; LockTimeout.
     """
     return examine(name)[1]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the bus, as its workers call it")
 
 
 def main(name: str) -> int:
@@ -86,30 +90,16 @@ def main(name: str) -> int:
 def examine(name: str) -> tuple[int, list[str]]:
     """How many slots were walked, and what is wrong."""
     try:
-        segment = find(name)
+        bus = find(name)
     except SegmentError as error:  # not even its header is sound
         return 0, [words_of(error)]
     try:
-        copy = _copy(segment)
+        copy = bus.exclusively(bus.copy)
     finally:
-        segment.close()
+        bus.close()
     layout = copy.layout
     slots = layout.workers + layout.claims + layout.events
     return slots, [*_header(copy), *_worker_slots(copy), *_claim_slots(copy), *_event_slots(copy)]
-
-
-def _copy(segment: Segment) -> Copy:
-    try:
-        segment.lock.acquire()
-        return Copy(
-            layout=segment.layout,
-            words=memoryview(bytes(segment.bytes)).cast("Q"),
-            ring=bytes(segment.ring),
-            held=frozenset(_workers.live_slots(segment.folder, None)),
-            now=time.monotonic_ns(),
-        )
-    finally:
-        segment.lock.release()
 
 
 # -- header ----------------------------------------------------------------------------------------
@@ -126,7 +116,7 @@ def _header(copy: Copy) -> Iterator[str]:
     if last and words[copy.layout.slot_of(last)] != last:
         yield f"header: LAST is {last}, and its slot has event {words[copy.layout.slot_of(last)]}"
         return
-    end = end_of(copy, last)
+    end = end_of(copy.words, copy.layout, last)
     if not end <= intent <= end + size:
         yield f"header: INTENT is {intent}, not within {end}, where the last event ends, and a ring"
     if not last <= words[INTENT_ID] < last + copy.layout.events:
@@ -259,9 +249,8 @@ def _faults_of_payload(copy: Copy, at: int, position: int, length: int) -> Itera
     ):
         yield "its checksum is wrong"
         return
-    try:
-        parts = _codec.decode(payload)
-    except (ValueError, RecursionError):
+    parts = parts_of(payload)
+    if parts is None:
         yield "it is not JSON of ours"
         return
     flags = copy.words[at + EVENT_FLAGS]
@@ -275,4 +264,4 @@ def _begin(copy: Copy, event_id: int) -> int | None:
     """Where the event has to begin, if that can be known."""
     before = event_id - 1
     known = not before or copy.words[copy.layout.slot_of(before) + EVENT_ID] == before
-    return end_of(copy, before) if known else None
+    return end_of(copy.words, copy.layout, before) if known else None

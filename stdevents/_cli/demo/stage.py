@@ -11,8 +11,8 @@ from multiprocessing import connection, resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
-from ..._bus import segment as _segment
 from ..._errors import StdeventsError
+from ..outside import remains_of, remove
 from .verdict import Evidence, Posted
 from .worker import Plan, Report, key, work
 
@@ -136,7 +136,7 @@ class Stage:
             process.join(PATIENCE)
             if process.exitcode != 0:
                 self.evidence.failed.append(f"worker {number} ended with {process.exitcode}")
-        self.evidence.left = [*_segment.traces(self.bus), *_segment.traces(self.tiny)]
+        self.evidence.left = [*remains_of(self.bus), *remains_of(self.tiny)]
 
     def close(self) -> None:
         """Leave nothing, whatever has happened: workers end when their pipe does."""
@@ -150,8 +150,8 @@ class Stage:
                     process.join()
                 process.close()
             for name in (self.bus, self.tiny):
-                if _segment.traces(name):
-                    _segment.clean(name)
+                if remains_of(name):
+                    remove(name)
 
 
 @contextmanager
