@@ -1,57 +1,48 @@
-"""`demo`: four workers, a SQLite file, and what a bus does for their caches; shown live."""
+"""The demo, act by act: four workers, a SQLite file, and what a bus does for their caches."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
-from contextlib import closing
+from typing import Any
 from zlib import crc32
 
 from ..terminal import Terminal
-from .stage import CHILD, FORKER, WORKERS, Stage
+from .stage import CHILD, FORKER, FOUR, Stage
 from .verdict import judge
-from .worker import INTERVAL, TINY, Report
+from .worker import INTERVAL, ROWS, TINY, sql
 
-ROWS = 400
 UPDATES = 6
 BURST = 40
 TINY_EVENTS = 40
 SHOWN = 40  # events of the burst
 PAUSE = 0.25  # seconds, so that one can follow on a terminal
-FOUR = list(range(1, WORKERS + 1))
 COLOURS = ["", "cyan", "yellow", "green", "magenta", "blue"]
 
 
 def main() -> int:
-    terminal = Terminal(sys.stdout)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     with tempfile.TemporaryDirectory(prefix="stdevents-demo-") as folder:
         database = os.path.join(folder, "rows.db")
-        _make(database)
-        stage = Stage(database, ROWS)
+        sql(database, "CREATE TABLE rows (id INTEGER PRIMARY KEY, price REAL, version INTEGER)")
+        numbers = f"VALUES (0) UNION ALL SELECT id + 1 FROM numbers WHERE id < {ROWS - 1}"
+        fill = "INSERT INTO rows SELECT id, 100 + id / 100.0, 1 FROM numbers"
+        sql(database, f"WITH RECURSIVE numbers (id) AS ({numbers}) {fill}")
+        stage = Stage(database)
         try:
-            return Play(terminal, stage).play()
+            return Play(Terminal(sys.stdout), stage).play()
         finally:
-            stage.close()
+            stage.end()
 
 
 def _end(number: int, frame: object) -> None:
     sys.exit(128 + number)  # by way of all `finally`
-
-
-def _make(database: str) -> None:
-    with closing(sqlite3.connect(database)) as connection:
-        columns = "id INTEGER PRIMARY KEY, price REAL, version INTEGER"
-        connection.execute(f"CREATE TABLE rows ({columns})")
-        rows = [(row, 100 + row / 100) for row in range(ROWS)]
-        connection.executemany("INSERT INTO rows VALUES (?, ?, 1)", rows)
-        connection.commit()
 
 
 class Play:
@@ -62,100 +53,87 @@ class Play:
 
     def play(self) -> int:
         began = time.monotonic()
-        self.act_start()
-        self.act_update()
-        self.act_order()
-        self.act_unique()
-        self.act_local()
-        self.act_fork()
-        self.act_lost()
-        return self.act_end(began)
+        self.start()
+        self.change_rows()
+        self.keep_order()
+        self.run_once()
+        self.stay_local()
+        self.fork()
+        self.lose()
+        return self.judge(began)
 
     # -- the acts ----------------------------------------------------------------------------------
 
-    def act_start(self) -> None:
+    def start(self) -> None:
         stage = self.stage
-        self.terminal.line(f"stdevents demo: {WORKERS} processes cache the rows of one SQLite file")
+        self.terminal.line("stdevents demo: 4 processes cache the rows of one SQLite file")
         self.title(1, "Four workers open one bus, by its name; each has a cache of its own")
         stage.start()
-        ready = stage.hear("ready", FOUR)
         self.evidence.since = dict.fromkeys(FOUR, 1)
-        filled = stage.ask(FOUR, "fill")
-        for worker in FOUR:
-            rows = f"{filled[worker]['rows']} of {ROWS} rows in its cache, reads all the time"
-            self.say(worker, f"pid {ready[worker]['pid']}, {rows}")
+        for worker, (pid, rows) in stage.ask(FOUR, "fill").items():
+            self.say(worker, f"pid {pid}, {rows} of {ROWS} rows in its cache, reads all the time")
         self.note(f"the bus is {stage.bus}; each worker polls it every {INTERVAL * 1000:.0f} ms")
 
-    def act_update(self) -> None:
+    def change_rows(self) -> None:
         self.title(2, "A worker changes a row and posts an event; all drop that row from the cache")
         self.note("drop: it was in the cache; -: it was not; the number: ms after the post")
         self.lanes_head()
         for index in range(UPDATES):
-            self.update(FOUR[index % WORKERS], index + 1)
+            self.lanes(FOUR[index % len(FOUR)], "update", random.randrange(ROWS))
 
-    def act_order(self) -> None:
-        stage = self.stage
+    def keep_order(self) -> None:
+        stage, posted = self.stage, self.evidence.posted
         self.title(3, f"All post {BURST} events at the same time; all handle them in one order")
         self.note("one digit an event: the worker that posted it; then the count, a checksum")
+        stage.ask(FOUR, "burst", BURST, time.monotonic() + 0.05)
+        stage.gather()
+        posters = {one.key: one.by for one in posted.values() if one.key.startswith('["burst"')}
         for worker in FOUR:
-            stage.tell(worker, "burst", BURST, time.monotonic() + 0.05)
-        burst = set(stage.await_everywhere("burst", "tick", BURST * WORKERS))
-        for worker in FOUR:
-            order = [name for name in self.evidence.seen[worker] if name in burst]
-            posters = [stage.posted[name]["by"] for name in order]
-            shown = "".join(self.terminal.paint(str(by), COLOURS[by]) for by in posters[:SHOWN])
-            self.say(worker, f"{shown}...  {len(order)}, {crc32(''.join(order).encode()):08x}")
+            order = [key for key in self.evidence.seen[worker] if key in posters]
+            digits = "".join(self.number(posters[key]) for key in order[:SHOWN])
+            self.say(worker, f"{digits}...  {len(order)}, {crc32(''.join(order).encode()):08x}")
 
-    def act_unique(self) -> None:
-        stage = self.stage
+    def run_once(self) -> None:
         self.title(4, "All notice that totals expired, and post it with a unique key; one runs it")
         self.note("run: it adds the totals up and posts them; ignored: another worker ran it")
         self.lanes_head()
-        for worker in FOUR:
-            stage.tell(worker, "expire")
-        ready = stage.await_everywhere("totals", "ready")
-        stage.ask(FOUR, "stats")  # by then it is decided for all four
-        expired = [name for name, by in stage.posted.items() if by["event"] == "expired"]
-        for name in sorted([*expired, *ready], key=lambda name: stage.posted[name]["id"]):
-            self.lanes(name)
+        before = max(self.evidence.posted)
+        self.stage.ask(FOUR, "expire")
+        self.stage.gather()
+        for number in sorted(number for number in self.evidence.posted if number > before):
+            self.lane(number)
 
-    def act_local(self) -> None:
+    def stay_local(self) -> None:
         self.title(5, "A local event stays in its process; what comes with it may be any object")
         self.evidence.local_of = FOUR[1]
-        self.stage.tell(FOUR[1], "local")
-        self.stage.listen(lambda: bool(self.evidence.local), "local")
-        self.stage.ask(FOUR, "stats")
+        self.stage.ask([FOUR[1]], "post_local")
+        self.stage.gather()
         for worker, same in self.evidence.local:
             which = "that function" if same else "another one"
             self.say(worker, f"posts a function along with it; its handler gets {which}")
 
-    def act_fork(self) -> None:
-        stage = self.stage
+    def fork(self) -> None:
+        stage, evidence = self.stage, self.evidence
         self.title(6, f"Worker {FORKER} forks; its child is a worker too, cache and handlers kept")
         stage.ask([FORKER], "fork", CHILD)
-        ready = stage.hear("ready", [CHILD])
-        self.evidence.child = CHILD
-        self.say(CHILD, f"pid {ready[CHILD]['pid']}, child of worker {FORKER}")
-        stage.tell(CHILD, "hello")
-        (hello,) = stage.await_everywhere("demo", "hello")
-        self.evidence.since[CHILD] = stage.posted[hello]["id"]
-        stage.await_everywhere("demo", "hello")
+        ((pid, _),) = stage.ask([CHILD], "fill").values()
+        evidence.child = CHILD
+        evidence.since[CHILD] = max(evidence.posted) + 1
+        self.say(CHILD, f"pid {pid}, child of worker {FORKER}")
         self.lanes_head()
-        self.lanes(hello)
-        self.update(CHILD, UPDATES + 1)
-        self.update(FOUR[0], UPDATES + 2)
+        self.lanes(CHILD, "post", "demo", "hello", {"from": CHILD})
+        self.lanes(CHILD, "update", random.randrange(ROWS))
+        self.lanes(FOUR[0], "update", random.randrange(ROWS))
 
-    def act_lost(self) -> None:
+    def lose(self) -> None:
         stage, evidence = self.stage, self.evidence
         poster, slow = FOUR[0], FOUR[-1]
         self.title(7, f"A bus of {TINY} is too small for a slow worker, which is told what it lost")
-        for worker in (poster, slow):
-            stage.ask([worker], "open_tiny", stage.tiny)
-        posted = stage.ask([poster], "post_tiny", TINY_EVENTS)
-        ids = evidence.tiny_posted = posted[poster]["ids"]
+        stage.ask([poster], "open_tiny", stage.tiny)
+        stage.ask([slow], "open_tiny", stage.tiny)
+        ids = evidence.tiny_posted = stage.ask([poster], "post_tiny", TINY_EVENTS)[poster]
         self.say(poster, f"posts {len(ids)} events, {ids[0]} to {ids[-1]}")
-        seen = stage.ask([slow], "poll_tiny")[slow]
-        evidence.tiny_seen, evidence.tiny_lost = seen["seen"], seen["lost"]
+        evidence.tiny_seen, evidence.tiny_lost = stage.ask([slow], "poll_tiny")[slow]
         for event, data in evidence.tiny_seen:
             if event == "lost":
                 told = f"{data['count']} are lost, {data['first']} to {data['last']}"
@@ -163,10 +141,10 @@ class Play:
         got = [ids[data] for event, data in evidence.tiny_seen if event != "lost"]
         self.say(slow, f"handles the other {len(got)}, {got[0]} to {got[-1]}")
 
-    def act_end(self, began: float) -> int:
-        stage, line, paint = self.stage, self.terminal.line, self.terminal.paint
-        self.evidence.counts = stage.ask([*FOUR, CHILD], "stats")
-        stage.end()
+    def judge(self, began: float) -> int:
+        line, paint = self.terminal.line, self.terminal.paint
+        self.stage.gather()
+        self.stage.end()
         findings = judge(self.evidence)
         line()
         for what, found, held in findings:
@@ -192,34 +170,37 @@ class Play:
         who = self.terminal.paint(f"worker {worker}", COLOURS[worker])
         self.terminal.line(f"   {who}  {text}")
 
+    def number(self, worker: int) -> str:
+        return self.terminal.paint(str(worker), COLOURS[worker])
+
     def pause(self) -> None:
         if self.terminal.is_live:
             time.sleep(PAUSE)
-
-    def update(self, worker: int, count: int) -> None:
-        """Have a row updated, and show where the event arrives."""
-        self.stage.tell(worker, "update", random.randrange(ROWS))
-        changed = self.stage.await_everywhere("row", "changed", count)
-        self.lanes(changed[-1])
-        self.pause()
 
     def lanes_head(self) -> None:
         workers = "".join(f" worker {worker}" for worker in self.evidence.since)
         self.note(f"  id by {'event':22}{workers}")
 
-    def lanes(self, name: str) -> None:
-        """One event: which worker posted it, and how long after that it was handled where."""
-        posted = self.stage.posted[name]
-        handled = self.stage.handled.get(name, {})
-        by, data = posted["by"], posted["data"]
-        what = f"{posted['source']} {posted['event']} {data.get('row', data.get('total', ''))}"
-        cells = " ".join(self.cell(posted, handled.get(worker)) for worker in self.evidence.since)
-        self.terminal.line(
-            f"   {posted['id']:>4} {self.terminal.paint(f'{by:>2}', COLOURS[by])} {what:22} {cells}"
-        )
+    def lanes(self, worker: int, command: str, *arguments: Any) -> None:
+        """Have a worker post an event, and show where it arrives."""
+        number = self.stage.ask([worker], command, *arguments)[worker]
+        self.stage.gather()
+        self.lane(number)
+        self.pause()
 
-    def cell(self, posted: Report, handled: Report | None) -> str:
-        if handled is None:
-            return self.terminal.paint(" ignored", "dim")
-        what = "run" if posted["unique"] else handled["effect"]
-        return f"{what:<4}{(handled['at'] - posted['began']) * 1000:4.0f}"
+    def lane(self, number: int) -> None:
+        """One event: which worker posted it, and how long after that it was handled where."""
+        posted = self.evidence.posted[number]
+        handled = self.stage.handled.get(posted.key, {})
+        source, event, data = json.loads(posted.key)
+        what = f"{source} {event} {data.get('row', data.get('total', ''))}"
+        cells = []
+        for worker in self.evidence.since:
+            if worker in handled:
+                at, effect = handled[worker]
+                effect = "run" if posted.unique else effect
+                cells.append(f"{effect:<4}{(at - posted.began) * 1000:4.0f}")
+            else:
+                cells.append(self.terminal.paint(" ignored", "dim"))
+        by = self.number(posted.by)
+        self.terminal.line(f"   {number:>4}  {by} {what:22} {' '.join(cells)}")
