@@ -6,37 +6,37 @@ that `check` walks.
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._bus import codec as _codec
-from .._bus import segment as _segment
-from .._bus.settings import OVERFLOWS, check_name
+from .._bus import joining as _joining
+from .._bus.settings import check_name
 from .._errors import LockTimeout, NoRoom, StdeventsError
 from .._names import PACKAGE
+from .._system import presence as _presence
 from .._system.folder import names
 from .._table import workers as _workers
-from .._table.layout import (
-    EVENT_LENGTH,
-    EVENT_POSITION,
-    HEADER_EPOCH,
-    HEADER_OVERFLOW,
-    LAST,
-    Layout,
-)
-from .._table.table import Table
+from .._table.header import OVERFLOWS
+from .._table.layout import HEADER_OVERFLOW, Layout
+from .._table.read import Run
 
 if TYPE_CHECKING:
-    from typing import Any, Callable, TypeVar
-
-    from .._table.table import Event, Record
+    from typing import Any, Callable, List, Optional, Tuple, TypeVar
 
     T = TypeVar("T")
+    # Id and parts of an event; None for parts that are not of ours.
+    Event = Tuple[int, Optional[List[Any]]]
 
 #: what there is of a bus, in use or left behind: its folder, its shared memory
-remains_of = _segment.traces
+remains_of = _joining.traces
 #: remove what is left of a bus unless a live worker has it open; was it removed?
-remove = _segment.clean
+remove = _joining.clean
+
+
+#: the place from which all that a bus ever had follows
+NOWHERE = Run(0, 0, 0, 0)
 
 
 class NoSuchBus(StdeventsError, LookupError):
@@ -48,68 +48,91 @@ class OpenBus:
 
     def __init__(self, name: str) -> None:
         """FileNotFoundError if no live worker has it open."""
-        self._segment = segment = _segment.attach(name)
-        self._table = Table(segment)
-        self._words = segment.words
-        self._layout = segment.layout
+        self._seat = seat = _joining.visit(name)
+        self._table = seat.table
+        self._layout = seat.table.layout
         self.name = name
-        self.epoch: int = segment.words[HEADER_EPOCH]
-        self.overflow = OVERFLOWS[segment.words[HEADER_OVERFLOW]]
-        self.size = segment.layout.size
-        self.event_slots = segment.layout.events
+        self.epoch = seat.epoch
+        self.overflow = OVERFLOWS[seat.words[HEADER_OVERFLOW]]
+        self.size = self._layout.size
+        self.event_slots = self._layout.events
 
     def close(self) -> None:
-        self._segment.close()
+        self._seat.close()
 
     @property
     def last(self) -> int:
         """The id of the last published event; 0: there was none yet."""
-        return self._words[LAST]
+        return self._table.last
 
-    def before_oldest(self) -> int:
-        """The position from which `read` gives all events that are still there."""
-        return self._table.before_oldest()
+    def place_at(self, event_id: int) -> Run:
+        """The place from which `read` gives what follows the event."""
+        return Run(event_id, *self._table.reader.place(event_id))
 
-    def read(self, position: int) -> tuple[int, list[Record]]:
-        """Some of the events after `position`, and the id up to which these are all there are.
+    def oldest_place(self) -> Run:
+        """The place from which `read` gives all events that are still there."""
+        return self.exclusively(lambda: self.place_at(self.before_oldest()))
 
-        An id up to that one which no record has is lost.
+    def read(self, place: Run) -> tuple[Run, list[Event]]:
+        """Some of the events after a place, and the place up to which these are all there are.
+
+        An id up to that one which none of them has is lost. There has to be something new.
         """
-        return self._table.read(position)
+        run = self._table.read(place)
+        ids = range(run.before + 1, run.through + 1)
+        try:
+            events = json.loads(run.text) if ids else []
+        except (ValueError, RecursionError):
+            events = []
+        if len(events) != len(ids):  # one of them is not ours: record by record, then
+            events = [record and parts_of(record) for record in self._table.reader.cut(run)]
+        return run, list(zip(ids, events))
 
-    def append(self, record: Event) -> int:
+    def append(self, record: bytes) -> int:
         """Publish an event, and return its id; waits for room if that is what the bus does."""
+        settings = self._seat.settings
         try:
             return self._table.append((record,))
         except NoRoom as full:
-            return self._table.append_when_there_is_room((record,), full)
+            tries, pause = settings.shm_retries, settings.wait_interval
+            return self._table.append_when_there_is_room((record,), full, None, tries, pause)
 
     def exclusively(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do some work under the lock of the bus; LockTimeout."""
-        return self._table.exclusively(work, *arguments)
+        return self._seat.lock.hold(work, *arguments)
 
     # -- under the lock ----------------------------------------------------------------------------
 
     def workers(self) -> list[tuple[int, ...]]:
         """The live workers, by slot: the fields of a `WorkerInfo` of each."""
-        return _workers.live_workers(self._segment.folder, self._words, self.last)
+        last, live = self.last, self._live_slots()
+        return [
+            (pid, slot, position, max(0, last - position), since)
+            for slot, pid, _, since, _, position, _, _ in _workers.table(self._seat.words)
+            if slot in live
+        ]
+
+    def before_oldest(self) -> int:
+        """The id after which all events are still there."""
+        return self._table.reader.oldest()[0]
 
     def bytes_after(self, position: int) -> int:
         """How many bytes of the ring the events after `position` take, which are all there."""
-        if position >= self.last:
-            return 0
-        start = self._words[self._layout.slot_of(position + 1) + EVENT_POSITION]
-        return end_of(self._words, self._layout, self.last) - start
+        place = self._table.reader.place
+        return place(self.last)[1] - place(position)[1] if position < self.last else 0
 
     def copy(self) -> Copy:
-        segment = self._segment
+        words, ring = self._table.views
         return Copy(
-            layout=segment.layout,
-            words=memoryview(bytes(segment.bytes)).cast("Q"),
-            ring=bytes(segment.ring),
-            held=frozenset(_workers.live_slots(segment.folder, None)),
+            layout=self._layout,
+            words=memoryview(words.tobytes()).cast("Q"),
+            ring=ring.tobytes(),
+            held=self._live_slots(),
             now=time.monotonic_ns(),
         )
+
+    def _live_slots(self) -> frozenset[int]:
+        return frozenset(_presence.live_slots(self._seat.folder)[0])
 
 
 class Copy(NamedTuple):
@@ -122,19 +145,10 @@ class Copy(NamedTuple):
     now: int  # nanoseconds of CLOCK_MONOTONIC
 
 
-def end_of(words: memoryview, layout: Layout, event_id: int) -> int:
-    """Where in the ring the event ends, which must still be in its slot; 0 before the first."""
-    if not event_id:
-        return 0
-    slot = layout.slot_of(event_id)
-    end: int = words[slot + EVENT_POSITION] + words[slot + EVENT_LENGTH]
-    return end
-
-
-def parts_of(payload: bytes) -> list[Any] | None:
-    """Source, event, data and what else an event has; None if it is not JSON of ours."""
+def parts_of(record: bytes) -> list[Any] | None:
+    """Pid, source, event, data and what else an event has; None if it is not JSON of ours."""
     try:
-        return _codec.decode(payload)
+        return _codec.decode(record)
     except (ValueError, RecursionError):
         return None
 

@@ -8,7 +8,7 @@ import sys
 import time
 
 from .._errors import LockTimeout
-from .outside import current, find, parts_of
+from .outside import NOWHERE, current, find
 from .terminal import Terminal, complain, harmless, json_of
 
 TYPE_CHECKING = False
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from typing import Any, Iterator
 
-    from .outside import OpenBus
+    from .outside import Event, OpenBus, Run
 
 HELP = "the events of a bus as they come; in a pipe, JSON lines"
 MORE = """\
@@ -42,21 +42,21 @@ def main(name: str, source: str | None, event: str | None, oldest: bool) -> int:
     terminal = Terminal(sys.stdout)
     try:
         assert bus is not None
-        position = bus.before_oldest() if oldest else bus.last
+        place = bus.oldest_place() if oldest else bus.place_at(bus.last)
         while True:
             if bus is not None:
-                position = _write(terminal, bus, position, source, event)
-            now = _wait(name, bus, position)
+                place = _write(terminal, bus, place, source, event)
+            now = _wait(name, bus, place.through)
             if now is bus:
                 continue
             if bus is not None:
-                _write(terminal, bus, position, source, event)  # what came before its end
+                _write(terminal, bus, place, source, event)  # what came before its end
                 bus.close()
             if now is None:
                 complain(f"bus {name!r} has no live worker any more; waiting for one")
             else:
                 complain(f"bus {name!r} was created again; its ids begin at 1")
-            bus, position = now, 0
+            bus, place = now, NOWHERE
     except (KeyboardInterrupt, _NobodyReads):
         return 0
     finally:
@@ -69,20 +69,20 @@ class _NobodyReads(Exception):
 
 
 def _write(
-    terminal: Terminal, bus: OpenBus, position: int, source: str | None, event: str | None
-) -> int:
-    while bus.last != position:
+    terminal: Terminal, bus: OpenBus, place: Run, source: str | None, event: str | None
+) -> Run:
+    while bus.last != place.through:
         try:
-            through, records = bus.read(position)
+            run, events = bus.read(place)
         except LockTimeout:
             break  # to be tried again
-        for line in _lines(position, through, records):
+        for line in _lines(place.through, run.through, events):
             if "lost" in line or (
                 source in (None, line["source"]) and event in (None, line["event"])
             ):
                 terminal.line(_in_colour(terminal, line) if terminal.is_live else json.dumps(line))
-        position = through
-    return position
+        place = run
+    return place
 
 
 def _in_colour(terminal: Terminal, line: dict[str, Any]) -> str:
@@ -101,15 +101,14 @@ def _in_colour(terminal: Terminal, line: dict[str, Any]) -> str:
     return f"{number}  {source} {event}{data}{more}"
 
 
-def _lines(position: int, through: int, records: list[Any]) -> Iterator[dict[str, Any]]:
-    for number, pid, _, payload in records:
-        parts = parts_of(payload)
+def _lines(position: int, through: int, events: list[Event]) -> Iterator[dict[str, Any]]:
+    for number, parts in events:
         if parts is None:
             continue  # the next one, or the end, shows the gap
-        source, event, data, *more = parts
         if number > position + 1:
             yield _lost(position + 1, number - 1)
         position = number
+        pid, source, event, data, *more = parts
         line = {"id": number, "source": source, "event": event, "data": data, "pid": pid}
         further = zip(("unique", "host", "entry"), more)
         yield {**line, **{what: value for what, value in further if value is not None}}
