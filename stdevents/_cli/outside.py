@@ -84,7 +84,8 @@ class OpenBus:
             events = json.loads(run.text) if ids else []
         except (ValueError, RecursionError):
             events = []
-        if len(events) != len(ids):  # one of them is not ours: record by record, then
+        if len(events) != len(ids) or not all(map(_is_event, events)):
+            # One of them is not ours, so that the text cannot tell where each begins.
             events = [record and parts_of(record) for record in self._table.reader.cut(run)]
         return run, list(zip(ids, events))
 
@@ -143,6 +144,10 @@ class Copy(NamedTuple):
     ring: bytes
     held: frozenset[int]  # the worker slots whose file a live process has locked
     now: int  # nanoseconds of CLOCK_MONOTONIC
+
+
+def _is_event(parts: Any) -> bool:
+    return isinstance(parts, list) and len(parts) in (4, 5, 7)
 
 
 def parts_of(record: bytes) -> list[Any] | None:

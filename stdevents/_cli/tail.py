@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from typing import Any, Iterator
 
-    from .outside import Event, OpenBus, Run
+    from .._table.read import Run
+    from .outside import Event, OpenBus
 
 HELP = "the events of a bus as they come; in a pipe, JSON lines"
 MORE = """\
