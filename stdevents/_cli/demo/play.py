@@ -62,8 +62,6 @@ class Play:
         self.lose()
         return self.judge(began)
 
-    # -- the acts ----------------------------------------------------------------------------------
-
     def start(self) -> None:
         stage = self.stage
         self.terminal.line("stdevents demo: 4 processes cache the rows of one SQLite file")
@@ -90,7 +88,8 @@ class Play:
         posters = {one.key: one.by for one in posted.values() if one.key.startswith('["burst"')}
         for worker in FOUR:
             order = [key for key in self.evidence.seen[worker] if key in posters]
-            digits = "".join(self.number(posters[key]) for key in order[:SHOWN])
+            by = [posters[key] for key in order[:SHOWN]]
+            digits = "".join(self.terminal.paint(str(one), COLOURS[one]) for one in by)
             self.say(worker, f"{digits}...  {len(order)}, {crc32(''.join(order).encode()):08x}")
 
     def run_once(self) -> None:
@@ -98,7 +97,7 @@ class Play:
         self.note("run: it adds the totals up and posts them; ignored: another worker ran it")
         self.lanes_head()
         before = max(self.evidence.posted)
-        self.stage.ask(FOUR, "expire")
+        self.stage.ask(FOUR, "post", "totals", "expired", {}, "totals")
         self.stage.gather()
         for number in sorted(number for number in self.evidence.posted if number > before):
             self.lane(number)
@@ -121,7 +120,7 @@ class Play:
         evidence.since[CHILD] = max(evidence.posted) + 1
         self.say(CHILD, f"pid {pid}, child of worker {FORKER}")
         self.lanes_head()
-        self.lanes(CHILD, "post", "demo", "hello", {"from": CHILD})
+        self.lanes(CHILD, "post", "demo", "hello", {})
         self.lanes(CHILD, "update", random.randrange(ROWS))
         self.lanes(FOUR[0], "update", random.randrange(ROWS))
 
@@ -156,8 +155,6 @@ class Play:
         line(paint(f"{verdict}, in {time.monotonic() - began:.1f} s", "green" if held else "red"))
         return 0 if held else 1
 
-    # -- how it looks ------------------------------------------------------------------------------
-
     def title(self, number: int, text: str) -> None:
         self.pause()
         self.terminal.line()
@@ -169,9 +166,6 @@ class Play:
     def say(self, worker: int, text: str) -> None:
         who = self.terminal.paint(f"worker {worker}", COLOURS[worker])
         self.terminal.line(f"   {who}  {text}")
-
-    def number(self, worker: int) -> str:
-        return self.terminal.paint(str(worker), COLOURS[worker])
 
     def pause(self) -> None:
         if self.terminal.is_live:
@@ -202,5 +196,5 @@ class Play:
                 cells.append(f"{effect:<4}{(at - posted.began) * 1000:4.0f}")
             else:
                 cells.append(self.terminal.paint(" ignored", "dim"))
-        by = self.number(posted.by)
+        by = self.terminal.paint(str(posted.by), COLOURS[posted.by])
         self.terminal.line(f"   {number:>4}  {by} {what:22} {' '.join(cells)}")
