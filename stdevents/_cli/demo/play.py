@@ -18,16 +18,15 @@ from .verdict import judge
 from .worker import INTERVAL, ROWS, TINY, sql
 
 UPDATES = 6
-BURST = 40
-TINY_EVENTS = 40
-SHOWN = 40  # events of the burst
+BURST = 40  # events of one worker; of those of all as many are shown
 PAUSE = 0.25  # seconds, so that one can follow on a terminal
 COLOURS = ["", "cyan", "yellow", "green", "magenta", "blue"]
 
 
 def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+        # By way of all `finally`.
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="stdevents-demo-") as folder:
         database = os.path.join(folder, "rows.db")
         sql(database, "CREATE TABLE rows (id INTEGER PRIMARY KEY, price REAL, version INTEGER)")
@@ -39,10 +38,6 @@ def main() -> int:
             return Play(Terminal(sys.stdout), stage).play()
         finally:
             stage.end()
-
-
-def _end(number: int, frame: object) -> None:
-    sys.exit(128 + number)  # by way of all `finally`
 
 
 class Play:
@@ -88,7 +83,7 @@ class Play:
         posters = {one.key: one.by for one in posted.values() if one.key.startswith('["burst"')}
         for worker in FOUR:
             order = [key for key in self.evidence.seen[worker] if key in posters]
-            by = [posters[key] for key in order[:SHOWN]]
+            by = [posters[key] for key in order[:BURST]]
             digits = "".join(self.terminal.paint(str(one), COLOURS[one]) for one in by)
             self.say(worker, f"{digits}...  {len(order)}, {crc32(''.join(order).encode()):08x}")
 
@@ -130,7 +125,7 @@ class Play:
         self.title(7, f"A bus of {TINY} is too small for a slow worker, which is told what it lost")
         stage.ask([poster], "open_tiny", stage.tiny)
         stage.ask([slow], "open_tiny", stage.tiny)
-        ids = evidence.tiny_posted = stage.ask([poster], "post_tiny", TINY_EVENTS)[poster]
+        ids = evidence.tiny_posted = stage.ask([poster], "post_tiny", BURST)[poster]
         self.say(poster, f"posts {len(ids)} events, {ids[0]} to {ids[-1]}")
         evidence.tiny_seen, evidence.tiny_lost = stage.ask([slow], "poll_tiny")[slow]
         for event, data in evidence.tiny_seen:

@@ -63,15 +63,15 @@ class Stage:
         """Have workers do something, all at the same time; returns the answer of each."""
         for worker in workers:
             self._pipes[worker].send((command, *arguments))
-        return {worker: self._answer(worker, command) for worker in workers}
-
-    def _answer(self, worker: int, command: str) -> Any:
-        try:
-            if self._pipes[worker].poll(PATIENCE):
-                return self._pipes[worker].recv()
-        except (EOFError, OSError):
-            raise StdeventsError(f"demo: worker {worker} ended before its time") from None
-        raise StdeventsError(f"demo: no answer to {command!r} within {PATIENCE:g} s")
+        answers = {}
+        for worker in workers:
+            try:
+                if not self._pipes[worker].poll(PATIENCE):
+                    raise StdeventsError(f"demo: no answer to {command!r} within {PATIENCE:g} s")
+                answers[worker] = self._pipes[worker].recv()
+            except (EOFError, OSError):
+                raise StdeventsError(f"demo: worker {worker} ended before its time") from None
+        return answers
 
     def gather(self) -> None:
         """Have all that was posted handled, and gather what the workers say of that."""
