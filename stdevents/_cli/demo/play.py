@@ -18,16 +18,15 @@ from .verdict import judge
 from .worker import INTERVAL, ROWS, TINY, sql
 
 UPDATES = 6
-BURST = 40
-TINY_EVENTS = 40
-SHOWN = 40  # events of the burst
+BURST = 40  # events of one worker; of those of all as many are shown
 PAUSE = 0.25  # seconds, so that one can follow on a terminal
 COLOURS = ["", "cyan", "yellow", "green", "magenta", "blue"]
 
 
 def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+        # By way of all `finally`.
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="stdevents-demo-") as folder:
         database = os.path.join(folder, "rows.db")
         sql(database, "CREATE TABLE rows (id INTEGER PRIMARY KEY, price REAL, version INTEGER)")
@@ -39,10 +38,6 @@ def main() -> int:
             return Play(Terminal(sys.stdout), stage).play()
         finally:
             stage.end()
-
-
-def _end(number: int, frame: object) -> None:
-    sys.exit(128 + number)  # by way of all `finally`
 
 
 class Play:
@@ -61,8 +56,6 @@ class Play:
         self.fork()
         self.lose()
         return self.judge(began)
-
-    # -- the acts ----------------------------------------------------------------------------------
 
     def start(self) -> None:
         stage = self.stage
@@ -90,7 +83,8 @@ class Play:
         posters = {one.key: one.by for one in posted.values() if one.key.startswith('["burst"')}
         for worker in FOUR:
             order = [key for key in self.evidence.seen[worker] if key in posters]
-            digits = "".join(self.number(posters[key]) for key in order[:SHOWN])
+            by = [posters[key] for key in order[:BURST]]
+            digits = "".join(self.terminal.paint(str(one), COLOURS[one]) for one in by)
             self.say(worker, f"{digits}...  {len(order)}, {crc32(''.join(order).encode()):08x}")
 
     def run_once(self) -> None:
@@ -98,7 +92,7 @@ class Play:
         self.note("run: it adds the totals up and posts them; ignored: another worker ran it")
         self.lanes_head()
         before = max(self.evidence.posted)
-        self.stage.ask(FOUR, "expire")
+        self.stage.ask(FOUR, "post", "totals", "expired", {}, "totals")
         self.stage.gather()
         for number in sorted(number for number in self.evidence.posted if number > before):
             self.lane(number)
@@ -121,7 +115,7 @@ class Play:
         evidence.since[CHILD] = max(evidence.posted) + 1
         self.say(CHILD, f"pid {pid}, child of worker {FORKER}")
         self.lanes_head()
-        self.lanes(CHILD, "post", "demo", "hello", {"from": CHILD})
+        self.lanes(CHILD, "post", "demo", "hello", {})
         self.lanes(CHILD, "update", random.randrange(ROWS))
         self.lanes(FOUR[0], "update", random.randrange(ROWS))
 
@@ -131,7 +125,7 @@ class Play:
         self.title(7, f"A bus of {TINY} is too small for a slow worker, which is told what it lost")
         stage.ask([poster], "open_tiny", stage.tiny)
         stage.ask([slow], "open_tiny", stage.tiny)
-        ids = evidence.tiny_posted = stage.ask([poster], "post_tiny", TINY_EVENTS)[poster]
+        ids = evidence.tiny_posted = stage.ask([poster], "post_tiny", BURST)[poster]
         self.say(poster, f"posts {len(ids)} events, {ids[0]} to {ids[-1]}")
         evidence.tiny_seen, evidence.tiny_lost = stage.ask([slow], "poll_tiny")[slow]
         for event, data in evidence.tiny_seen:
@@ -156,8 +150,6 @@ class Play:
         line(paint(f"{verdict}, in {time.monotonic() - began:.1f} s", "green" if held else "red"))
         return 0 if held else 1
 
-    # -- how it looks ------------------------------------------------------------------------------
-
     def title(self, number: int, text: str) -> None:
         self.pause()
         self.terminal.line()
@@ -169,9 +161,6 @@ class Play:
     def say(self, worker: int, text: str) -> None:
         who = self.terminal.paint(f"worker {worker}", COLOURS[worker])
         self.terminal.line(f"   {who}  {text}")
-
-    def number(self, worker: int) -> str:
-        return self.terminal.paint(str(worker), COLOURS[worker])
 
     def pause(self) -> None:
         if self.terminal.is_live:
@@ -202,5 +191,5 @@ class Play:
                 cells.append(f"{effect:<4}{(at - posted.began) * 1000:4.0f}")
             else:
                 cells.append(self.terminal.paint(" ignored", "dim"))
-        by = self.number(posted.by)
+        by = self.terminal.paint(str(posted.by), COLOURS[posted.by])
         self.terminal.line(f"   {number:>4}  {by} {what:22} {' '.join(cells)}")

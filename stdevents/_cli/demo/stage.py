@@ -6,9 +6,8 @@ import multiprocessing
 import os
 import signal
 import time
-from contextlib import contextmanager
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING, Any, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Iterable
 
 from ..._errors import StdeventsError
 from ..outside import remains_of, remove
@@ -40,35 +39,39 @@ class Stage:
         self._processes: dict[int, BaseProcess] = {}
 
     def start(self) -> None:
-        """Start the workers, each a new Python: nothing but the name of the bus joins them."""
+        """Start the workers, each a new Python: nothing but the name of the bus joins them.
+
+        They hold back signals from their first instant, and go on to hold back Ctrl-C: that is
+        for the demo, which then ends them.
+        """
         # The tracker of multiprocessing lets signals through when it is started: so it is before.
         resource_tracker.ensure_running()
-        with _signals_held():
-            spawn = multiprocessing.get_context("spawn")
-            self._pipes[CHILD], for_child = spawn.Pipe()
-            for number in FOUR:
-                self._pipes[number], pipe = spawn.Pipe()
-                pipes = pipe, for_child if number == FORKER else pipe
-                plan = number, self.bus, self._database, *pipes
-                process = spawn.Process(target=work, args=plan)
-                process.start()
-                self._processes[number] = process
-                pipe.close()
-            for_child.close()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+        spawn = multiprocessing.get_context("spawn")
+        self._pipes[CHILD], for_child = spawn.Pipe()
+        for number in FOUR:
+            self._pipes[number], pipe = spawn.Pipe()
+            pipes = pipe, for_child if number == FORKER else pipe
+            process = spawn.Process(target=work, args=(number, self.bus, self._database, *pipes))
+            process.start()
+            self._processes[number] = process
+            pipe.close()
+        for_child.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def ask(self, workers: Iterable[int], command: str, *arguments: Any) -> dict[int, Any]:
         """Have workers do something, all at the same time; returns the answer of each."""
         for worker in workers:
             self._pipes[worker].send((command, *arguments))
-        return {worker: self._answer(worker, command) for worker in workers}
-
-    def _answer(self, worker: int, command: str) -> Any:
-        try:
-            if self._pipes[worker].poll(PATIENCE):
-                return self._pipes[worker].recv()
-        except (EOFError, OSError):
-            raise StdeventsError(f"demo: worker {worker} ended before its time") from None
-        raise StdeventsError(f"demo: no answer to {command!r} within {PATIENCE:g} s")
+        answers = {}
+        for worker in workers:
+            try:
+                if not self._pipes[worker].poll(PATIENCE):
+                    raise StdeventsError(f"demo: no answer to {command!r} within {PATIENCE:g} s")
+                answers[worker] = self._pipes[worker].recv()
+            except (EOFError, OSError):
+                raise StdeventsError(f"demo: worker {worker} ended before its time") from None
+        return answers
 
     def gather(self) -> None:
         """Have all that was posted handled, and gather what the workers say of that."""
@@ -87,32 +90,19 @@ class Stage:
     def end(self) -> None:
         """Have the workers end, as they do without a pipe; tell what they leave, and remove it."""
         deadline = time.monotonic() + PATIENCE
-        with _signals_held():
-            while self._pipes:
-                self._pipes.popitem()[1].close()
-            while self._processes:
-                number, process = self._processes.popitem()
-                process.join(max(0, deadline - time.monotonic()))
-                if process.exitcode is None:
-                    process.kill()
-                    process.join()
-                if process.exitcode:
-                    self.evidence.failed.append(f"worker {number} ended with {process.exitcode}")
-            for name in (self.bus, self.tiny):
-                if remains_of(name):
-                    self.evidence.left += remains_of(name)
-                    remove(name)
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Have no signal end the demo in the middle of this; they are kept for when it is over.
-
-    Processes that are started in it hold them too, and go on to hold Ctrl-C: that is for the
-    demo, which then ends them.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-    try:
-        yield
-    finally:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)  # nothing is to interrupt this
+        while self._pipes:
+            self._pipes.popitem()[1].close()
+        while self._processes:
+            number, process = self._processes.popitem()
+            process.join(max(0, deadline - time.monotonic()))
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+            if process.exitcode:
+                self.evidence.failed.append(f"worker {number} ended with {process.exitcode}")
+        for name in (self.bus, self.tiny):
+            if remains_of(name):
+                self.evidence.left += remains_of(name)
+                remove(name)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

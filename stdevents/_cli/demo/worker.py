@@ -98,8 +98,6 @@ class Worker:
             self.bus.close()
             self.tiny.close()
 
-    # -- handlers ------------------------------------------------------------------------------
-
     def show(self, data: Any, event: str, source: str, pid: int | None) -> None:
         if source == "demo" and pid is None:  # a local event, whose data is not for the pipe
             self.reports.append(("local", data is self.passed_on))
@@ -118,8 +116,6 @@ class Worker:
         (total,) = sql(self.database, "SELECT round(sum(price), 2) FROM rows")
         self.do_post("totals", "ready", {"total": total})
 
-    # -- rows ----------------------------------------------------------------------------------
-
     def read_rows(self) -> None:
         changed = list(self.told) or [0]  # where a stale one would be
         for row in random.choices(changed, k=READS) + random.choices(range(ROWS), k=READS):
@@ -136,15 +132,13 @@ class Worker:
                 found = self.cache[row] = sql(self.database, query, row)
         return found
 
-    # -- what it can be told -------------------------------------------------------------------
-
     def do_fill(self) -> tuple[int, int]:
         while len(self.cache) < ROWS // 2:
             self.row(random.randrange(ROWS))
         return os.getpid(), len(self.cache)
 
     def do_post(self, source: str, event: str, data: Any, unique: str | None = None) -> int:
-        began = time.monotonic()
+        data, began = {"by": self.number, **data}, time.monotonic()
         number = self.bus.post(source, event, data, unique=unique)
         posted = Posted(key(source, event, data), unique is not None, self.number, began)
         self.reports.append(("posted", number, posted))
@@ -156,13 +150,10 @@ class Worker:
         (version,) = sql(self.database, "SELECT version FROM rows WHERE id = ?", row)
         return self.do_post("row", "changed", {"row": row, "version": version})
 
-    def do_expire(self) -> int:
-        return self.do_post("totals", "expired", {"noticed_by": self.number}, unique="totals")
-
     def do_burst(self, count: int, begin: float) -> None:
         time.sleep(max(0.0, begin - time.monotonic()))
         for index in range(count):
-            self.do_post("burst", "tick", {"by": self.number, "n": index})
+            self.do_post("burst", "tick", {"n": index})
             time.sleep(random.random() * 2 * BURST_OVER / count)
 
     def do_post_local(self) -> None:
