@@ -13,7 +13,7 @@ import sys
 import threading
 
 import pytest
-from programs import PACKAGE_PARENT, run_on_small_memory, start
+from programs import PACKAGE_PARENT, run, run_on_small_memory, start
 
 import stdevents
 from stdevents._bus import segment as _segment
@@ -191,6 +191,25 @@ def test_it_runs_where_it_is_vendored_and_calls_itself_so(command, tmp_path, nam
     assert command(**there).end()[1].startswith("usage: python -m app._vendor.stdevents ")
 
 
+def test_a_copy_without_its_command_line_says_what_is_missing(command, tmp_path):
+    """A vendored core."""
+    ignored = shutil.ignore_patterns("_cli", "__pycache__")
+    shutil.copytree(PACKAGE_PARENT / "stdevents", tmp_path / "events", ignore=ignored)
+    missing = f"there is no command line in this copy: _cli is missing from {tmp_path / 'events'}"
+
+    ended = command("status", module="events", path=tmp_path).end()
+    assert ended == (2, "", f"stdevents: {missing}\n")
+
+
+def test_a_fault_inside_the_command_line_is_not_taken_for_a_missing_one(command, tmp_path):
+    shutil.copytree(PACKAGE_PARENT / "stdevents", tmp_path / "events")
+    (tmp_path / "events" / "_cli" / "terminal.py").unlink()
+
+    status, out, err = command("status", module="events", path=tmp_path).end()
+    assert (status, out) == (1, "")
+    assert "No module named 'events._cli.terminal'" in err
+
+
 @pytest.mark.parametrize("arguments", [["status"], ["tail"], ["check"], ["clean"], ["post"]])
 def test_a_wrong_name_says_which_buses_there_are(command, name, worker, arguments):
     worker()
@@ -222,6 +241,14 @@ def run(*commands):
         sys.argv[1:] = command.split()
         print(main(), flush=True)
 """
+
+
+def test_a_command_imports_no_other_command(name):
+    program = f"""{COMMANDS}
+run("clean {name}")
+print(*sorted(name[15:] for name in sys.modules if name.startswith("stdevents._cli.")))
+"""
+    assert run(program).splitlines()[-1] == "clean main outside terminal"
 
 
 def test_where_there_is_no_bus_it_is_told_how_to_make_one():

@@ -14,10 +14,17 @@ import tempfile
 from fcntl import LOCK_EX, LOCK_UN, flock
 from statistics import median
 from time import perf_counter
-from typing import Any, Callable, Dict
+from typing import TYPE_CHECKING, Any, Callable, Dict
 
 from .._bus.bus import Bus
 from .._names import PACKAGE
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+HELP = "how long the hot paths take, as ratios to the standard library"
+MORE = "Each ratio is one within this run; takes some ten seconds."
+EXAMPLE = "bench"
 
 BURST = 2000  # events that are posted, and then delivered
 CALLS = 250  # of anything else; few, so that some rounds are not interrupted
@@ -30,6 +37,12 @@ POST = "post / (json.dumps + flock pair)"
 DELIVER = "deliver to one handler / json.loads"
 UNWANTED = "deliver to no handler / json.loads"
 IDLE = "poll that finds nothing / reading a word"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--rounds", type=int, default=100, help="how often (default: %(default)s)")
+    add("--json", dest="as_json", action="store_true", help="the figures as JSON")
 
 
 def main(rounds: int, as_json: bool) -> int:

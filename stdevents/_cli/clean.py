@@ -6,21 +6,32 @@ import os
 import re
 import stat
 
-from .._bus import segment as _segment
 from .._bus.settings import check_name
 from .._errors import LockTimeout, StdeventsError
 from .._system.folder import PREFIX, Folder, names, root
-from .outside import NoSuchBus, unknown
+from .outside import NoSuchBus, remains_of, remove, unknown
 from .terminal import complain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+HELP = "remove what killed workers left behind"
+MORE = "What a live worker has open is left alone. Says of each bus what became of it."
+EXAMPLE = "clean"
 
 REMOVED = "removed"
 IN_USE = "in use, left alone"
 
 
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the bus (default: all of yours)")
+
+
 def main(name: str | None) -> int:
     """Clean one bus, or all of this user; a line for each that says what became of it."""
     if name is not None:
-        if not _segment.traces(check_name(name)):
+        if not remains_of(check_name(name)):
             raise NoSuchBus(unknown(name))
         return _clean_all([name])
     buses = names()
@@ -37,7 +48,7 @@ def _clean_all(buses: list[str]) -> int:
     failed = 0
     for bus in buses:
         try:
-            done = REMOVED if _segment.clean(bus) else IN_USE
+            done = REMOVED if remove(bus) else IN_USE
         except LockTimeout:
             done = IN_USE  # by a process that was stopped while holding the lock
         except (StdeventsError, OSError) as error:

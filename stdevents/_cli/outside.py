@@ -1,29 +1,199 @@
-"""A bus seen from outside: found by its name, looked at or posted to without a worker's slot."""
+"""A bus seen from outside: found by its name, looked at or posted to without a worker's slot.
+
+All that the commands know of the rooms below the public interface is here, but for the bytes
+that `check` walks.
+"""
 
 from __future__ import annotations
 
-from .._bus.segment import Segment, attach
-from .._bus.settings import check_name
-from .._errors import LockTimeout, StdeventsError
-from .._names import PACKAGE
-from .._system.folder import names
-from .._table.layout import EVENT_LENGTH, EVENT_POSITION, HEADER_EPOCH
+import json
+import time
+from typing import TYPE_CHECKING, NamedTuple
 
-TYPE_CHECKING = False
+from .._bus import codec as _codec
+from .._bus import joining as _joining
+from .._bus.settings import check_name
+from .._errors import LockTimeout, NoRoom, StdeventsError
+from .._names import PACKAGE
+from .._system import presence as _presence
+from .._system.folder import names
+from .._table import workers as _workers
+from .._table.header import OVERFLOWS
+from .._table.layout import HEADER_OVERFLOW, Layout
+from .._table.read import Run
+
 if TYPE_CHECKING:
-    from .check import Copy
+    from typing import Any, Callable, List, Optional, Tuple, TypeVar
+
+    T = TypeVar("T")
+    # Id and parts of an event; None for parts that are not of ours.
+    Event = Tuple[int, Optional[List[Any]]]
+
+#: what there is of a bus, in use or left behind: its folder, its shared memory
+remains_of = _joining.traces
+#: remove what is left of a bus unless a live worker has it open; was it removed?
+remove = _joining.clean
+
+
+#: the place from which all that a bus ever had follows
+NOWHERE = Run(0, 0, 0, 0)
 
 
 class NoSuchBus(StdeventsError, LookupError):
     """No live worker has a bus of that name open; the message says which buses there are."""
 
 
-def find(name: str) -> Segment:
+class OpenBus:
+    """A bus that some worker has open, and that is open here without a worker's slot."""
+
+    def __init__(self, name: str) -> None:
+        """FileNotFoundError if no live worker has it open."""
+        self._seat = seat = _joining.visit(name)
+        self._table = seat.table
+        self._layout = seat.table.layout
+        self.name = name
+        self.epoch = seat.epoch
+        self.overflow = OVERFLOWS[seat.words[HEADER_OVERFLOW]]
+        self.size = self._layout.size
+        self.event_slots = self._layout.events
+
+    def close(self) -> None:
+        self._seat.close()
+
+    @property
+    def last(self) -> int:
+        """The id of the last published event; 0: there was none yet."""
+        return self._table.last
+
+    def place_at(self, event_id: int) -> Run:
+        """The place from which `read` gives what follows the event."""
+        return Run(event_id, *self._table.reader.place(event_id))
+
+    def oldest_place(self) -> Run:
+        """The place from which `read` gives all events that are still there."""
+        return self.exclusively(lambda: self.place_at(self.before_oldest()))
+
+    def read(self, place: Run) -> tuple[Run, list[Event]]:
+        """Some of the events after a place, and the place up to which these are all there are.
+
+        An id up to that one which none of them has is lost. There has to be something new.
+        """
+        run = self._table.read(place)
+        ids = range(run.before + 1, run.through + 1)
+        try:
+            events = json.loads(run.text) if ids else []
+        except (ValueError, RecursionError):
+            events = []
+        if len(events) != len(ids) or not all(map(_is_event, events)):
+            # One of them is not ours, so that the text cannot tell where each begins.
+            events = [record and parts_of(record) for record in self._table.reader.cut(run)]
+        return run, list(zip(ids, events))
+
+    def append(self, record: bytes) -> int:
+        """Publish an event, and return its id; waits for room if that is what the bus does."""
+        settings = self._seat.settings
+        try:
+            return self._table.append((record,))
+        except NoRoom as full:
+            tries, pause = settings.shm_retries, settings.wait_interval
+            return self._table.append_when_there_is_room((record,), full, None, tries, pause)
+
+    def exclusively(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do some work under the lock of the bus; LockTimeout."""
+        return self._seat.lock.hold(work, *arguments)
+
+    # -- under the lock ----------------------------------------------------------------------------
+
+    def workers(self) -> list[tuple[int, ...]]:
+        """The live workers, by slot: the fields of a `WorkerInfo` of each."""
+        last, live = self.last, self._live_slots()
+        return [
+            (pid, slot, position, max(0, last - position), since)
+            for slot, pid, _, since, _, position, _, _ in _workers.table(self._seat.words)
+            if slot in live
+        ]
+
+    def before_oldest(self) -> int:
+        """The id after which all events are still there."""
+        return self._table.reader.oldest()[0]
+
+    def bytes_after(self, position: int) -> int:
+        """How many bytes of the ring the events after `position` take, which are all there."""
+        place = self._table.reader.place
+        return place(self.last)[1] - place(position)[1] if position < self.last else 0
+
+    def copy(self) -> Copy:
+        words, ring = self._table.views
+        return Copy(
+            layout=self._layout,
+            words=memoryview(words.tobytes()).cast("Q"),
+            ring=ring.tobytes(),
+            held=self._live_slots(),
+            now=time.monotonic_ns(),
+        )
+
+    def _live_slots(self) -> frozenset[int]:
+        return frozenset(_presence.live_slots(self._seat.folder)[0])
+
+
+class Copy(NamedTuple):
+    """The bytes of a bus at one instant."""
+
+    layout: Layout
+    words: memoryview  # of header and slots
+    ring: bytes
+    held: frozenset[int]  # the worker slots whose file a live process has locked
+    now: int  # nanoseconds of CLOCK_MONOTONIC
+
+
+def _is_event(parts: Any) -> bool:
+    return isinstance(parts, list) and len(parts) in (4, 5, 7)
+
+
+def parts_of(record: bytes) -> list[Any] | None:
+    """Pid, source, event, data and what else an event has; None if it is not JSON of ours."""
+    try:
+        return _codec.decode(record)
+    except (ValueError, RecursionError):
+        return None
+
+
+# -- by name ---------------------------------------------------------------------------------------
+
+
+def find(name: str) -> OpenBus:
     """Open the bus to look at it or to post; NoSuchBus if no live worker has it open."""
     try:
-        return attach(check_name(name))
+        return OpenBus(check_name(name))
     except FileNotFoundError:
         raise NoSuchBus(unknown(name)) from None
+
+
+def current(name: str, bus: OpenBus | None) -> OpenBus | None:
+    """The bus as it is now: still `bus`, or another that was made since, or none."""
+    try:
+        found = OpenBus(name)
+    except FileNotFoundError:
+        return None
+    except LockTimeout:
+        return bus  # one that is locked lives
+    if bus is not None and found.epoch == bus.epoch:
+        found.close()
+        return bus
+    return found
+
+
+def post(name: str, source: str, event: str, data: Any, unique: str | None) -> int:
+    """Post an event, waiting for room if the bus does so; returns its id.
+
+    EncodeError, NoSuchBus, PayloadTooLarge, NoRoom, LockTimeout.
+    """
+    record = _codec.encode(source, event, data, unique)
+    bus = find(name)
+    try:
+        return bus.append(record)
+    finally:
+        bus.close()
 
 
 def unknown(name: str) -> str:
@@ -49,37 +219,10 @@ def known() -> dict[str, bool]:
     buses = {}
     for name in names():
         try:
-            attach(name).close()
+            OpenBus(name).close()
             buses[name] = True
         except FileNotFoundError:
             buses[name] = False
         except StdeventsError:  # locked for long, or damaged: some worker has it open
             buses[name] = True
     return buses
-
-
-def current(name: str, segment: Segment | None) -> Segment | None:
-    """The bus as it is now: still `segment`, or another that was made since, or none."""
-    try:
-        found = attach(name)
-    except FileNotFoundError:
-        return None
-    except LockTimeout:
-        return segment  # one that is locked lives
-    if segment is not None and found.words[HEADER_EPOCH] == segment.words[HEADER_EPOCH]:
-        found.close()
-        return segment
-    return found
-
-
-def position_of(bus: Segment | Copy, event_id: int) -> int:
-    """Where in the ring the event `event_id` begins, which must still be in its slot."""
-    return bus.words[bus.layout.slot_of(event_id) + EVENT_POSITION]
-
-
-def end_of(bus: Segment | Copy, event_id: int) -> int:
-    """Where in the ring the event `event_id` ends; 0 before the first one."""
-    if not event_id:
-        return 0
-    slot = bus.layout.slot_of(event_id)
-    return bus.words[slot + EVENT_POSITION] + bus.words[slot + EVENT_LENGTH]

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
-from .._bus import codec as _codec
-from .._errors import EncodeError, NoRoom
-from .._table.table import Table
-from .outside import find
+from .._errors import EncodeError
+from . import outside
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from typing import Any
+
+HELP = "post an event to all workers of a bus, and print its id"
+MORE = "The bus has to be there already: some worker has it open."
+EXAMPLE = "post my-app cache drop '{\"key\": 7}'"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("name", metavar="NAME", help="the bus, as its workers call it")
+    add("source", metavar="SOURCE", help="where the event is from")
+    add("event", metavar="EVENT", help="what happened")
+    about = "what comes with it (default: null); - reads it from standard input"
+    add("data", metavar="JSON", nargs="?", default="null", help=about)
+    add("--unique", metavar="KEY", help="have only one worker handle it")
 
 
 def main(name: str, source: str, event: str, data: str, unique: str | None) -> int:
-    encoded = _codec.encode(source, event, _data(data), unique)
-    segment = find(name)
-    try:
-        table = Table(segment)
-        try:
-            number = table.append((encoded,))
-        except NoRoom as full:
-            number = table.append_when_there_is_room((encoded,), full)
-        print(number, flush=True)
-    finally:
-        segment.close()
+    print(outside.post(name, source, event, _data(data), unique), flush=True)
     return 0
 
 

@@ -8,16 +8,21 @@ import time
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from .._bus.segment import Segment, attach
-from .._bus.settings import OVERFLOWS
 from .._errors import LockTimeout, StdeventsError
 from .._system.folder import names
-from .._table import workers as _workers
-from .._table.layout import HEADER_EPOCH, HEADER_OVERFLOW
-from .._table.table import Table
 from .._types import WorkerInfo
-from .outside import current, end_of, find, position_of
+from .outside import OpenBus, current, find
 from .terminal import Terminal, harmless, words_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+HELP = "how full a bus is, and which workers are behind"
+MORE = """\
+BEHIND is the share of the ring that a worker has to read still; at 100 % it
+loses some. Without NAME: which buses there are, and how many workers each has."""
+EXAMPLE = "status my-app --watch"
 
 EVERY = 1.0  # seconds from one look to the next
 BAR = 20
@@ -51,6 +56,13 @@ class Status(NamedTuple):
         return json.dumps(fields)
 
 
+def add_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("name", metavar="NAME", nargs="?", help="the bus (default: list all of yours)")
+    add("--watch", action="store_true", help="look every second, until Ctrl-C")
+    add("--json", dest="as_json", action="store_true", help="one JSON object a look")
+
+
 def main(name: str | None, watch: bool, as_json: bool) -> int:
     """Show the bus once, or with `watch` until Ctrl-C; without a name, list those of this user."""
     terminal = Terminal(sys.stdout)
@@ -67,8 +79,8 @@ def _list(terminal: Terminal, as_json: bool) -> int:
     failed = 0
     for name in buses:
         try:
-            with closing(attach(name)) as segment:
-                state = look(segment)
+            with closing(OpenBus(name)) as bus:
+                state = look(bus)
         except FileNotFoundError:
             line, as_line = DEAD, _error(name, DEAD)
         except StdeventsError as error:
@@ -84,15 +96,15 @@ def _list(terminal: Terminal, as_json: bool) -> int:
 
 
 def _follow(terminal: Terminal, name: str, watch: bool, as_json: bool) -> int:
-    segment: Segment | None = find(name)
+    bus: OpenBus | None = find(name)
     rate = Rate()
     try:
         while True:
             try:
-                if segment is None:
+                if bus is None:
                     _show_none(terminal, name, as_json, GONE)
                 else:
-                    state = look(segment)
+                    state = look(bus)
                     _show(terminal, state, rate.of(state), watch, as_json)
             except LockTimeout:
                 if not watch:
@@ -101,17 +113,17 @@ def _follow(terminal: Terminal, name: str, watch: bool, as_json: bool) -> int:
             if not watch:
                 return 0
             time.sleep(EVERY)
-            now = current(name, segment)
-            if now is not segment and segment is not None:
-                segment.close()
-            segment = now
+            now = current(name, bus)
+            if now is not bus and bus is not None:
+                bus.close()
+            bus = now
     except KeyboardInterrupt:
         if terminal.is_live:
             terminal.line()  # the shell goes on below
         return 0
     finally:
-        if segment is not None:
-            segment.close()
+        if bus is not None:
+            bus.close()
 
 
 class Rate:
@@ -127,43 +139,33 @@ class Rate:
         return (state.last_id - before) / (self._at - since) if same else None
 
 
-def look(segment: Segment) -> Status:
+def look(bus: OpenBus) -> Status:
     """The state of the bus; taken under its lock, so that all of it is of one instant."""
-    words, layout = segment.words, segment.layout
-    try:
-        segment.lock.acquire()
-        table = Table(segment)
-        last, before = table.last, table.before_oldest()
-        live = _workers.live_workers(segment.folder, words, last)
-        workers = [WorkerInfo(*worker) for worker in live]
-        return Status(
-            name=segment.name,
-            epoch=words[HEADER_EPOCH],
-            overflow=OVERFLOWS[words[HEADER_OVERFLOW]],
-            size=layout.size,
-            used=_bytes_after(segment, before, last),
-            event_slots=layout.events,
-            events=last - before,
-            last_id=last,
-            workers=[(worker, _behind(segment, worker, before, last)) for worker in workers],
-        )
-    finally:
-        segment.lock.release()
+    return bus.exclusively(_look, bus)
 
 
-def _behind(segment: Segment, worker: WorkerInfo, before: int, last: int) -> float:
+def _look(bus: OpenBus) -> Status:
+    last, before = bus.last, bus.before_oldest()
+    workers = [WorkerInfo(*worker) for worker in bus.workers()]
+    return Status(
+        name=bus.name,
+        epoch=bus.epoch,
+        overflow=bus.overflow,
+        size=bus.size,
+        used=bus.bytes_after(before),
+        event_slots=bus.event_slots,
+        events=last - before,
+        last_id=last,
+        workers=[(worker, _behind(bus, worker, before)) for worker in workers],
+    )
+
+
+def _behind(bus: OpenBus, worker: WorkerInfo, before: int) -> float:
     """The share of the ring that the worker has to read still: of its bytes, or of its slots."""
     if worker.position < before:
         return 1.0
-    share = _bytes_after(segment, worker.position, last) / segment.layout.size
-    return max(share, worker.lag / segment.layout.events)
-
-
-def _bytes_after(segment: Segment, position: int, last: int) -> int:
-    """How many bytes the events after `position` take, which are all still there."""
-    if position >= last:
-        return 0
-    return end_of(segment, last) - position_of(segment, position + 1)
+    share = bus.bytes_after(worker.position) / bus.size
+    return max(share, worker.lag / bus.event_slots)
 
 
 # -- how it looks ----------------------------------------------------------------------------------

@@ -6,46 +6,63 @@ import json
 import select
 import sys
 import time
-from typing import Any, Iterator
 
-from .._bus import codec as _codec
-from .._bus.segment import Segment
 from .._errors import LockTimeout
-from .._table.layout import LAST
-from .._table.table import Table
-from .outside import current, find
+from .outside import NOWHERE, current, find
 from .terminal import Terminal, complain, harmless, json_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from typing import Any, Iterator
+
+    from .._table.read import Run
+    from .outside import Event, OpenBus
+
+HELP = "the events of a bus as they come; in a pipe, JSON lines"
+MORE = """\
+A {"lost": ...} line stands for events that were overwritten before they were
+read here. Goes on when the bus is created again; ends with Ctrl-C."""
+EXAMPLE = "tail my-app --source cache"
 
 STEP = 0.02  # seconds between two looks for news, each of which reads one word
 RENEW = 0.5  # seconds between two looks whether it is the same bus still
 
 
+def add_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("name", metavar="NAME", help="the bus, as its workers call it")
+    add("--source", help="only the events of this source")
+    add("--event", help="only the events of this name")
+    add("--oldest", action="store_true", help="begin with what is there still")
+
+
 def main(name: str, source: str | None, event: str | None, oldest: bool) -> int:
     """Write the events until Ctrl-C, or until the other end of the pipe is closed."""
-    segment: Segment | None = find(name)
+    bus: OpenBus | None = find(name)
     terminal = Terminal(sys.stdout)
     try:
-        assert segment is not None
-        position = Table(segment).before_oldest() if oldest else segment.words[LAST]
+        assert bus is not None
+        place = bus.oldest_place() if oldest else bus.place_at(bus.last)
         while True:
-            if segment is not None:
-                position = _write(terminal, segment, position, source, event)
-            now = _wait(name, segment, position)
-            if now is segment:
+            if bus is not None:
+                place = _write(terminal, bus, place, source, event)
+            now = _wait(name, bus, place.through)
+            if now is bus:
                 continue
-            if segment is not None:
-                _write(terminal, segment, position, source, event)  # what came before its end
-                segment.close()
+            if bus is not None:
+                _write(terminal, bus, place, source, event)  # what came before its end
+                bus.close()
             if now is None:
                 complain(f"bus {name!r} has no live worker any more; waiting for one")
             else:
                 complain(f"bus {name!r} was created again; its ids begin at 1")
-            segment, position = now, 0
+            bus, place = now, NOWHERE
     except (KeyboardInterrupt, _NobodyReads):
         return 0
     finally:
-        if segment is not None:
-            segment.close()
+        if bus is not None:
+            bus.close()
 
 
 class _NobodyReads(Exception):
@@ -53,21 +70,20 @@ class _NobodyReads(Exception):
 
 
 def _write(
-    terminal: Terminal, segment: Segment, position: int, source: str | None, event: str | None
-) -> int:
-    table = Table(segment)
-    while table.last != position:
+    terminal: Terminal, bus: OpenBus, place: Run, source: str | None, event: str | None
+) -> Run:
+    while bus.last != place.through:
         try:
-            through, records = table.read(position)
+            run, events = bus.read(place)
         except LockTimeout:
             break  # to be tried again
-        for line in _lines(position, through, records):
+        for line in _lines(place.through, run.through, events):
             if "lost" in line or (
                 source in (None, line["source"]) and event in (None, line["event"])
             ):
                 terminal.line(_in_colour(terminal, line) if terminal.is_live else json.dumps(line))
-        position = through
-    return position
+        place = run
+    return place
 
 
 def _in_colour(terminal: Terminal, line: dict[str, Any]) -> str:
@@ -86,15 +102,14 @@ def _in_colour(terminal: Terminal, line: dict[str, Any]) -> str:
     return f"{number}  {source} {event}{data}{more}"
 
 
-def _lines(position: int, through: int, records: list[Any]) -> Iterator[dict[str, Any]]:
-    for number, pid, _, payload in records:
-        try:
-            source, event, data, *more = _codec.decode(payload)
-        except (ValueError, RecursionError):
+def _lines(position: int, through: int, events: list[Event]) -> Iterator[dict[str, Any]]:
+    for number, parts in events:
+        if parts is None:
             continue  # the next one, or the end, shows the gap
         if number > position + 1:
             yield _lost(position + 1, number - 1)
         position = number
+        pid, source, event, data, *more = parts
         line = {"id": number, "source": source, "event": event, "data": data, "pid": pid}
         further = zip(("unique", "host", "entry"), more)
         yield {**line, **{what: value for what, value in further if value is not None}}
@@ -106,14 +121,14 @@ def _lost(first: int, last: int) -> dict[str, Any]:
     return {"lost": {"first": first, "last": last, "count": last + 1 - first}}
 
 
-def _wait(name: str, segment: Segment | None, position: int) -> Segment | None:
+def _wait(name: str, bus: OpenBus | None, position: int) -> OpenBus | None:
     """Wait for news of the bus; returns it as it is then, the same one or another or none."""
     until = time.monotonic() + RENEW
     while time.monotonic() < until:
         _sleep()
-        if segment is not None and segment.words[LAST] != position:
-            return segment
-    return current(name, segment)
+        if bus is not None and bus.last != position:
+            return bus
+    return current(name, bus)
 
 
 def _sleep() -> None:

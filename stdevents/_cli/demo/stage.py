@@ -6,163 +6,103 @@ import multiprocessing
 import os
 import signal
 import time
-from contextlib import contextmanager
-from multiprocessing import connection, resource_tracker
-from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, Any, Callable, Iterator
+from multiprocessing import resource_tracker
+from typing import TYPE_CHECKING, Any, Iterable
 
-from ..._bus import segment as _segment
 from ..._errors import StdeventsError
-from .verdict import Evidence, Posted
-from .worker import Plan, Report, key, work
+from ..outside import remains_of, remove
+from .verdict import Evidence
+from .worker import work
 
 if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
     from .worker import Pipe
 
-WORKERS = 4
+FOUR = [1, 2, 3, 4]
 FORKER, CHILD = 3, 5
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 15.0  # seconds until a worker that does not answer is given up
 
 
-class DemoFailed(StdeventsError):
-    """A worker ended before its time, or does not answer."""
-
-
 class Stage:
     """Four workers and one that is still to be forked; knows what they have reported."""
 
-    def __init__(self, database: str, rows: int) -> None:
+    def __init__(self, database: str) -> None:
         self.bus = f"stdevents-demo-{os.getpid()}"
         self.tiny = f"{self.bus}-tiny"
-        self.pipes: dict[int, Pipe] = {}
         self.evidence = Evidence()
-        self.posted: dict[str, Report] = {}
-        self.handled: dict[str, dict[int, Report]] = {}
-        self.answers: dict[str, dict[int, Report]] = {}
-        self._plan = Plan(0, self.bus, database, rows)
-        self._processes: list[BaseProcess] = []
-        self._ended: list[Pipe] = []
+        # By key and worker: when it was handled, and to what effect.
+        self.handled: dict[str, dict[int, list[Any]]] = {}
+        self._database = database
+        self._pipes: dict[int, Pipe] = {}
+        self._processes: dict[int, BaseProcess] = {}
 
     def start(self) -> None:
-        """Start the workers, each a new Python: nothing but the name of the bus joins them."""
+        """Start the workers, each a new Python: nothing but the name of the bus joins them.
+
+        They hold back signals from their first instant, and go on to hold back Ctrl-C: that is
+        for the demo, which then ends them.
+        """
         # The tracker of multiprocessing lets signals through when it is started: so it is before.
         resource_tracker.ensure_running()
-        with _signals_held():
-            spawn = multiprocessing.get_context("spawn")
-            self.pipes[CHILD], child_there = spawn.Pipe()
-            for number in range(1, WORKERS + 1):
-                self.pipes[number], there = spawn.Pipe()
-                plan = self._plan._replace(number=number)
-                pipe_of_child = child_there if number == FORKER else None
-                process = spawn.Process(target=work, args=(plan, there, pipe_of_child))
-                process.start()
-                self._processes.append(process)
-                there.close()
-            child_there.close()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+        spawn = multiprocessing.get_context("spawn")
+        self._pipes[CHILD], for_child = spawn.Pipe()
+        for number in FOUR:
+            self._pipes[number], pipe = spawn.Pipe()
+            pipes = pipe, for_child if number == FORKER else pipe
+            process = spawn.Process(target=work, args=(number, self.bus, self._database, *pipes))
+            process.start()
+            self._processes[number] = process
+            pipe.close()
+        for_child.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    # -- to and from the workers -----------------------------------------------------------------
-
-    def tell(self, worker: int, command: str, *arguments: Any) -> None:
-        self.pipes[worker].send((command, *arguments))
-
-    def ask(self, workers: list[int], command: str, *arguments: Any) -> dict[int, Report]:
-        """Tell workers to do something, and wait until each has answered."""
-        self.answers.pop(command, None)
+    def ask(self, workers: Iterable[int], command: str, *arguments: Any) -> dict[int, Any]:
+        """Have workers do something, all at the same time; returns the answer of each."""
         for worker in workers:
-            self.tell(worker, command, *arguments)
-        return self.hear(command, workers)
+            self._pipes[worker].send((command, *arguments))
+        answers = {}
+        for worker in workers:
+            try:
+                if not self._pipes[worker].poll(PATIENCE):
+                    raise StdeventsError(f"demo: no answer to {command!r} within {PATIENCE:g} s")
+                answers[worker] = self._pipes[worker].recv()
+            except (EOFError, OSError):
+                raise StdeventsError(f"demo: worker {worker} ended before its time") from None
+        return answers
 
-    def hear(self, kind: str, workers: list[int]) -> dict[int, Report]:
-        self.listen(lambda: self.answers.get(kind, {}).keys() >= set(workers), kind)
-        return self.answers[kind]
-
-    def listen(self, enough: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not enough():
-            ready = connection.wait(list(self.pipes.values()), deadline - time.monotonic())
-            if not ready and time.monotonic() >= deadline:
-                raise DemoFailed(f"demo: no answer to {what!r} within {PATIENCE:g} s")
-            for worker, pipe in list(self.pipes.items()):
-                if pipe in ready:
-                    self._take(worker, pipe)
-
-    def _take(self, worker: int, pipe: Pipe) -> None:
-        try:
-            report = pipe.recv()
-        except (EOFError, OSError):
-            raise DemoFailed(f"demo: worker {worker} ended before its time") from None
-        kind = report["kind"]
-        if kind == "posted":
-            name = key(report["source"], report["event"], report["data"])
-            self.posted[name] = {**report, "by": worker}
-            self.evidence.posted[report["id"]] = Posted(name, report["unique"])
-        elif kind == "handled" and report["pid"] is None:
-            self.evidence.local.append((worker, report["same"]))
-        elif kind == "handled":
-            name = key(report["source"], report["event"], report["data"])
-            self.handled.setdefault(name, {})[worker] = report
-            self.evidence.seen.setdefault(worker, []).append(name)
-        else:
-            self.answers.setdefault(kind, {})[worker] = report
-
-    def await_everywhere(self, source: str, event: str, count: int = 1) -> list[str]:
-        """Wait until so many events of that name were handled by all; returns their keys."""
-        since = self.evidence.since.items()
-
-        def complete() -> list[str]:
-            return [
-                name
-                for name, report in self.posted.items()
-                if (report["source"], report["event"]) == (source, event)
-                and self.handled.get(name, {}).keys() >= {w for w, i in since if i <= report["id"]}
-            ]
-
-        self.listen(lambda: len(complete()) >= count, f"{source} {event}")
-        return complete()
-
-    # -- the end ---------------------------------------------------------------------------------
+    def gather(self) -> None:
+        """Have all that was posted handled, and gather what the workers say of that."""
+        for _ in range(2):  # since a handler may post something
+            for worker, answer in self.ask(self.evidence.since, "report").items():
+                self.evidence.counts[worker], reports = answer
+                for kind, what, *more in reports:
+                    if kind == "posted":
+                        (self.evidence.posted[what],) = more
+                    elif kind == "handled":
+                        self.evidence.seen.setdefault(worker, []).append(what)
+                        self.handled.setdefault(what, {})[worker] = more
+                    else:
+                        self.evidence.local.append((worker, what))
 
     def end(self) -> None:
-        """Have the workers close the bus and end, the forked one first; look what is left."""
-        self.tell(CHILD, "end")
-        self._ended.append(self.pipes.pop(CHILD))  # listened to no more
-        child = self.answers["fork"][FORKER]["child"]
-        ended = self.ask([FORKER], "await_child", child)
-        if ended[FORKER]["status"]:
-            self.evidence.failed.append("the forked worker failed")
-        for number, process in enumerate(self._processes, 1):
-            self.tell(number, "end")
-            process.join(PATIENCE)
-            if process.exitcode != 0:
+        """Have the workers end, as they do without a pipe; tell what they leave, and remove it."""
+        deadline = time.monotonic() + PATIENCE
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)  # nothing is to interrupt this
+        while self._pipes:
+            self._pipes.popitem()[1].close()
+        while self._processes:
+            number, process = self._processes.popitem()
+            process.join(max(0, deadline - time.monotonic()))
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+            if process.exitcode:
                 self.evidence.failed.append(f"worker {number} ended with {process.exitcode}")
-        self.evidence.left = [*_segment.traces(self.bus), *_segment.traces(self.tiny)]
-
-    def close(self) -> None:
-        """Leave nothing, whatever has happened: workers end when their pipe does."""
-        with _signals_held():
-            for pipe in [*self.pipes.values(), *self._ended]:
-                pipe.close()
-            for process in self._processes:
-                process.join(2)
-                if process.exitcode is None:
-                    process.kill()
-                    process.join()
-                process.close()
-            for name in (self.bus, self.tiny):
-                if _segment.traces(name):
-                    _segment.clean(name)
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Have no signal end the demo in the middle of this; they are kept for when it is over.
-
-    Processes that are started in it hold them too, and go on to hold Ctrl-C: that is for the
-    demo, which then ends them.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
-    try:
-        yield
-    finally:
+        for name in (self.bus, self.tiny):
+            if remains_of(name):
+                self.evidence.left += remains_of(name)
+                remove(name)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
