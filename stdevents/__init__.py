@@ -31,7 +31,7 @@ except ImportError as _error:
     ) from _error
 
 from ._bus.bus import Bus, default
-from ._bus.session import events
+from ._bus.delivery import events
 from ._errors import (
     EncodeError,
     LockTimeout,

@@ -31,8 +31,9 @@ from collections import deque
 from typing import Any, Awaitable, Callable, NamedTuple, Optional, Protocol, Tuple, TypeVar
 
 from ._bus.bus import Bus, default, life_of
+from ._bus.callbacks import check_callable
 from ._bus.delivery import events
-from ._bus.handlers import check_callable, decorator
+from ._bus.handlers import decorator
 from ._errors import NotConfigured, StdeventsError
 from ._log import WARNING, report
 

@@ -21,7 +21,7 @@ import secrets
 import time
 from functools import partial
 
-from .._errors import SegmentError, StdeventsError
+from .._errors import StdeventsError
 from .._system import memory as shared
 from .._system import presence
 from .._system.bell import Bell
@@ -32,8 +32,10 @@ from .._system.process import Mark
 from .._table import header, workers
 from .._table.header import OVERFLOWS
 from .._table.layout import HEADER_EPOCH, HEADER_LOCK, HEADER_OVERFLOW, LAST, WORKERS, Layout
+from .._table.read import Run
 from .._table.table import Table
-from .delivery import Delivery, Progress
+from .delivery import Delivery
+from .progress import Progress
 from .seat import Resume, Seat
 from .settings import ROLES, Settings
 
@@ -209,11 +211,13 @@ def _take_seat(
     words, table = seat.words, seat.table
     _clear_dead(folder, words)
     if resume is None:
-        progress = Progress(table.base_of(words[LAST]))
+        progress = Progress(words[LAST])
     else:
-        progress = resume.progress
+        progress, seat.posted_before = resume.progress, resume.posted
         if resume.epoch != seat.epoch:  # all that is there was posted while it was a worker
-            progress.removed(table.oldest_locked())
+            place = table.reader.oldest()
+            progress.begin(Run(place[0], *place))
+            progress.was_removed = True
     seat.slot, seat.worker_file = presence.take(folder, WORKERS)
     opened.append(seat.worker_file)
     serial, role = workers.next_serial(words), ROLES.index(settings.role)

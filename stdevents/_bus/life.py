@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from .._system.files import OpenFile
     from .._types import Stats
     from .handlers import Handlers
-    from .joining import Opened, Resume
+    from .joining import Opened
     from .loop import Signals
+    from .seat import Resume
 
     T = TypeVar("T")
 
@@ -199,10 +200,10 @@ class Life:
             self.handlers.failed = 0
             folder = Folder(name)
             seat = joining.join(folder, settings, self._mark, self.handlers, opening.opened)
-            if seat.slot is not None:
+            if seat.delivery is not None:
                 self._announce(seat, events.started, tolerated=(NoRoom,))
                 if settings.start == "oldest":  # of those that `started` has not overwritten
-                    seat.go_to_oldest()
+                    seat.delivery.go_to_oldest()
             self.state = Open(seat)
             self._run_loop(seat)
         except BaseException:
@@ -239,7 +240,7 @@ class Life:
         event: str,
         tolerated: tuple[type[Exception], ...] = (StdeventsError, OSError),
     ) -> None:
-        """Post it without waiting for room: neither an exit nor a fork may wait for slow readers."""
+        """Post it without waiting for room: neither exit nor fork may wait for slow readers."""
         try:
             seat.table.append((codec.encode(events._source, event, None),))
         except tolerated as error:
@@ -470,7 +471,7 @@ class Life:
                 away.held, state.taken.worker_file = state.taken.worker_file, None
         away.settings.forked()
         if away.resume is not None:
-            away.resume.forked(in_own_handler)
+            away.resume = away.resume.forked(in_own_handler)
         return away
 
     def _forget_parents(self, seat: Seat | None) -> None:
@@ -518,14 +519,15 @@ class Life:
         assert seat.delivery is not None
         self._poller = get_ident()
         watch = self.watch
+        seat.delivery.signals = signals
         if watch is None:
-            seat.delivery.handle_rounds(signals)
+            seat.delivery.handle_rounds()
             return
         heard = False
         try:
             heard = watch.wait(0)
             news = seat.delivery.has_news()
-            seat.delivery.handle_rounds(signals)
+            seat.delivery.handle_rounds()
         finally:
             # Also when it was interrupted: what was heard is not heard again.
             if not self.may_sleep():
@@ -563,7 +565,20 @@ class Life:
         """The counts of this process."""
         from .._types import Stats
 
-        return Stats(*seat.counts(), handler_errors=self.handlers.failed)
+        progress = seat.progress
+        if progress is None:  # a poster
+            return Stats(seat.posted(), 0, 0, 0, self.handlers.failed, seat.table.last, 0)
+        position = progress.position  # first, since both only grow: the lag is 0 or more
+        last_id = seat.table.last
+        return Stats(
+            posted=seat.posted(),
+            handled=progress.handled,
+            lost=progress.lost,
+            ignored=progress.ignored,
+            handler_errors=self.handlers.failed,
+            last_id=last_id,
+            lag=last_id - position,
+        )
 
     def watch_number(self, seat: Seat) -> int:
         """The descriptor behind `fileno`."""

@@ -1,9 +1,9 @@
 """The sleep loop of a bus in a process.
 
 A loop is a thread that polls, sleeps `interval` seconds, and polls again. The process forks
-without it: before a fork its thread is asked to end, and afterwards parent and child each start one
-of their own. So no thread is copied in the middle of something, unless it is in a handler that takes
-long, and Python does not warn about a fork with threads because of us.
+without it: before a fork its thread is asked to end, and afterwards parent and child each start
+one of their own. So no thread is copied in the middle of something, unless it is in a handler that
+takes long, and Python does not warn about a fork with threads because of us.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .._system.listener import Listener, Sleeper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol
+    from typing import Any, Protocol
 
     class Poller(Protocol):
         """What a loop does, and for how long it is waited for."""

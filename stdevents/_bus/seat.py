@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 
+from .._errors import StdeventsError
 from .._system.files import FilesClosed, LostGround
 from .._system.threadlock import Busy, Inside
 from .._table.layout import HEADER_EPOCH
+from . import codec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,12 +24,26 @@ if TYPE_CHECKING:
     from .._system.memory import Memory
     from .._system.process import Mark
     from .._table.table import Table
-    from .delivery import Delivery, Progress
+    from .delivery import Delivery
+    from .progress import Progress
     from .settings import Settings
 
 
 class BusRemoved(LostGround):
     """The bus that this process was on is gone from where newcomers look for it."""
+
+
+class Resume:
+    """Where a worker goes on that had a seat before."""
+
+    def __init__(self, epoch: int, progress: Progress, posted: int) -> None:
+        self.epoch = epoch
+        self.progress = progress
+        self.posted = posted
+
+    def forked(self, by_handler: bool) -> Resume:
+        """For a forked child; `by_handler` if the forking thread is in a handler."""
+        return Resume(self.epoch, self.progress.forked(by_handler), 0)
 
 
 class Seat:
@@ -37,6 +53,7 @@ class Seat:
     worker_file: OpenFile | None = None
     delivery: Delivery | None = None
     progress: Progress | None = None
+    posted_before = 0  # by this process, on the seats that it had before
 
     def __init__(
         self,
@@ -83,6 +100,43 @@ class Seat:
             raise BusRemoved(
                 errno.ENOENT, f"bus {self.name!r}: it was removed while this process was on it"
             )
+
+    def resume(self) -> Resume | None:
+        """Where the next seat goes on; None for a poster, which comes from nowhere."""
+        if self.progress is None:
+            return None
+        return Resume(self.epoch, self.progress, self.posted())
+
+    def posted(self) -> int:
+        """How many events this process has posted."""
+        return self.posted_before + self.table.posted
+
+    def progress_of_worker(self) -> Progress:
+        """StdeventsError for a poster."""
+        if self.progress is None:
+            raise StdeventsError(
+                f"bus {self.name!r}: this process is a poster, which only posts; "
+                'configure it with role="worker" to handle events'
+            )
+        return self.progress
+
+    def is_in_handler(self) -> bool:
+        """Does a handler run, for an event of the bus?"""
+        progress = self.progress
+        return progress is not None and progress.finished != progress.position
+
+    def handling(self) -> tuple[str | None, str | None, int | None]:
+        """Source, name and id of the event whose handlers run; None for what is not known."""
+        progress = self.progress
+        if progress is None or progress.finished == progress.position:
+            return None, None, None
+        run, event_id = progress.run, progress.position
+        record = self.table.reader.cut(run)[event_id - run.before - 1] if run.text else None
+        try:
+            _, source, event, *_ = codec.decode(record or b"")
+        except ValueError:
+            return None, None, event_id
+        return source, event, event_id
 
     def end(self) -> None:
         """Have a poll end with the handler that it is in."""

@@ -2,7 +2,7 @@
 
 It is a FIFO that all workers have open and none ever drains to empty. Each listener waits for it
 with an edge-triggered epoll of its own, so that one byte wakes them all, and each of them once.
-When it is rung is the table's protocol (W); a ring that is lost costs an `interval`, never an event.
+When it is rung is the table's protocol (W); a ring that is lost costs an `interval`, no event.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A lock between the threads of a process that always knows its owner.
 
 Taking it and storing its owner is one call of `dict.setdefault`, atomic by the interpreter's lock
-or, in free-threaded builds, by the dict's own. So an exception from a signal handler finds it either
-free or owned by the thread that it interrupts; with `threading.Lock` the exception could come
-between taking the lock and knowing so.
+or, in free-threaded builds, by the dict's own. So an exception from a signal handler finds it
+either free or owned by the thread that it interrupts; with `threading.Lock` the exception could
+come between taking the lock and knowing so.
 
 A thread that finds itself the owner is either
 
@@ -32,7 +32,7 @@ from .clock import monotonic
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, FrameType
-    from typing import Any, Callable, Deque, TypeVar
+    from typing import Any, Callable, TypeVar
 
     T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class ThreadLock:
         #: `{"thread": its ident}`; empty while it is free
         self.owner: dict[str, int] = {}
         #: what signal handlers and finalisers left to the call that they interrupted
-        self.deferred: Deque[Callable[[], object]] = deque()
+        self.deferred: deque[Callable[[], object]] = deque()
         self._taking_over = threading.Lock()
 
     def hold(self, deadline: float, work: Callable[..., T], *arguments: Any) -> T:
@@ -100,9 +100,9 @@ class ThreadLock:
             self.free_from_ended_thread()
 
     def is_inside(self, frame: FrameType | None = None) -> bool:
-        """Is the calling thread in a `hold` of this, at or below `frame`? What is left over is freed.
+        """Is the calling thread in a `hold` of this, at or below `frame`, by default anywhere?
 
-        By default: anywhere.
+        What is left over is freed.
         """
         if self.owner.get("thread") != threading.get_ident():
             return False
