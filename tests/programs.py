@@ -16,6 +16,8 @@ from children import SECONDS
 import stdevents
 
 PACKAGE_PARENT = Path(stdevents.__file__).parent.parent
+#: where a program finds the package, and `inside`
+PYTHONPATH = os.pathsep.join(map(str, (PACKAGE_PARENT, Path(__file__).parent)))
 
 
 def start(program, *arguments, before=(), **options):
@@ -24,7 +26,7 @@ def start(program, *arguments, before=(), **options):
     `before` stands before the interpreter, as a command that runs it.
     """
     program = [str(program)] if isinstance(program, Path) else ["-c", program]
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     return subprocess.Popen(
         [*before, sys.executable, "-X", "dev", "-W", "error", *program, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -67,7 +69,7 @@ def run_on_small_memory(options, program, *arguments):
         pytest.skip("there is no unshare command to make a mount namespace with")
     done = subprocess.run(
         [*unshare, "sh", "-c", mount, "sh", *python, *arguments],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
         capture_output=True,
         text=True,
         timeout=60,

@@ -11,6 +11,15 @@ import socket
 import threading
 
 import pytest
+from inside import (
+    descriptor_of,
+    has_timer,
+    poll_of_event_loop,
+    stop_listening,
+    streams_of,
+    tasks_of,
+    under_lock,
+)
 from programs import run as run_program
 
 import stdevents
@@ -60,7 +69,7 @@ def test_a_coroutine_function_handles_what_another_process_posts(bus, other, for
     assert run(main()) == [{"from": "a child"}]
 
 
-def test_plain_functions_and_coroutine_functions_run_on_the_event_loops_thread(bus, other):
+def test_functions_and_coroutines_run_on_the_thread_of_the_event_loop(bus, other):
     async def main():
         threads = set()
         handler, done = gather([], 1)
@@ -190,7 +199,7 @@ def test_async_for_gives_the_events_one_at_a_time_in_their_order(bus, other):
     assert {(event.source, event.event) for event in seen} == {("test", "tick")}
 
 
-def test_async_for_ends_when_the_bus_is_detached_after_what_came_until_then(bus, other):
+def test_async_for_ends_after_what_came_before_the_bus_was_detached(bus, other):
     async def main():
         async with other:
             events = other.events("test")
@@ -225,7 +234,7 @@ def test_an_iterator_that_nobody_has_any_more_gets_nothing(bus, other):
             del events
             for _ in range(3):  # PyPy needs more than one
                 __import__("gc").collect()
-            assert not list(other._streams)
+            assert not streams_of(other)
 
     run(main())
 
@@ -386,7 +395,7 @@ def test_a_poll_in_another_thread_hands_the_events_to_the_event_loop(bus, other)
             done.set()
 
         async with other:
-            other._stop_listening()  # so that it is the other thread that gets it
+            stop_listening(other)  # so that it is the other thread that gets it
             bus.post("test", "tick")
             await asyncio.get_running_loop().run_in_executor(None, bus.poll)
             await done.wait()
@@ -404,13 +413,13 @@ def test_where_there_is_no_epoll_it_looks_at_intervals(bus, other, monkeypatch):
         other.register(handler, "test")
         # With a selector of its own: asyncio's default one is epoll, where there is one.
         other.attach(interval=0.01)
-        assert other._descriptor == -1
+        assert descriptor_of(other) == -1
         for number in range(2):
             bus.post("test", "tick", number)
             await asyncio.sleep(0.02)
         await done.wait()
         await other.close()
-        assert other._timer is None
+        assert not has_timer(other)
         return seen
 
     loop = asyncio.SelectorEventLoop(__import__("selectors").SelectSelector())
@@ -426,7 +435,7 @@ def test_it_looks_at_intervals_too_since_a_wake_up_may_be_lost(bus, other):
         handler, done = gather([], 1)
         other.register(handler, "test")
         other.attach(interval=0.01)
-        asyncio.get_running_loop().remove_reader(other._descriptor)  # nobody wakes it
+        asyncio.get_running_loop().remove_reader(descriptor_of(other))  # nobody wakes it
         bus.post("test", "tick")
         await done.wait()
         await other.close()
@@ -439,7 +448,7 @@ def test_a_bus_that_is_closed_meanwhile_is_let_go(bus, other):
         async with other:
             events = other.events("test")
             bus.close()
-            other._poll()
+            poll_of_event_loop(other)
             assert not other.attached()
             assert [event async for event in events] == []
 
@@ -462,7 +471,7 @@ def test_closing_the_bus_detaches_it_before_its_descriptor_is_closed(bus, other)
         ours, theirs = socket.socketpair()
         other.attach()
         events = other.events("test")
-        number = other._descriptor
+        number = descriptor_of(other)
         bus.close()
         assert not other.attached()
         assert not is_open(number)
@@ -487,7 +496,7 @@ def test_closing_the_bus_in_another_thread_has_the_event_loop_detach_it(bus, oth
         second = aio.AsyncBus(bus)
         for one in (other, second):
             one.attach()
-        number = other._descriptor
+        number = descriptor_of(other)
         thread = threading.Thread(target=bus.close)
         thread.start()
         thread.join()
@@ -527,7 +536,7 @@ def test_a_bus_may_be_closed_when_the_event_loop_is_closed_already(bus, other, i
     waiting = []
     loop = asyncio.new_event_loop()
     loop.run_until_complete(main())
-    number = other._descriptor
+    number = descriptor_of(other)
     loop.close()
     if in_thread:
         thread = threading.Thread(target=bus.close)
@@ -545,10 +554,7 @@ def test_a_bus_whose_lock_is_held_is_tried_again(bus, other, fork, caplog):
     bus.configure(wait_max=0.05)
 
     def hold(parent):
-        bus._session.table._lock.acquire()
-        parent.tell("it is held")
-        parent.hear()
-        bus._session.table._lock.release()
+        under_lock(bus, lambda: (parent.tell("it is held"), parent.hear()))
 
     async def main():
         handler, done = gather([], 1)
@@ -663,7 +669,7 @@ def test_attached_again_it_still_waits_for_handlers_from_before(bus):
 
         on_loop.attach()
         bus.post("test", "told")
-        while not on_loop._tasks:
+        while not tasks_of(on_loop):
             await asyncio.sleep(0)
         on_loop.detach()
         on_loop.attach()

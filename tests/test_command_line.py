@@ -13,15 +13,30 @@ import sys
 import threading
 
 import pytest
+from inside import (
+    CHECKED,
+    ROOT,
+    WORD,
+    Map,
+    Memory,
+    clean,
+    clean_all,
+    faults_of,
+    lock_file_of,
+    make_folder,
+    memory_file_of,
+    memory_name_of,
+    names,
+    remains_of,
+    remove_folder,
+    remove_lost_memory,
+    status,
+    status_of_dead,
+    word_at,
+)
 from programs import PACKAGE_PARENT, run_on_small_memory, start
 
 import stdevents
-from stdevents._bus import segment as _segment
-from stdevents._cli import clean as _clean
-from stdevents._cli import status as _status
-from stdevents._cli.check import check
-from stdevents._system import folder as _folder
-from stdevents._table import layout as _layout
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -236,7 +251,7 @@ def test_where_there_is_no_bus_it_is_told_how_to_make_one():
     assert told == ["no bus of this user", "0", "0", no_bus, "2", no_bus, "2"]
 
 
-@pytest.mark.skipif(_folder.root() != "/dev/shm", reason="buses live elsewhere here")
+@pytest.mark.skipif(ROOT != "/dev/shm", reason="buses live elsewhere here")
 def test_where_there_is_no_dev_shm_it_is_told_what_to_do():
     """By the commands, and by `configure`."""
     commands = ["status", "status any", "tail any", "post any a b", "clean", "clean any"]
@@ -452,19 +467,18 @@ def listed(name, worker, monkeypatch, capsys):
     program.line()
     program.signal(signal.SIGKILL).end()
     bus = stdevents.Bus(locked, interval=0)
-    lock = _folder.Folder(locked).open_file(_folder.LOCK, create=False)
+    lock = os.open(lock_file_of(locked), os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)
     # The buses of other tests are none of ours.
-    monkeypatch.setattr(_status, "names", lambda: [name, stale, locked])
 
     def listed(as_json):
-        status = _status.main(None, watch=False, as_json=as_json)
-        return status, capsys.readouterr().out.splitlines()
+        returned = status(monkeypatch, [name, stale, locked], as_json)
+        return returned, capsys.readouterr().out.splitlines()
 
     yield listed
     os.close(lock)
     bus.close()
-    assert _segment.clean(stale)
+    assert clean(stale)
 
 
 def test_status_without_a_name_lists_the_buses(listed, name):
@@ -482,7 +496,7 @@ def test_status_without_a_name_lists_the_buses_as_json(listed, name):
     live, stale, locked = map(json.loads, lines)
 
     assert (live["name"], live["size"], len(live["workers"])) == (name, 1 << 20, 2)
-    assert stale == {"name": f"{name}-stale", "error": _status.DEAD, "workers": []}
+    assert stale == {"name": f"{name}-stale", "error": status_of_dead(), "workers": []}
     assert (locked["name"], locked["workers"]) == (f"{name}-lock", [])
     assert "its lock could not be taken" in locked["error"]
     assert status == 1
@@ -490,9 +504,7 @@ def test_status_without_a_name_lists_the_buses_as_json(listed, name):
 
 def test_all_is_well_with_buses_that_are_live_or_stale(name, worker, monkeypatch):
     worker()
-    monkeypatch.setattr(_status, "names", lambda: [name, f"{name}-gone"])
-
-    assert _status.main(None, watch=False, as_json=False) == 0
+    assert status(monkeypatch, [name, f"{name}-gone"], as_json=False) == 0
 
 
 def test_the_list_of_all_buses_has_the_one_that_is_open(command, name, worker):
@@ -543,7 +555,7 @@ def test_a_watch_sees_the_bus_go_and_come_back(command, name, worker):
 def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, worker):
     """G5: as by a worker that was stopped in the middle of a post."""
     worker()
-    lock = _folder.Folder(name).open_file(_folder.LOCK, create=False)
+    lock = os.open(lock_file_of(name), os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)
     for arguments in (["status", name], ["check", name], ["post", name, "test", "told"]):
         status, out, err = command(*arguments).end()
@@ -569,107 +581,102 @@ def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, w
 
 
 @pytest.fixture
-def segment(name):
-    """The segment of a bus that has been round its ring and its slots, with claims in it."""
+def memory(name):
+    """The memory of a bus that has been round its ring and its slots, with claims in it."""
     bus = stdevents.Bus(name, size="16k", interval=0, timeout=1000)
     bus.register(lambda *event: None)
-    for number in range(3 * bus._session.segment.layout.events):
+    for number in range(3 * Map(16384).events):
         bus.post("test", "tick", "x" * (number % 500), unique=number if number % 7 == 0 else None)
         bus.poll()
-    segment = bus._session.segment
-    before = bytes(segment.bytes), bytes(segment.ring)
-    yield segment
-    segment.bytes[:], segment.ring[:] = before
+    memory = Memory(bus)
+    before = bytes(memory.bytes), bytes(memory.ring)
+    yield memory
+    memory.bytes[:], memory.ring[:] = before
     bus.close()
 
 
-def test_a_sound_bus_has_no_fault(command, name, segment):
-    layout = segment.layout
+def test_a_sound_bus_has_no_fault(command, name, memory):
+    layout = memory.map
     slots = layout.events + layout.claims + layout.workers
 
     assert command("check", name).end() == (0, f"{slots} slots checked, no fault\n", "")
 
 
-def test_a_fault_is_told_in_a_line(command, name, segment):
-    number = segment.words[_layout.LAST] - 1
-    segment.words[segment.layout.slot_of(number) + _layout.EVENT_CHECKSUM] ^= 1
+def test_a_fault_is_told_in_a_line(command, name, memory):
+    number = memory.last - 1
+    memory.words[memory.map.event(number, "CHECKSUM")] ^= 1
 
     assert command("check", name).end() == (1, f"event {number}: its checksum is wrong\n", "")
 
 
-@pytest.mark.parametrize("byte", range(_layout.WORD * _layout.EVENT_CLAIMED))
-def test_check_finds_a_flipped_byte_of_an_event_slot(name, segment, byte):
-    at = _layout.WORD * segment.layout.slot_of(segment.words[_layout.LAST] - 5) + byte
-    segment.bytes[at] ^= 0x40
+@pytest.mark.parametrize("byte", CHECKED)
+def test_check_finds_a_flipped_byte_of_an_event_slot(name, memory, byte):
+    memory.bytes[WORD * memory.map.event(memory.last - 5) + byte] ^= 0x40
 
-    assert check(name)
+    assert faults_of(name)
 
 
 @pytest.mark.parametrize("word", ["MAGIC", "SIZE", "WORKERS", "CLAIMS", "EVENTS", "OVERFLOW"])
-def test_check_finds_a_flipped_byte_of_the_header(name, segment, word):
-    segment.bytes[_layout.WORD * getattr(_layout, f"HEADER_{word}")] ^= 0x40
+def test_check_finds_a_flipped_byte_of_the_header(name, memory, word):
+    memory.bytes[WORD * word_at(f"HEADER_{word}")] ^= 0x40
 
-    (fault,) = check(name)
+    (fault,) = faults_of(name)
     assert fault.startswith(f"bus {name!r}: its shared memory ")
 
 
-@pytest.mark.parametrize("byte", range(_layout.WORD))
-def test_check_finds_a_flipped_byte_of_last(name, segment, byte):
-    segment.bytes[_layout.WORD * _layout.LAST + byte] ^= 0x40
+@pytest.mark.parametrize("byte", range(WORD))
+def test_check_finds_a_flipped_byte_of_last(name, memory, byte):
+    memory.bytes[WORD * word_at("LAST") + byte] ^= 0x40
 
-    assert check(name)
+    assert faults_of(name)
 
 
-def test_check_finds_an_intent_that_is_too_low(name, segment):
-    segment.words[_layout.INTENT] -= 1
+def test_check_finds_an_intent_that_is_too_low(name, memory):
+    memory.words[word_at("INTENT")] -= 1
 
-    assert any("INTENT" in fault for fault in check(name))
+    assert any("INTENT" in fault for fault in faults_of(name))
 
 
 @pytest.mark.parametrize("change", [-1, 16384 // 256])
-def test_check_finds_an_intent_that_no_post_has_had(name, segment, change):
-    segment.words[_layout.INTENT_ID] += change
+def test_check_finds_an_intent_that_no_post_has_had(name, memory, change):
+    memory.words[word_at("INTENT_ID")] += change
 
-    assert any("INTENT_ID" in fault for fault in check(name))
+    assert any("INTENT_ID" in fault for fault in faults_of(name))
 
 
-def test_check_finds_a_flipped_byte_of_the_ring(name, segment):
+def test_check_finds_a_flipped_byte_of_the_ring(name, memory):
     """Each of the events that can still be read."""
-    last = segment.words[_layout.LAST]
-    for number in (last, last - 1, last - 10):
-        slot = segment.layout.slot_of(number)
-        position = segment.words[slot + _layout.EVENT_POSITION]
-        segment.ring[position % segment.layout.size] ^= 0x01
-        assert check(name) == [f"event {number}: its checksum is wrong"]
-        segment.ring[position % segment.layout.size] ^= 0x01
+    for number in (memory.last, memory.last - 1, memory.last - 10):
+        at = memory.first_byte_of(number)
+        memory.ring[at] ^= 0x01
+        assert faults_of(name) == [f"event {number}: its checksum is wrong"]
+        memory.ring[at] ^= 0x01
 
 
-def test_check_finds_a_worker_that_is_ahead_of_the_bus(name, segment):
-    at = _layout.HEADER_WORDS + _layout.WORKER_POSITION
-    segment.words[at] += 1
+def test_check_finds_a_worker_that_is_ahead_of_the_bus(name, memory):
+    memory.words[memory.map.worker(0, "POSITION")] += 1
 
-    (fault,) = check(name)
+    (fault,) = faults_of(name)
     assert fault.startswith("worker slot 0: its position is ")
 
 
-def test_check_finds_a_worker_whose_slot_is_empty(name, segment):
-    segment.words[_layout.HEADER_WORDS + _layout.WORKER_PID] = 0
+def test_check_finds_a_worker_whose_slot_is_empty(name, memory):
+    memory.words[memory.map.worker(0, "PID")] = 0
 
-    assert check(name) == ["worker slot 0: its file is held, and the slot says by nobody"]
+    assert faults_of(name) == ["worker slot 0: its file is held, and the slot says by nobody"]
 
 
 @pytest.mark.parametrize(
     ("word", "bit"), [("KEY_LOW", 1 << 5), ("PID", 1 << 5), ("EVENT", 1 << 40)]
 )
-def test_check_finds_a_claim_that_cannot_be(name, segment, word, bit):
-    layout, words = segment.layout, segment.words
+def test_check_finds_a_claim_that_cannot_be(name, memory, word, bit):
+    layout, words = memory.map, memory.words
     for slot in range(layout.claims):
-        at = layout.claims_at + slot * _layout.CLAIM_WORDS
-        if words[at + _layout.CLAIM_EVENT] > words[_layout.LAST] - layout.events:
+        if words[layout.claim(slot, "EVENT")] > memory.last - layout.events:
             break
-    words[at + getattr(_layout, f"CLAIM_{word}")] ^= bit
+    words[layout.claim(slot, word)] ^= bit
 
-    assert any(fault.startswith(f"claim slot {slot}: ") for fault in check(name))
+    assert any(fault.startswith(f"claim slot {slot}: ") for fault in faults_of(name))
 
 
 def test_check_takes_no_bus_in_use_for_damaged(name, worker):
@@ -690,9 +697,9 @@ while True:
         program = Program(start(posting, name))
         assert program.line() == "open"
         for _ in range(10):
-            assert check(name) == []
+            assert faults_of(name) == []
         program.signal(signal.SIGKILL).end()
-        assert check(name) == []
+        assert faults_of(name) == []
 
 
 # -- clean -----------------------------------------------------------------------------------------
@@ -711,14 +718,14 @@ def test_clean_removes_what_killed_workers_left(command, name, worker):
     workers = [worker(), worker()]
     for a_worker in workers:
         a_worker.signal(signal.SIGKILL).end()
-    assert len(_segment.traces(name)) == 2
+    assert len(remains_of(name)) == 2
 
     assert command("clean", name).end() == (0, f"{name}: removed\n", "")
-    assert _segment.traces(name) == []
+    assert remains_of(name) == []
 
 
 def test_clean_removes_a_folder_that_was_only_just_made(command, name):
-    _folder.Folder(name).make()
+    make_folder(name)
 
     assert command("clean", name).end() == (0, f"{name}: removed\n", "")
 
@@ -729,12 +736,9 @@ def test_clean_without_a_name_takes_all_that_is_there(name, worker, monkeypatch,
     program = Program(start(WORKER, stale, "{}"))
     program.line()
     program.signal(signal.SIGKILL).end()
-    assert {name, stale} <= set(_folder.names())
+    assert {name, stale} <= set(names())
     # The buses of other tests are none of ours.
-    monkeypatch.setattr(_clean, "names", lambda: [name, stale])
-    monkeypatch.setattr(_clean, "remove_lost_segments", list)
-
-    assert _clean.main(None) == 0
+    assert clean_all(monkeypatch, [name, stale]) == 0
     assert capsys.readouterr().out == f"{name}: in use, left alone\n{stale}: removed\n"
 
 
@@ -742,30 +746,21 @@ def test_clean_without_a_name_takes_all_that_is_there(name, worker, monkeypatch,
 def test_clean_removes_a_segment_that_has_lost_its_folder(name, worker, monkeypatch):
     program = worker()
     program.signal(signal.SIGKILL).end()
-    folder = _folder.Folder(name)
-    folder.remove()
-    path = os.path.join(_folder.root(), folder.segment_name)
-    all_segments = _clean._segments()
-    assert path in all_segments
-    monkeypatch.setattr(_clean, "_segments", lambda: {path: all_segments[path]})
-
-    assert _clean.remove_lost_segments() == [path]
-    assert _segment.traces(name) == []
+    remove_folder(name)
+    path = memory_file_of(name)
+    assert remove_lost_memory(monkeypatch, path) == [path]
+    assert remains_of(name) == []
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="segments cannot be listed here")
 def test_clean_leaves_a_segment_alone_whose_folder_is_there(name, worker, monkeypatch):
     worker()
-    path = os.path.join(_folder.root(), _folder.Folder(name).segment_name)
-    all_segments = _clean._segments()
-    monkeypatch.setattr(_clean, "_segments", lambda: {path: all_segments[path]})
-
-    assert _clean.remove_lost_segments() == []
+    assert remove_lost_memory(monkeypatch, memory_file_of(name)) == []
 
 
 def test_the_names_of_buses_are_those_of_folders(name, worker):
     worker()
-    segment = _folder.Folder(name).segment_name
+    segment = memory_name_of(name)
 
-    assert name in _folder.names()
-    assert not [other for other in _folder.names() if segment.endswith(other)]
+    assert name in names()
+    assert not [other for other in names() if segment.endswith(other)]

@@ -13,11 +13,19 @@ import warnings
 
 import pytest
 from children import SECONDS
+from inside import (
+    Listener,
+    before,
+    listener_of,
+    loop_thread_of,
+    parent_hook_kept,
+    recover,
+    under_lock,
+    without_parents_hooks,
+)
 from programs import run
 
 import stdevents
-from stdevents._bus import segment as _segment
-from stdevents._system.bell import Listener
 
 threads_are_ours = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
@@ -69,13 +77,7 @@ def test_a_child_has_a_lock_of_its_own(bus, fork):
 
     child = fork(work)
     child.hear()
-    lock = bus._session.segment.lock
-    try:
-        lock.acquire()
-        child.say()
-        child.hear()
-    finally:
-        lock.release()
+    under_lock(bus, lambda: (child.say(), child.hear()))
     child.say()
     assert child.result() == bus.stats().last_id
 
@@ -343,7 +345,7 @@ def test_a_handler_in_the_loop_may_fork(bus, fork):
 
 
 @threads_are_ours
-def test_a_child_keeps_no_descriptors_of_a_loop_that_the_fork_did_not_wait_for(bus):
+def test_a_child_keeps_no_file_of_a_loop_that_the_fork_did_not_wait_for(bus):
     """G7: a handler takes longer than `wait_max`."""
     bus.configure(interval=0.01, wait_max=0.05)
     in_handler, may_go_on = threading.Event(), threading.Event()
@@ -375,13 +377,7 @@ def test_the_hook_of_the_child_alone_will_do(bus, fork, monkeypatch):
         may_go_on.wait()
 
     def hold_the_lock():
-        lock = bus._session.segment.lock
-        try:
-            lock.acquire()
-            locked.set()
-            may_go_on.wait()
-        finally:
-            lock.release()
+        under_lock(bus, lambda: (locked.set(), may_go_on.wait()))
 
     def work(parent):
         with pytest.raises(stdevents.LockTimeout):  # the lock is still the parent's
@@ -396,8 +392,7 @@ def test_the_hook_of_the_child_alone_will_do(bus, fork, monkeypatch):
         assert bus.poll() == "done"
         return {worker.pid for worker in bus.workers()}
 
-    monkeypatch.setattr(bus, "_before_fork", lambda: None)
-    monkeypatch.setattr(bus, "_after_fork_in_parent", lambda: None)
+    without_parents_hooks(monkeypatch, bus)
     bus.register(handler, "parent")
     bus.post("parent", "event")
     in_handler.wait()
@@ -467,9 +462,7 @@ def test_a_child_that_could_not_become_a_worker_can_close(bus, fork):
     assert [worker.pid for worker in bus.workers()] == [os.getpid()]
 
 
-def test_a_child_that_only_listens_becomes_a_worker_when_nothing_is_in_the_way_any_more(
-    bus, fork, caplog
-):
+def test_a_child_that_only_listens_becomes_a_worker_as_soon_as_it_can(bus, fork, caplog):
     """G7: it makes no call of its own, and misses nothing."""
     bus.configure(wait_max=0.05, interval=0.01)
     heard = threading.Event()
@@ -481,13 +474,12 @@ def test_a_child_that_only_listens_becomes_a_worker_when_nothing_is_in_the_way_a
         parent.tell()
         return heard.wait(SECONDS)
 
-    lock = bus._session.segment.lock
-    try:
-        lock.acquire()
+    def fork_and_hear():
         child = fork(work)
         child.hear()
-    finally:
-        lock.release()
+        return child
+
+    child = under_lock(bus, fork_and_hear)
     bus.post("test", "event")
     assert child.result()
 
@@ -504,11 +496,9 @@ def test_a_child_in_which_no_thread_can_be_started_says_so(bus, fork, monkeypatc
         bus.poll()
         return caplog.messages, bus.stats().handled
 
-    with monkeypatch.context() as patch:
+    with parent_hook_kept(bus), monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", start)
-        patch.setattr(bus, "_after_fork_in_parent", lambda: None)
         child = fork(work)
-    bus._after_fork_in_parent()
     (message,), handled = child.result()
     assert "no loop in a forked child: can't start new thread" in message
     assert handled == 2  # its `started`, too
@@ -523,7 +513,7 @@ def test_a_child_without_file_descriptors_listens_when_it_has_some(bus, fork):
         bus.register(lambda *_: heard.set(), "stdevents", "started")
         raise_limit()
         assert heard.wait(SECONDS)
-        while hasattr(select, "epoll") and not isinstance(bus._loop._round.listener, Listener):
+        while hasattr(select, "epoll") and not isinstance(listener_of(bus), Listener):
             time.sleep(0.001)
         return bus.stats().lost
 
@@ -632,17 +622,15 @@ def test_a_fork_with_two_buses_open(bus, name, fork):
 
 
 @threads_are_ours
-@pytest.mark.parametrize("place", ["_announce", "_leave"])
+@pytest.mark.parametrize("place", ["stopping is posted", "the bus is left"])
 def test_a_fork_while_another_thread_closes_leaves_no_lock_taken(name, fork, monkeypatch, place):
     """Neither in the child, which may open a bus, nor in the parent, which may do so again."""
     bus = stdevents.Bus(name, interval=0)
     closing = threading.Event()
-    real = getattr(bus, place)
 
-    def slow(*arguments):
+    def slow():
         closing.set()
         closing_may_end.wait(0.2)
-        real(*arguments)
 
     def work(parent):
         monkeypatch.undo()
@@ -650,7 +638,7 @@ def test_a_fork_while_another_thread_closes_leaves_no_lock_taken(name, fork, mon
         bus.close()
 
     closing_may_end = threading.Event()
-    monkeypatch.setattr(bus, place, slow)
+    before(monkeypatch, place, slow)
     thread = threading.Thread(target=bus.close)
     thread.start()
     closing.wait()
@@ -661,7 +649,7 @@ def test_a_fork_while_another_thread_closes_leaves_no_lock_taken(name, fork, mon
     thread = threading.Thread(target=bus.configure, args=(name,))
     thread.start()
     thread.join(SECONDS)
-    assert bus._loop._round is not None
+    assert loop_thread_of(bus) is not None
     bus.close()
 
 
@@ -669,7 +657,7 @@ def test_a_child_joins_the_bus_that_was_made_anew_meanwhile(name, fork, monkeypa
     """G3, G7: on the old one nobody would read what it posts; and it is told that it lost some."""
     bus = stdevents.Bus(name, interval=0)
 
-    def enrol(*arguments):
+    def fail():
         raise OSError("not yet")
 
     def work(parent):
@@ -680,7 +668,7 @@ def test_a_child_joins_the_bus_that_was_made_anew_meanwhile(name, fork, monkeypa
         bus.poll()
         return seen
 
-    monkeypatch.setattr(_segment, "enrol", enrol)
+    before(monkeypatch, "a child becomes a worker", fail)
     child = fork(work)
     monkeypatch.undo()
     bus.close()
@@ -693,18 +681,16 @@ def test_a_child_joins_the_bus_that_was_made_anew_meanwhile(name, fork, monkeypa
     anew.close()
 
 
-def test_a_signal_handler_that_posts_amid_the_enrolling_takes_no_second_slot(bus, fork):
+def test_a_post_while_a_child_becomes_a_worker_takes_no_second_slot(bus, fork):
     def work(parent):
         return [worker.pid for worker in bus.workers()].count(os.getpid())
 
-    def open_bell(segment):
+    def post():
         with pytest.raises(stdevents.NotConfigured):
             bus.post("test", "signal")
-        real(segment)
 
-    real = _segment.Segment.open_bell
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_segment.Segment, "open_bell", open_bell)
+        before(patch, "a child opens the bell", post)
         child = fork(work)
     assert child.result() == 1
 
@@ -728,12 +714,11 @@ print("ok")
     assert run(program, name) == "ok\n"
 
 
-def test_a_child_that_is_forked_while_its_parent_becomes_a_worker_is_one_too(bus, monkeypatch):
+def test_a_child_forked_while_its_parent_becomes_a_worker_is_one_too(bus, monkeypatch):
     """G7: as by a parent that waits for a lock which a stopped process holds."""
-    enrol = _segment.enrol
     there, here = os.pipe()
 
-    def fork_and_enrol(*arguments):
+    def fork_a_child():
         monkeypatch.undo()
         assert bus.configured()
         child = os.fork()
@@ -742,10 +727,9 @@ def test_a_child_that_is_forked_while_its_parent_becomes_a_worker_is_one_too(bus
             bus.close()
             os._exit(0)
         os.waitpid(child, 0)
-        return enrol(*arguments)
 
-    monkeypatch.setattr(_segment, "enrol", fork_and_enrol)
-    bus._recover(bus._session)
+    before(monkeypatch, "a child becomes a worker", fork_a_child)
+    recover(bus)
     assert os.read(there, 1) == b"1"
     os.close(there)
     os.close(here)

@@ -14,23 +14,32 @@ import shutil
 import threading
 
 import pytest
+from inside import (
+    ROOT,
+    folder_of,
+    has_its_ground,
+    is_of_letting_go,
+    lock_file_of,
+    look_at_ground,
+    look_at_ground_always,
+    memory_file_of,
+    seat_of,
+    settings_of,
+)
 from state import assert_removed
 from steps import at_each, with_steps
 
 import stdevents
-from stdevents._bus import session as _session
-from stdevents._bus.segment import Segment
-from stdevents._system.folder import Folder, root
 
 TOLD = {"first": None, "last": None, "count": None}
 
 
 def remove_memory(name):
-    os.unlink(os.path.join(root(), Folder(name).segment_name))
+    os.unlink(memory_file_of(name))
 
 
 def remove_folder(name):
-    path = Folder(name).path
+    path = folder_of(name)
     os.rename(path, f"{path}-removed")  # at once: who notices makes another one
     shutil.rmtree(f"{path}-removed")
 
@@ -42,7 +51,7 @@ def remove_all(name):
 
 def remove_lock(name):
     """As who removes what has not changed for long."""
-    os.unlink(os.path.join(Folder(name).path, "lock"))
+    os.unlink(lock_file_of(name))
 
 
 each_removal = pytest.mark.parametrize(
@@ -50,7 +59,7 @@ each_removal = pytest.mark.parametrize(
     [
         pytest.param(
             remove_memory,
-            marks=pytest.mark.skipif(root() != "/dev/shm", reason="needs shared memory as files"),
+            marks=pytest.mark.skipif(ROOT != "/dev/shm", reason="needs shared memory as files"),
         ),
         remove_folder,
         remove_all,
@@ -82,7 +91,7 @@ class Ear:
 @pytest.fixture
 def eager(monkeypatch):
     """A bus that is polled by hand looks at each poll whether it is there still."""
-    monkeypatch.setattr(_session, "LOOK_EVERY", 0)
+    look_at_ground_always(monkeypatch)
 
 
 # -- removed ---------------------------------------------------------------------------------------
@@ -126,7 +135,7 @@ def test_a_newcomer_does_not_wait_for_a_worker_that_has_not_noticed(name, fork, 
         parent.tell()
         parent.hear()
         bus.post("test", "late", 1)
-        bus._session.next_look = 0
+        look_at_ground(bus)
         bus.poll()
         return ear.seen
 
@@ -149,11 +158,11 @@ def test_a_worker_without_its_bell_or_slot_takes_new_ones(name, eager, file):
     """G8: on the same bus, with nothing lost."""
     bus = stdevents.Bus(name, interval=0)
     ear = Ear(bus)
-    os.unlink(os.path.join(Folder(name).path, file))
+    os.unlink(os.path.join(folder_of(name), file))
     bus.post("test", "event", 1)
     bus.poll()
-    assert os.path.exists(os.path.join(Folder(name).path, file))
-    assert bus._session.segment.is_intact()
+    assert os.path.exists(os.path.join(folder_of(name), file))
+    assert has_its_ground(bus)
     assert ear.seen == [("event", 1)]
     bus.close()
 
@@ -173,7 +182,7 @@ def test_what_the_removed_bus_still_had_is_handled_first(name, eager, remove):
     bus.close()
 
 
-def test_what_was_posted_on_the_new_bus_before_a_worker_came_back_reaches_it(name, fork, eager):
+def test_what_was_posted_before_a_worker_came_to_the_new_bus_reaches_it(name, fork, eager):
     """G3: it was a worker all the time."""
     bus = stdevents.Bus(name, interval=0)
     ear = Ear(bus)
@@ -228,11 +237,11 @@ def test_what_is_in_the_way_of_joining_anew_is_told_until_it_is_gone(name, eager
     bus = stdevents.Bus(name, interval=0)
     ear = Ear(bus)
     remove_all(name)
-    with open(Folder(name).path, "w"):
+    with open(folder_of(name), "w"):
         for call in (bus.poll, bus.stats, lambda: bus.post("test", "event")):
             with pytest.raises(stdevents.SegmentError, match="not a folder"):
                 call()
-    os.unlink(Folder(name).path)
+    os.unlink(folder_of(name))
     bus.post("test", "event")
     bus.poll()
     assert ear.seen == [("lost", TOLD), ("event", None)]
@@ -244,10 +253,10 @@ def test_a_loop_that_cannot_join_again_says_so_and_tries_again(name, caplog):
     bus = stdevents.Bus(name, interval=0.02)
     ear = Ear(bus)
     remove_all(name)
-    os.mkdir(Folder(name).path, 0o755)  # open to others
+    os.mkdir(folder_of(name), 0o755)  # open to others
     while "open to other users" not in caplog.text:
         threading.Event().wait(0.01)
-    os.chmod(Folder(name).path, 0o700)
+    os.chmod(folder_of(name), 0o700)
     assert ear.wait_for("lost") == [("lost", TOLD)]
     bus.close()
 
@@ -265,7 +274,7 @@ def test_a_new_bus_that_waits_where_the_old_one_dropped_is_joined_as_it_is(name,
     child = fork(work)
     child.hear()
     bus.poll()
-    assert bus._session.settings.overflow == "wait"
+    assert settings_of(bus)["overflow"] == "wait"
     child.say()
     child.result()
     bus.close()
@@ -304,10 +313,10 @@ def test_who_does_not_see_the_folder_any_more_stays_on_its_bus(name, fork, eager
         bus.poll()
         parent.tell(ear.seen)
         parent.hear()
-        assert bus._session.segment.is_intact()
+        assert has_its_ground(bus)
         parent.tell()
         parent.hear()
-        assert not bus._session.segment.is_intact()
+        assert not has_its_ground(bus)
 
     ear = Ear(bus)
     child = fork(work)
@@ -325,7 +334,7 @@ def test_who_does_not_see_the_folder_any_more_stays_on_its_bus(name, fork, eager
 
 
 @pytest.mark.parametrize("call", ["post", "poll", "close"])
-def test_a_worker_interrupted_in_letting_go_of_a_removed_bus_does_so_at_its_next_call(
+def test_who_is_interrupted_in_letting_go_of_a_removed_bus_does_so_later(
     watchdog, no_garbage, name, eager, call
 ):
     """G3, G9."""
@@ -339,7 +348,7 @@ def test_a_worker_interrupted_in_letting_go_of_a_removed_bus_does_so_at_its_next
         bus.configure(name, interval=0)
         remove_all(name)
         with contextlib.suppress(KeyboardInterrupt):
-            with_steps(bus.poll, at_step, traced=lambda code: code is Segment.strand.__code__)
+            with_steps(bus.poll, at_step, traced=is_of_letting_go)
         getattr(bus, call)(*["test", "event"][: 2 * (call == "post")])
         if call != "close":
             bus.poll()
@@ -390,7 +399,7 @@ def test_a_worker_whose_files_were_closed_opens_them_anew(bus, fork, name, tmp_p
         bus.close()
         mine = stdevents.configure(name, interval=interval)
         ear = Ear(mine)
-        close_files(parent._pipe.fileno())
+        close_files(parent.fileno())
         with Decoys(tmp_path) as decoys:
             mine.post("test", "from child")
             decoys.check()
@@ -425,10 +434,10 @@ def test_a_loop_whose_files_were_closed_notices_by_itself(bus, fork, name, tmp_p
         bus.close()
         mine = stdevents.configure(name, interval=0.05)
         ear = Ear(mine)
-        before = mine._session
-        close_files(parent._pipe.fileno())
+        before = seat_of(mine)
+        close_files(parent.fileno())
         with Decoys(tmp_path) as decoys:
-            while mine._session in (before, None):
+            while seat_of(mine) in (before, None):
                 threading.Event().wait(0.01)
             mine.configure(interval=1000)
             parent.tell()
@@ -448,13 +457,13 @@ def test_a_worker_whose_files_were_closed_leaves_nothing_behind(name, fork, tmp_
 
     def work(parent):
         mine = stdevents.configure(name, interval=0)
-        close_files(parent._pipe.fileno())
+        close_files(parent.fileno())
         with Decoys(tmp_path) as decoys:
             mine.close()
             decoys.check()
 
     fork(work).result()
-    assert not os.path.exists(Folder(name).path)
+    assert not os.path.exists(folder_of(name))
 
 
 def test_a_claim_goes_on_after_the_files_were_closed(bus, fork, name):
@@ -465,7 +474,7 @@ def test_a_claim_goes_on_after_the_files_were_closed(bus, fork, name):
         mine = stdevents.configure(name, interval=0)
         ear = Ear(mine)
         mine.post("test", "once", 1, unique="key")
-        close_files(parent._pipe.fileno())
+        close_files(parent.fileno())
         mine.poll()
         mine.close()
         return ear.seen
@@ -495,7 +504,7 @@ def test_all_threads_that_post_while_the_files_are_closed_go_on(bus, fork, name)
         for thread in posting:
             thread.start()
         begun.wait()
-        close_files(parent._pipe.fileno())
+        close_files(parent.fileno())
         for thread in posting:
             thread.join()
         mine.close()

@@ -21,17 +21,27 @@ import threading
 import time
 
 import pytest
+from inside import (
+    ThreadLock,
+    after,
+    after_each_unlocking,
+    before,
+    closing_of,
+    expire_all_keys,
+    lock_file_of,
+    look_at_ground,
+    loop_thread_of,
+    name_of,
+    ring_with_interruption,
+    settings_of,
+    start_loop,
+    wait_for_turn_with,
+)
 from programs import run
 from state import assert_removed
 from steps import at_each, with_steps
 
 import stdevents
-from stdevents._system import bell as _bell
-from stdevents._system import filelock as _lock
-from stdevents._system.folder import LOCK, Folder
-from stdevents._system.threadlock import Turn
-from stdevents._table import table as _table
-from stdevents._table.layout import CLAIM_DEADLINE, CLAIM_WORDS
 
 LONG = 60  # seconds until a wait that should end at once is given up
 
@@ -62,12 +72,6 @@ def let_pass(seconds):
     deadline = time.monotonic() + seconds
     while time.monotonic() <= deadline:
         time.sleep(max(0.0, deadline - time.monotonic()))
-
-
-def expire_all_keys(segment):
-    """Have all `unique` keys look as if their timeout had passed."""
-    for claim in range(segment.layout.claims):
-        segment.words[segment.layout.claims_at + CLAIM_WORDS * claim + CLAIM_DEADLINE] = 0
 
 
 def loop_threads(name):
@@ -322,7 +326,7 @@ def test_an_event_ignored_here_is_ignored_by_a_late_worker(bus, name):
     bus.post("backend", "down", 1, unique="key")
     bus.post("backend", "down", 2, unique="key")
     bus.poll()
-    expire_all_keys(bus._session.segment)
+    expire_all_keys(bus)
     printed = run(LATE_WORKER, name, "oldest").splitlines()
     assert handled == [1]
     assert not any(line.startswith("backend down") for line in printed)
@@ -335,7 +339,7 @@ def test_a_worker_without_a_handler_leaves_the_event_to_one_that_has(bus, name):
     assert "backend down None" in run(LATE_WORKER, name, "oldest").splitlines()
 
 
-def test_a_worker_whose_handler_is_gone_leaves_the_event_to_one_that_has_one(bus, name):
+def test_who_has_no_handler_any_more_leaves_the_event_to_one_who_has(bus, name):
     """G4: it is not claimed for a handler that was held weakly, and is collected."""
 
     def handler(data, event, source, pid):
@@ -354,37 +358,19 @@ def test_a_worker_whose_handler_is_gone_leaves_the_event_to_one_that_has_one(bus
 
 def test_what_a_signal_handler_posts_amid_workers_is_published(bus, seen, monkeypatch):
     ids = []
-
-    def interrupted(*arguments):
-        ids.append(bus.post("test", "signal"))
-        return live_workers(*arguments)
-
-    live_workers = _table.live_workers
-    monkeypatch.setattr(_table, "live_workers", interrupted)
+    before(monkeypatch, "the workers are listed", lambda: ids.append(bus.post("test", "signal")))
     assert len(bus.workers()) == 1
     assert ids == [bus.stats().last_id]
     bus.poll()
     assert seen == [("test", "signal", None)]
 
 
-def test_what_a_signal_handler_posts_amid_a_claim_is_there_when_the_lock_is_free(
-    bus, seen, monkeypatch
-):
+def test_what_is_posted_amid_a_claim_is_there_before_the_lock_is_free(bus, seen, monkeypatch):
     """G2: else another process would get the id that the signal handler was given."""
-    lock, ids, there = bus._session.segment.lock, [], []
-
-    def interrupted(*arguments):
-        ids.append(bus.post("test", "signal"))
-        return claim(*arguments)
-
-    def release():
-        there.append(bus.stats().last_id)
-        type(lock).release(lock)
-
-    claim = bus._session.table._claim
+    ids, there = [], []
     bus.post("test", "main", unique="key")
-    monkeypatch.setattr(bus._session.table, "_claim", interrupted)
-    monkeypatch.setattr(lock, "release", release)
+    before(monkeypatch, "an event is claimed", lambda: ids.append(bus.post("test", "signal")))
+    before(monkeypatch, "the lock is released", lambda: there.append(bus.stats().last_id))
     bus.poll()
     assert there[:1] == ids  # right before it was let go of for the first time
     assert [event for _, event, _ in seen] == ["main", "signal"]
@@ -394,21 +380,20 @@ def test_signals_while_a_lock_is_let_go_of_leave_it_free(bus, monkeypatch):
     """G5: what each of them posted is published, also what came when that was being done."""
     ids = []
 
-    def flock(descriptor, operation):
-        fcntl.flock(descriptor, operation)
-        if operation == fcntl.LOCK_UN and len(ids) < 3:
+    def post():
+        if len(ids) < 3:
             ids.append(bus.post("test", "signal"))
 
-    monkeypatch.setattr(_lock, "flock", flock)
+    after_each_unlocking(monkeypatch, post)
     first = bus.post("test", "main")
     assert ids == [first + 1, first + 2, first + 3]
     assert bus.stats().last_id == ids[-1]
-    descriptor = bus._session.segment.folder.open_file("lock", create=False)
+    descriptor = os.open(lock_file_of(name_of(bus)), os.O_RDWR)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(descriptor)
 
 
-def test_close_amid_what_other_threads_do_raises_nothing_but_not_configured(name):
+def test_close_amid_calls_of_other_threads_raises_only_not_configured(name):
     """Neither is memory used that is gone, nor a file whose number may be another one's."""
     raised = []
     for _ in range(30):
@@ -436,9 +421,7 @@ def test_close_amid_what_other_threads_do_raises_nothing_but_not_configured(name
     assert raised == []
 
 
-def test_close_by_another_thread_at_any_line_of_a_poll_raises_nothing_but_not_configured(
-    watchdog, name
-):
+def test_close_at_any_line_of_another_threads_poll_does_not_break_it(watchdog, name):
     """Of a poll that looks whether the bus is there still."""
     bus = stdevents.Bus()
 
@@ -449,7 +432,7 @@ def test_close_by_another_thread_at_any_line_of_a_poll_raises_nothing_but_not_co
 
     for at_step in at_each(close):
         bus.configure(name, interval=0, wait_max=0.001)  # for the poll, which stands still
-        bus._session.next_look = 0
+        look_at_ground(bus)
         with contextlib.suppress(stdevents.NotConfigured):
             assert with_steps(bus.poll, at_step) == "done"
     bus.close()
@@ -457,7 +440,7 @@ def test_close_by_another_thread_at_any_line_of_a_poll_raises_nothing_but_not_co
 
 def test_a_turn_that_is_forgotten_at_any_line_is_given_away_all_the_same(watchdog):
     """As that of a lock is, when another thread closes the bus."""
-    turn = Turn()
+    turn = ThreadLock()
 
     def take_and_give():
         for _ in range(3):
@@ -473,34 +456,28 @@ def test_a_turn_that_is_forgotten_at_any_line_is_given_away_all_the_same(watchdo
 
 
 def test_a_post_that_was_published_when_the_bus_was_closed_has_its_id(bus, monkeypatch):
-    lock = bus._session.segment.lock
-
-    def release():
-        type(lock).release(lock)
+    def close():
         monkeypatch.undo()
         closing = threading.Thread(target=bus.close)
         closing.start()
         closing.join()
 
     last = bus.stats().last_id
-    monkeypatch.setattr(lock, "release", release)
+    after(monkeypatch, "the lock is released", close)
     assert bus.post("test", "event") == last + 1
 
 
 def test_a_signal_handler_may_close_amid_close(bus, monkeypatch):
-    def announce(*arguments):
+    def close():
         monkeypatch.undo()
         bus.close()
-        bus._announce(*arguments)
 
-    monkeypatch.setattr(bus, "_announce", announce)
+    before(monkeypatch, "stopping is posted", close)
     bus.close()
     assert not bus.configured()
 
 
-def test_a_signal_handler_that_closes_at_any_line_of_configure_leaves_it_open_or_closed(
-    watchdog, name
-):
+def test_close_at_any_line_of_configure_leaves_it_open_or_closed(watchdog, name):
     """Open with its loop, and known to be; or closed without, and nothing is left (G9)."""
     bus = stdevents.Bus()
     outcomes = set()
@@ -905,16 +882,13 @@ def test_stats_count_what_this_process_did(bus, seen):
 
 def test_a_lag_is_never_less_than_nothing(bus, monkeypatch):
     """Another thread may post and poll while the counts are read."""
-    last = _table.Table.last.fget
 
-    def between(table):
-        number = last(table)
+    def between():
         monkeypatch.undo()
         bus.post("test", "event")
         bus.poll()
-        return number
 
-    monkeypatch.setattr(_table.Table, "last", property(between))
+    after(monkeypatch, "the last id is read", between)
     assert bus.stats().lag == 0
 
 
@@ -987,9 +961,9 @@ class Slow:
             self.go.set()
 
     def __call__(self, *_):
-        session = self.bus._session
+        closing = closing_of(self.bus)
         self.begun.set()
-        while not session.over:
+        while not closing():
             time.sleep(0.001)
         self.do()
         self.go.wait(LONG)
@@ -1021,15 +995,16 @@ def test_stopping_is_posted_once_where_a_signal_handler_closes_in_a_close(name, 
     program = """
 import os, signal, sys, threading, time
 import stdevents
+from inside import closing_of
 
 bus = stdevents.Bus(sys.argv[1], interval=0.01, wait_max=60)
 signal.signal(signal.SIGUSR1, lambda *_: bus.close())
 begun = threading.Event()
 
 def slow(*_):
-    session = bus._session
+    closing = closing_of(bus)
     begun.set()
-    while not session.over:
+    while not closing():
         time.sleep(0.001)
     os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -1061,7 +1036,9 @@ def test_a_poll_of_a_signal_handler_does_not_wait_amid_a_close(name, on_signal, 
     assert polled == ["recursive"]
 
 
-def test_a_close_needs_nothing_that_an_interrupted_wait_for_the_turn_has(name, on_signal, watchdog):
+def test_a_close_needs_nothing_that_an_interrupted_wait_for_the_turn_has(
+    name, monkeypatch, on_signal, watchdog
+):
     """The handler of that signal closes, too, and so waits for this close."""
     bus = stdevents.Bus(name, interval=0, wait_max=1)
     begun, sent = threading.Event(), []
@@ -1077,13 +1054,14 @@ def test_a_close_needs_nothing_that_an_interrupted_wait_for_the_turn_has(name, o
     class Condition(threading.Condition):
         def wait(self, timeout=None):
             outcome = super().wait(timeout)
-            if threading.current_thread() is threading.main_thread() and session.over and not sent:
+            in_main = threading.current_thread() is threading.main_thread()
+            if in_main and is_closing() and not sent:
                 sent.append(True)
                 os.kill(os.getpid(), signal.SIGUSR1)  # while the condition is owned again
             return outcome
 
-    session = bus._session
-    bus._turn._conditions["given"] = Condition()
+    is_closing = closing_of(bus)
+    wait_for_turn_with(monkeypatch, bus, Condition())
     bus.post("test", "slow")
     bus.post("test", "slow")
     polling = threading.Thread(target=bus.poll)
@@ -1102,24 +1080,18 @@ def test_a_close_needs_nothing_that_an_interrupted_wait_for_the_turn_has(name, o
 
 def test_a_close_needs_nothing_that_an_interrupted_ring_has(name, monkeypatch, on_signal, watchdog):
     """The same, of the bell's lock."""
-    monkeypatch.setattr(_bell, "LONGEST_USE", 0.05)
     bus = stdevents.Bus(name, interval=0, wait_max=1)
     closing = threading.Thread(target=bus.close)
     on_signal(bus.close)
-    bell = bus._session.segment.bell
+    is_closing = closing_of(bus)
 
-    class Interrupted:
-        def is_ours(self):
-            bell.file = file
-            session = bus._session
-            closing.start()
-            while not session.over:
-                time.sleep(0.001)
-            os.kill(os.getpid(), signal.SIGUSR1)
-            return False
+    def interruption():
+        closing.start()
+        while not is_closing():
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGUSR1)
 
-    file, bell.file = bell.file, Interrupted()
-    bell.ring()
+    ring_with_interruption(monkeypatch, bus, interruption)
     closing.join(LONG)
     assert not closing.is_alive()
     assert not bus.configured()
@@ -1130,7 +1102,7 @@ def test_the_lock_is_free_while_a_close_amid_a_post_waits_for_a_handler(
 ):
     """G5."""
     bus = stdevents.Bus(name, interval=0.01, wait_max=1)
-    lock = Folder(name).open_file(LOCK, create=False)
+    lock = os.open(lock_file_of(name), os.O_RDWR)
     closed, taken = threading.Event(), []
 
     def take_the_lock():
@@ -1145,14 +1117,12 @@ def test_the_lock_is_free_while_a_close_amid_a_post_waits_for_a_handler(
     bus.post("test", "slow")
     assert slow.begun.wait(LONG)
     on_signal(lambda: (bus.close(), closed.set()))
-    write = _table.Table._write
 
-    def interrupted(table, entry):
+    def interrupt():
         monkeypatch.undo()
         os.kill(os.getpid(), signal.SIGUSR1)
-        write(table, entry)
 
-    monkeypatch.setattr(_table.Table, "_write", interrupted)
+    before(monkeypatch, "an event is written", interrupt)
     with pytest.raises(stdevents.NotConfigured):
         bus.post("test", "told")
     os.close(lock)
@@ -1167,8 +1137,8 @@ def test_a_loop_that_is_started_amid_its_start_ends_the_other(name, monkeypatch)
     def nested(thread):
         started.append(thread)
         monkeypatch.undo()
-        bus._loop.start()
-        started.append(bus._loop._round.thread)
+        start_loop(bus)
+        started.append(loop_thread_of(bus))
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", nested)
@@ -1184,7 +1154,7 @@ def test_a_loop_that_is_started_amid_its_start_ends_the_other(name, monkeypatch)
 def test_a_loop_that_comes_to_itself_when_the_bus_is_closed_says_nothing(name, caplog):
     bus = stdevents.Bus(name, interval=0.01, wait_max=0.05)
     inside, closed, poll = threading.Event(), threading.Event(), bus.poll
-    loop = bus._loop._round.thread
+    loop = loop_thread_of(bus)
 
     def late():
         inside.set()
@@ -1254,8 +1224,8 @@ def test_settings_that_are_not_given_are_kept(name, seen, bus):
     bus.post("test", "event", 2, unique="key")
     bus.poll()
     assert seen == [("test", "event", 1)]
-    settings = bus._session.settings
-    assert (settings.interval, settings.timeout, settings.wait_max) == (0, LONG, 0.25)
+    settings = settings_of(bus)
+    assert [settings[one] for one in ("interval", "timeout", "wait_max")] == [0, LONG, 0.25]
 
 
 def test_configure_again_returns_the_bus_and_posts_nothing(bus, name):
@@ -1276,7 +1246,7 @@ def test_close_twice_is_fine(bus):
 
 
 @pytest.mark.parametrize("interval", [0, 0.01])
-def test_close_waits_for_the_handler_that_another_thread_is_in_and_for_no_more(bus, name, interval):
+def test_close_waits_for_the_handler_of_another_thread_and_for_no_more(bus, name, interval):
     """Whether that thread is the loop's, or polls by hand."""
     inside, may_go_on = threading.Event(), threading.Event()
     log = []
@@ -1363,7 +1333,7 @@ def test_a_bus_that_was_never_opened_can_be_closed():
     stdevents.Bus().close()
 
 
-def test_after_close_the_bus_can_be_configured_again_and_keeps_its_handlers(bus, seen, name):
+def test_after_close_the_bus_can_be_opened_again_and_keeps_its_handlers(bus, seen, name):
     """G9: the last worker removed it, so that it begins with 1 again."""
     bus.post("test", "not polled")
     bus.post_local("test", "not polled")

@@ -15,26 +15,10 @@ import sys
 import types
 
 import pytest
+from inside import MAGIC, VERSION, WORD, WORKERS, Map, folder_of, memory_file_of, names, word_at
 from programs import run, run_on_small_memory, start
 
 import stdevents
-from stdevents._system.folder import Folder, names
-from stdevents._table.layout import (
-    HEADER_CLAIMS,
-    HEADER_EVENTS,
-    HEADER_MAGIC,
-    HEADER_OVERFLOW,
-    HEADER_SIZE,
-    HEADER_WORKERS,
-    INTENT,
-    INTENT_ID,
-    LAST,
-    MAGIC,
-    VERSION,
-    WORD,
-    WORKERS,
-    Layout,
-)
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="looks into /dev/shm, which is of Linux"
@@ -80,12 +64,12 @@ os._exit(0)
 
 @pytest.fixture
 def folder(name):
-    return Folder(name)
+    return folder_of(name)
 
 
 @pytest.fixture
-def memory(folder):
-    return f"/dev/shm/{folder.segment_name}"
+def memory(name):
+    return memory_file_of(name)
 
 
 @pytest.fixture
@@ -95,8 +79,8 @@ def stale(name, folder, memory):
         bus.post("test", "of the dead")
         with open(memory, "rb") as file:
             content = file.read()
-    os.mkdir(folder.path, 0o700)
-    for path in (f"{folder.path}/lock", f"{folder.path}/worker.0", memory):
+    os.mkdir(folder, 0o700)
+    for path in (f"{folder}/lock", f"{folder}/worker.0", memory):
         with open(path, "xb") as file:
             file.write(content if path == memory else b"")
     return memory
@@ -149,15 +133,15 @@ def assert_opens_anew(name):
         assert events == ["started", "event"]
 
 
-def read_word(memory, index):
+def read_word(memory, word):
     with open(memory, "rb") as file:
-        file.seek(WORD * index)
+        file.seek(WORD * word_at(word))
         return int.from_bytes(file.read(WORD), sys.byteorder)
 
 
-def write_word(memory, index, value):
+def write_word(memory, word, value):
     with open(memory, "r+b") as file:
-        file.seek(WORD * index)
+        file.seek(WORD * word_at(word))
         file.write(value.to_bytes(WORD, sys.byteorder))
 
 
@@ -165,10 +149,10 @@ def write_word(memory, index, value):
 
 
 def test_what_a_bus_is_made_of_is_open_to_its_user_alone(bus, folder, memory):
-    assert stat.S_IMODE(os.stat(folder.path).st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
     assert stat.S_IMODE(os.stat(memory).st_mode) == 0o600
-    for file in os.listdir(folder.path):
-        assert stat.S_IMODE(os.stat(f"{folder.path}/{file}").st_mode) == 0o600
+    for file in os.listdir(folder):
+        assert stat.S_IMODE(os.stat(f"{folder}/{file}").st_mode) == 0o600
 
 
 @pytest.mark.parametrize("target", ["folder", "missing"])
@@ -176,49 +160,49 @@ def test_a_link_in_place_of_the_folder_is_not_followed(name, folder, tmp_path, t
     there = tmp_path / target
     if target == "folder":
         there.mkdir(mode=0o700)
-    os.symlink(there, folder.path)
+    os.symlink(there, folder)
     try:
-        assert folder.path in assert_refused(name, errno.ENOTDIR)
+        assert folder in assert_refused(name, errno.ENOTDIR)
         assert target == "missing" or os.listdir(there) == []
         assert there.exists() == (target == "folder")
     finally:
-        os.unlink(folder.path)
+        os.unlink(folder)
     assert_opens_anew(name)
 
 
 def test_a_file_in_place_of_the_folder_is_refused(name, folder):
-    with open(folder.path, "x") as file:
+    with open(folder, "x") as file:
         file.write("of somebody")
     try:
-        assert folder.path in assert_refused(name, errno.ENOTDIR)
-        with open(folder.path) as file:
+        assert folder in assert_refused(name, errno.ENOTDIR)
+        with open(folder) as file:
             assert file.read() == "of somebody"
     finally:
-        os.unlink(folder.path)
+        os.unlink(folder)
     assert_opens_anew(name)
 
 
 @needs_root
 def test_a_folder_of_another_user_is_refused(name, folder):
-    os.mkdir(folder.path, 0o700)
+    os.mkdir(folder, 0o700)
     try:
-        os.chown(folder.path, NOBODY, -1)
+        os.chown(folder, NOBODY, -1)
         assert str(NOBODY) in assert_refused(name, errno.EPERM)
-        assert os.listdir(folder.path) == []
+        assert os.listdir(folder) == []
     finally:
-        os.rmdir(folder.path)
+        os.rmdir(folder)
     assert_opens_anew(name)
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701, 0o1777], ids=oct)
 def test_a_folder_that_is_open_to_others_is_refused(name, folder, mode):
-    os.mkdir(folder.path)
+    os.mkdir(folder)
     try:
-        os.chmod(folder.path, mode)
+        os.chmod(folder, mode)
         assert "700" in assert_refused(name, errno.EPERM)
-        assert os.listdir(folder.path) == []
+        assert os.listdir(folder) == []
     finally:
-        os.rmdir(folder.path)
+        os.rmdir(folder)
     assert_opens_anew(name)
 
 
@@ -228,79 +212,79 @@ def test_a_link_in_the_folder_is_not_followed(name, folder, tmp_path, file, targ
     there = tmp_path / target
     if target == "file":
         there.write_text("of somebody")
-    os.mkdir(folder.path, 0o700)
-    os.symlink(there, f"{folder.path}/{file}")
+    os.mkdir(folder, 0o700)
+    os.symlink(there, f"{folder}/{file}")
     try:
-        assert f"{folder.path}/{file}" in assert_refused(name, errno.ELOOP)
+        assert f"{folder}/{file}" in assert_refused(name, errno.ELOOP)
         assert there.exists() == (target == "file")
         assert target == "missing" or there.read_text() == "of somebody"
     finally:
-        shutil.rmtree(folder.path, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     assert_opens_anew(name)
 
 
 def test_a_folder_in_place_of_the_lock_is_refused(name, folder):
-    os.makedirs(f"{folder.path}/lock", 0o700)
+    os.makedirs(f"{folder}/lock", 0o700)
     try:
-        os.chmod(folder.path, 0o700)
+        os.chmod(folder, 0o700)
         assert_refused(name, errno.EISDIR)
     finally:
-        shutil.rmtree(folder.path)
+        shutil.rmtree(folder)
     assert_opens_anew(name)
 
 
 # -- damaged memory, and a worker that lives -------------------------------------------------------
 
 SWAPPED = int.from_bytes(MAGIC.to_bytes(WORD, "little"), "big")
-SOUND = Layout(SIZE)
+SOUND = Map(SIZE)
 WORDS = [
-    *((HEADER_MAGIC, value) for value in (0, 1, MAGIC + 1, MAGIC - 1, SWAPPED)),
-    *((HEADER_SIZE, value) for value in (0, 1, SIZE - 256, SIZE + 1, 1 << 63)),
-    *((HEADER_WORKERS, value) for value in (0, WORKERS - 1, 1 << 63)),
-    *((HEADER_CLAIMS, value) for value in (0, SOUND.claims + 1)),
-    *((HEADER_EVENTS, value) for value in (0, SOUND.events - 1, SOUND.events * 2)),
-    *((HEADER_OVERFLOW, value) for value in (2, 1 << 63)),
+    *(("HEADER_MAGIC", value) for value in (0, 1, MAGIC + 1, MAGIC - 1, SWAPPED)),
+    *(("HEADER_SIZE", value) for value in (0, 1, SIZE - 256, SIZE + 1, 1 << 63)),
+    *(("HEADER_WORKERS", value) for value in (0, WORKERS - 1, 1 << 63)),
+    *(("HEADER_CLAIMS", value) for value in (0, SOUND.claims + 1)),
+    *(("HEADER_EVENTS", value) for value in (0, SOUND.events - 1, SOUND.events * 2)),
+    *(("HEADER_OVERFLOW", value) for value in (2, 1 << 63)),
 ]
 COUNTERS = [
-    *((LAST, value) for value in (2, 1 << 40, (1 << 64) - 1)),
-    *((INTENT, value) for value in (0, 1 << 40, (1 << 64) - 1)),
-    *((INTENT_ID, value) for value in (0, 1 << 40, (1 << 64) - 1)),
+    *(("LAST", value) for value in (2, 1 << 40, (1 << 64) - 1)),
+    *(("INTENT", value) for value in (0, 1 << 40, (1 << 64) - 1)),
+    *(("INTENT_ID", value) for value in (0, 1 << 40, (1 << 64) - 1)),
 ]
-LENGTHS = [SOUND.total - 1, Layout(1024).total, 4096, 256, 255, WORD, 1, 0]
+LENGTHS = [SOUND.total - 1, Map(1024).total, 4096, 256, 255, WORD, 1, 0]
 
 
 def test_a_damaged_header_keeps_newcomers_out_and_harms_no_worker(name, worker, memory):
     handled = []
-    for number, (index, value) in enumerate(WORDS):
-        sound = read_word(memory, index)
-        write_word(memory, index, value)
+    for number, (word, value) in enumerate(WORDS):
+        sound = read_word(memory, word)
+        write_word(memory, word, value)
         assert_refused(name, errno.EINVAL)
         handled.append(str(number))
         assert worker(number) == handled
-        write_word(memory, index, sound)
+        write_word(memory, word, sound)
     stdevents.Bus(name, interval=0).close()
 
 
 def test_a_damaged_counter_keeps_newcomers_out_and_is_not_made_worse(name, worker, memory):
     handled = []
-    for number, (index, value) in enumerate(COUNTERS):
-        sound = read_word(memory, index)
-        write_word(memory, index, value)
+    for number, (word, value) in enumerate(COUNTERS):
+        sound = read_word(memory, word)
+        write_word(memory, word, value)
         assert_refused(name, errno.EINVAL)
-        write_word(memory, index, sound)
+        write_word(memory, word, sound)
         handled.append(str(number))
         assert worker(number) == handled
     stdevents.Bus(name, interval=0).close()
 
 
 def test_another_layout_version_is_called_so(name, worker, memory):
-    write_word(memory, HEADER_MAGIC, MAGIC + 1)
+    write_word(memory, "HEADER_MAGIC", MAGIC + 1)
     assert f"layout version {VERSION + 1}, this stdevents has {VERSION}" in assert_refused(name)
 
 
 def test_memory_that_is_cut_short_is_refused_while_somebody_lives(name, folder, stale):
     """And left alone."""
-    with running(HOLDER, f"{folder.path}/worker.0"):
+    with running(HOLDER, f"{folder}/worker.0"):
         for length in LENGTHS:
             os.truncate(stale, length)
             assert_refused(name, errno.EINVAL)
@@ -321,7 +305,7 @@ def test_a_link_in_place_of_the_memory_is_not_followed(name, folder, stale, tmp_
     shutil.move(stale, victim)
     os.symlink(victim, stale)
     sound = victim.read_bytes()
-    with running(HOLDER, f"{folder.path}/worker.0"):
+    with running(HOLDER, f"{folder}/worker.0"):
         assert_refused(name)
     assert_opens_anew(name)
     assert victim.read_bytes() == sound
@@ -334,14 +318,14 @@ def test_what_killed_workers_left_is_replaced(name, folder, memory):
     """G9."""
     run(KILLED, name)
     assert os.path.exists(memory)
-    assert {"lock", "worker.0"} <= set(os.listdir(folder.path))
+    assert {"lock", "worker.0"} <= set(os.listdir(folder))
     assert_opens_anew(name)
 
 
-@pytest.mark.parametrize(("index", "value"), WORDS + COUNTERS)
-def test_stale_memory_is_replaced_however_damaged(name, stale, index, value):
+@pytest.mark.parametrize(("word", "value"), WORDS + COUNTERS)
+def test_stale_memory_is_replaced_however_damaged(name, stale, word, value):
     """G9."""
-    write_word(stale, index, value)
+    write_word(stale, word, value)
     assert_opens_anew(name)
 
 
@@ -361,25 +345,25 @@ def test_stale_memory_of_another_user_is_replaced_if_it_can_be(name, stale):
 
 @needs_root
 def test_a_folder_of_another_user_is_not_listed(name, folder):
-    os.mkdir(folder.path, 0o700)
+    os.mkdir(folder, 0o700)
     assert name in names()
-    os.chown(folder.path, NOBODY, -1)
+    os.chown(folder, NOBODY, -1)
     assert name not in names()
-    os.rmdir(folder.path)
+    os.rmdir(folder)
 
 
 @pytest.mark.parametrize("left", ["folder", "lock", "worker", "files", "memory"])
 def test_what_was_killed_while_it_came_or_went_is_replaced(name, folder, memory, left):
     """G9: at whatever step of joining or leaving it was."""
     if left != "memory":
-        os.mkdir(folder.path, 0o700)
+        os.mkdir(folder, 0o700)
     files = {
         "lock": ["lock"],
         "worker": ["lock", "worker.0", "worker.1023"],
         "files": ["worker.x", "worker.", "worker.99999", "worker.1.2", "of another version"],
     }
     for file in files.get(left, []):
-        open(f"{folder.path}/{file}", "x").close()
+        open(f"{folder}/{file}", "x").close()
     if left == "memory":
         open(memory, "x").close()
     assert_opens_anew(name)
@@ -388,38 +372,37 @@ def test_what_was_killed_while_it_came_or_went_is_replaced(name, folder, memory,
 def test_stale_memory_of_another_size_is_replaced(name, stale):
     """G9: the size that counts is that of who creates it."""
     with contextlib.closing(stdevents.Bus(name, size=2048, interval=0)):
-        assert os.stat(stale).st_size == Layout(2048).total
+        assert os.stat(stale).st_size == Map(2048).total
 
 
 def test_a_folder_in_place_of_the_memory_is_an_error_that_leaves_nothing(name, folder, memory):
     os.mkdir(memory)
     try:
         assert_refused(name)
-        assert not os.path.exists(folder.path)
+        assert not os.path.exists(folder)
     finally:
         os.rmdir(memory)
     assert_opens_anew(name)
 
 
 @needs_root
-def test_memory_of_another_user_that_cannot_be_removed_is_an_error_that_leaves_nothing(name):
+def test_memory_of_another_user_is_an_error_that_leaves_nothing(name):
     """As in /dev/shm, where only its owner may remove a file."""
     program = """
 import os, sys
 import stdevents
-from stdevents._system.folder import Folder
+from inside import folder_of, memory_file_of
 
 name, nobody = sys.argv[1], int(sys.argv[2])
 os.seteuid(nobody)
-folder = Folder(name)
+folder, memory = folder_of(name), memory_file_of(name)
 os.seteuid(0)
-memory = f"/dev/shm/{folder.segment_name}"
 open(memory, "x").close()
 os.seteuid(nobody)
 try:
     stdevents.Bus(name)
 except stdevents.SegmentError as error:
-    print(error, os.path.exists(folder.path))
+    print(error, os.path.exists(folder))
 os.seteuid(0)
 os.unlink(memory)
 """
@@ -480,7 +463,7 @@ def test_without_room_a_size_that_fits_still_works(name):
 
 
 @pytest.mark.parametrize("files", [1, 2, 3, 4, 5])
-def test_where_a_file_too_many_is_needed_configure_fails_and_leaves_nothing(name, files):
+def test_where_there_is_a_file_too_few_configure_leaves_nothing(name, files):
     """Whichever of folder, lock, memory, bell, worker is the one; the mount itself counts."""
     printed = run_on_small_memory(f"nr_inodes={files}", TRY_TO_OPEN, name, "64k", "64k")
     assert printed == [f"64k {errno.ENOSPC} []"] * 2

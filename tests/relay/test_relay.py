@@ -9,13 +9,21 @@ import pickle
 import time
 
 import pytest
+from inside import (
+    RELAY_CELLS,
+    Memory,
+    Position,
+    Stream,
+    as_before_redis_7,
+    batches_from,
+    faults_of,
+    new_reader,
+    place_in_stream,
+    read_twice_and_resign,
+    records_from,
+)
 
 import stdevents
-from stdevents._cli.check import check
-from stdevents._cli.tail import _lines
-from stdevents._relay import stream as _stream
-from stdevents._relay.stream import Position
-from stdevents._table.layout import RELAY_CELLS
 
 
 def only(events):
@@ -137,7 +145,7 @@ def test_an_event_with_unique_runs_on_one_host(host):
 def test_a_host_without_a_handler_leaves_it_to_the_others(host):
     """As one that only posts: else it would take what it does not run."""
     a, b = host("a"), host("b")
-    a.bus.unregister(a._note, "test")
+    a.bus.unregister(a.note, "test")
     for number in range(20):
         a.relay.post("test", "one", number, unique=f"key {number}")
     b.until(*[("one", number) for number in range(20)])
@@ -298,21 +306,15 @@ def test_the_count_holds_when_the_stream_was_read_in_full_batches(host, client):
     for number in range(1, 1001):
         pipeline.xadd("stream", entry_of("event", number), f"{number}-1")
     pipeline.execute()
-    reader = b.relay._reader
-    reader._renewal = 0
-    assert reader.elect() and reader.read() and reader.read()
-    reader.resign()
+    read_twice_and_resign(b.relay)
     client.xtrim("stream", 10, approximate=False)
     b.relay = stdevents.Relay(b.bus, client, "stream")
     gone = lost(count=1000 - 512 - 10, first="512-2", last="991-0")
     b.until(*only(range(1, 513)), gone, *only(range(991, 1001)))
 
 
-def test_without_the_counts_of_redis_7_what_is_lost_is_told_without_a_count(
-    host, client, monkeypatch
-):
-    old = _stream.LOOK.replace("'entries-added'", "'-'").replace("'max-deleted-entry-id'", "'-'")
-    monkeypatch.setattr(_stream, "LOOK", old)
+def test_before_redis_7_what_is_lost_is_told_without_a_count(host, client, monkeypatch):
+    as_before_redis_7(monkeypatch)
     client.xadd("stream", {"it": "is there"}, "0-1")
     b = late(host, client, lambda client: client.xtrim("stream", 4, approximate=False))
     b.until(("event", 1), lost(first="1-2", last="7-0"), *only(range(7, 11)))
@@ -345,7 +347,7 @@ def test_a_stream_that_was_made_anew_is_told(host, client):
     a.until(("event", 1), lost(), ("event", 2))
 
 
-def test_a_stream_that_was_made_anew_further_on_is_told_and_all_that_it_has_is_new(host, client):
+def test_a_stream_made_anew_further_on_is_told_and_all_in_it_is_new(host, client):
     def renew(client):
         client.delete("stream")
         client.xadd("stream", entry_of("event", 11), "11-1")
@@ -395,8 +397,7 @@ def test_a_batch_is_a_part_of_the_ring_only(host, client):
     a.relay.close()
     for _ in range(8):
         client.xadd("stream", entry_of("event", "x" * 450))
-    look = a.relay._stream.look(Position(0, 0, 0), 100)
-    batches = a.relay._reader._batches(Position(0, 0, 0), look)
+    batches = batches_from(new_reader(a), Position(0, 0, 0), 100)
     assert sum(len(batch.events) for batch in batches) == 8
     assert all(sum(len(event[0]) for event in batch.events) <= 1024 for batch in batches)
     assert all(len(batch.events) <= 4 for batch in batches)
@@ -459,7 +460,7 @@ def test_entries_that_are_not_ours_are_passed_by_without_an_event(host, client):
     """The bus is past them all the same: the next reader does not look at them again."""
     a = host("a")
     entry = client.xadd("stream", {"number": 1}).decode()
-    a.wait_for(lambda: str(a.bus._session.table.cursor.position()) == entry)
+    a.wait_for(lambda: str(place_in_stream(a.bus)) == entry)
     assert a.relay.stats().skipped == 1
     a.relay.close()
     a.relay = stdevents.Relay(a.bus, client, "stream")
@@ -500,7 +501,7 @@ def test_check_finds_no_fault_in_what_was_relayed(host, name):
         a.relay.post("test", "event", number)
         a.relay.post("test", "one", number, unique=number)
     a.wait_for(lambda: len(a.seen) == 10)
-    assert check(f"{name}a") == []
+    assert faults_of(f"{name}a") == []
 
 
 @pytest.mark.parametrize(
@@ -512,8 +513,8 @@ def test_check_finds_no_fault_in_what_was_relayed(host, name):
 )
 def test_check_finds_a_place_of_an_event_that_is_not_there(host, name, word, value, fault):
     a = host("a")
-    a.bus._session.words[word] = value
-    assert any(fault in one for one in check(f"{name}a"))
+    Memory(a.bus).words[word] = value
+    assert any(fault in one for one in faults_of(f"{name}a"))
 
 
 def test_tail_says_where_an_event_comes_from(host):
@@ -523,7 +524,7 @@ def test_tail_says_where_an_event_comes_from(host):
     a.until(("event", 1), ("one", 2))
     lines = [
         {key: value for key, value in line.items() if key not in ("id", "pid", "source")}
-        for line in _lines(0, *a.bus._session.table.read(0))
+        for line in records_from(a.bus, 0)
     ]
     origin = {"host": "host a"}
     assert {"event": "event", "data": 1, "entry": plain, **origin} in lines
@@ -604,7 +605,7 @@ def test_either_protocol_of_redis_will_do(host, server, protocol):
 
 
 def test_a_wait_ends_before_the_client_would_take_it_for_a_lost_connection(server):
-    waiting = _stream.Stream(server.client(socket_timeout=4), "stream")
+    waiting = Stream(server.client(socket_timeout=4), "stream")
     waiting.wait(Position(0, 0), 60)
 
 
@@ -633,7 +634,7 @@ def test_a_bus_that_is_opened_anew_is_relayed_to_again(host, name):
     a, b = host("a"), host("b")
     a.bus.close()
     a.bus.configure(f"{name}a", interval=0)
-    a.wait_for(a.bus._session.table.cursor.position)
+    a.wait_for(lambda: place_in_stream(a.bus))
     b.relay.post("test", "event", 1)
     a.until(("event", 1))
 
