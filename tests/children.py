@@ -122,3 +122,6 @@ def _live(pipe, work, arguments):
     finally:
         # Not even the exit handlers: pytest's own are not the child's business.
         os._exit(0)
+
+
+threads_are_ours = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

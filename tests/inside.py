@@ -213,6 +213,11 @@ def length_of_text(source, event, data):
     return len(_codec.encode(source, event, data, None)[0])
 
 
+def taking(length):
+    """Data of an event `s`, `e` that takes `length` bytes in the ring."""
+    return "x" * (length - length_of_text("s", "e", ""))
+
+
 def decode(text):
     """The parts of an event as it stands in the ring, or in the stream of a relay."""
     return _codec.decode(text)

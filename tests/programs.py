@@ -78,3 +78,20 @@ def run_on_small_memory(options, program, *arguments):
         pytest.skip(f"a /dev/shm of one's own is not allowed here: {done.stderr.strip()}")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout.splitlines()[1:]
+
+
+# A worker that takes what the ring still holds, and prints a line for each event.
+LATE_WORKER = """
+import contextlib, logging, sys
+import stdevents
+
+logging.basicConfig(stream=sys.stdout, level=logging.DEBUG, format="%(message)s")
+logging.getLogger("stdevents").setLevel(logging.DEBUG if "log" in sys.argv else logging.WARNING)
+bus = stdevents.Bus()
+bus.register(lambda data, event, source, pid: print(source, event, data))
+bus.configure(sys.argv[1], start=sys.argv[2], interval=0)
+with contextlib.closing(bus):
+    if "unique" in sys.argv:
+        bus.post("backend", "down", unique="key")
+    bus.poll()
+"""

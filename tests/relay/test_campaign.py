@@ -11,8 +11,8 @@ import time
 from collections import Counter
 
 import redis
+from entries import entry_of
 from inside import decode, place_in_stream, reader_of
-from test_relay import entry_of
 from test_workers import hasty, work  # noqa: F401  hasty is a fixture
 
 import stdevents

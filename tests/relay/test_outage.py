@@ -6,10 +6,10 @@ import threading
 import time
 
 import pytest
+from entries import only
 from inside import is_away, pause_of, place_in_stream, send_buffer_later
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from test_relay import only
 
 import stdevents
 

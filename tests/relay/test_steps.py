@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from children import SECONDS
+from entries import entry_of, only
 from hosts import Host
 from inside import (
     after,
@@ -24,7 +25,6 @@ from inside import (
     remove_memory,
 )
 from steps import at, die, with_steps
-from test_relay import entry_of, only
 
 LOCAL = 4  # events that others post after each kill: as many as take the ids of the dead one's
 HAS_OPCODES = sys.implementation.name == "cpython"

@@ -9,6 +9,7 @@ import warnings
 
 import pytest
 from children import SECONDS
+from entries import entry_of, only
 from hosts import Host
 from inside import (
     Overtaken,
@@ -23,7 +24,6 @@ from inside import (
     reader_of,
 )
 from programs import run
-from test_relay import entry_of, only
 
 import stdevents
 
