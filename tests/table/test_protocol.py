@@ -1,6 +1,6 @@
 """P1 to P4, R1 to R5, C1 to C4: each step of the protocols, interrupted where it hurts most.
 
-The labels are those of `_table.py`. Posters and claimers are interrupted at every line; readers are
+The labels are those of `_table`. Posters and claimers are interrupted at every line; readers are
 overtaken, between any two of their lines, by a poster that stands at any of its own. (That workers
 are killed at every step is a campaign.)
 """
