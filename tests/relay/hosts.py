@@ -19,13 +19,13 @@ class Host:
         self.bus = bus
         self.seen = []
         self.told = []  # of each the pid, and the origin
-        bus.register(self._note, "test")
-        bus.register(self._note, "stdevents", "lost")
+        bus.register(self.note, "test")
+        bus.register(self.note, "stdevents", "lost")
         self.relay = None
         if options.pop("relayed", True):
             self.relay = stdevents.Relay(bus, client, options.pop("stream", "stream"), **options)
 
-    def _note(self, data, event, source, pid):
+    def note(self, data, event, source, pid):
         self.seen.append((event, data))
         self.told.append((pid, self.bus.origin()))
 

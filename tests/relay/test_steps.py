@@ -10,26 +10,25 @@ import sys
 
 import pytest
 from children import SECONDS
+from entries import entry_of, only
 from hosts import Host
+from inside import (
+    after,
+    code_of_relaying,
+    faults_of,
+    name_of,
+    new_reader,
+    one_event_a_batch,
+    place_in_stream,
+    poll_and_look,
+    remove_folder,
+    remove_memory,
+)
 from steps import at, die, with_steps
-from test_relay import entry_of, only
-
-from stdevents._cli.check import check
-from stdevents._relay import cursor as _cursor
-from stdevents._relay import reader as _reader
-from stdevents._system import memory as _memory
-from stdevents._table.table import Table
 
 LOCAL = 4  # events that others post after each kill: as many as take the ids of the dead one's
 HAS_OPCODES = sys.implementation.name == "cpython"
-APPENDING = {
-    getattr(of, function).__code__
-    for of, functions in (
-        (Table, ("append", "_publish", "_write", "exclusively")),
-        (_cursor.Cursor, ("check", "position", "_valid", "write", "move", "take_back")),
-    )
-    for function in functions
-}
+APPENDING = code_of_relaying()
 
 
 @pytest.fixture
@@ -37,13 +36,7 @@ def readers(host, client):
     """A host whose relay has ended, so that a test reads when it wants to; and its readers."""
     watching = host(size=65536, timeout=0.001)
     watching.relay.close()
-
-    def reader():
-        session = watching.bus._session
-        counts = watching.relay._counts
-        return _reader.Reader(watching.bus, session, watching.relay._stream, "new", False, counts)
-
-    return watching, reader
+    return watching, lambda: new_reader(watching)
 
 
 def read_all(reader):
@@ -133,19 +126,14 @@ def test_a_place_whose_events_were_never_published_does_not_come_to_count(
 ):
     """Rule 4: its reader was killed right before P4, and others post events with those ids."""
     watching, reader = readers
-    write = _cursor.Cursor.write
-
-    def write_and_die(cursor, number, position):
-        write(cursor, number, position)
-        die()
 
     def live(parent):
-        monkeypatch.setattr(_cursor.Cursor, "write", write_and_die)
+        after(monkeypatch, "the place in the stream is written", die)
         read_all(reader())
 
     expected = put(client, 1)
     assert fork(live).wait() != 0
-    assert check(watching.bus._loop.name) == []
+    assert faults_of(name_of(watching.bus)) == []
     for number in range(LOCAL):
         watching.bus.post("test", "local", number)
     read_all(reader())
@@ -157,7 +145,7 @@ def test_a_reader_killed_between_batches_leaves_the_cursor_between_them(
     readers, fork, client, lines, monkeypatch
 ):
     """Each batch has a place of its own."""
-    monkeypatch.setattr(_reader, "LONGEST_BATCH", 1)
+    one_event_a_batch(monkeypatch)
     of_each = kill_at_each_step(readers, fork, client, lambda code: code in APPENDING, lines)
     assert set(of_each) == {0, 1, 2, 3}
 
@@ -176,10 +164,10 @@ def test_a_position_without_an_event_is_published_by_one_store(readers, fork, cl
     while not finished:
         signal.alarm(SECONDS)
         step += opcodes[1]
-        before = watching.bus._session.table.cursor.position()
+        before = place_in_stream(watching.bus)
         after = client.xadd("stream", {"foreign": step}).decode()
         finished = fork(live, step).wait() == 0
-        position = watching.bus._session.table.cursor.position()
+        position = place_in_stream(watching.bus)
         assert str(position) in (str(before), after)
         passed.append(str(position) == after)
         read_all(reader())
@@ -211,12 +199,11 @@ def test_a_removed_bus_tells_that_what_was_on_the_stream_may_be_lost(host, clien
     a = host("a")
     client.xadd("stream", entry_of("event", 1))
     a.until(("event", 1))
-    segment = a.bus._session.segment
-    segment.folder.remove()
-    _memory.remove(segment.folder)
+    remove_folder(name_of(a.bus))
+    remove_memory(name_of(a.bus))
 
     def both_told():
-        a.bus._poll_and_look()
+        poll_and_look(a.bus)
         told = [data for event, data in a.seen if event == "lost"]
         return [data for data in told if data.get("stream") == "stream"]
 

@@ -9,35 +9,36 @@ import warnings
 
 import pytest
 from children import SECONDS
+from entries import entry_of, only
 from hosts import Host
+from inside import (
+    Overtaken,
+    batches_from,
+    depose_reader,
+    elect_for,
+    elect_often,
+    hold_batch,
+    name_of,
+    new_reader,
+    place_in_stream,
+    reader_of,
+)
 from programs import run
-from test_relay import entry_of, only
 
 import stdevents
-from stdevents._relay import cursor as _cursor
-from stdevents._relay import relay as _relay
-from stdevents._relay import stream as _stream
-from stdevents._table.layout import HEADER_WORDS, RELAY_READER, WORKER_PID, WORKER_WORDS
 
 
 @pytest.fixture
 def hasty(monkeypatch):
     """Workers that look for a reader often, so that a test need not wait for it."""
-    monkeypatch.setattr(_relay, "EVERY", 0.02)
-
-
-def reader_of(bus):
-    """The pid of the worker that was elected, or 0."""
-    words = bus._session.words
-    slot = words[RELAY_READER]
-    return slot and words[HEADER_WORDS + (slot - 1) * WORKER_WORDS + WORKER_PID]
+    elect_often(monkeypatch)
 
 
 def work(parent, bus, server, seconds=SECONDS):
     """A worker with a relay, until it is told to end, or is that old."""
     signal.alarm(seconds)
     bus.close()
-    relayed = Host(stdevents.Bus(bus._loop.name, interval=0), server.client())
+    relayed = Host(stdevents.Bus(name_of(bus), interval=0), server.client())
     parent.tell(os.getpid())
     parent.hear()
     relayed.bus.poll()
@@ -80,9 +81,7 @@ def test_a_reader_that_is_killed_is_replaced(crew, client):
     watching.until(*only(range(3)))
 
 
-def test_a_reader_that_is_stopped_is_replaced_and_doubles_nothing_when_it_goes_on(
-    crew, client, monkeypatch
-):
+def test_a_stopped_reader_is_replaced_and_doubles_nothing_later(crew, client, monkeypatch):
     """Its lease runs out. Nothing that it still does counts: it is another one's term."""
     watching, workers = crew
     for number in range(3):
@@ -110,22 +109,21 @@ def test_a_reader_that_leaves_is_replaced(crew, client):
 
 def test_a_reader_whose_term_is_over_appends_nothing(host, client, monkeypatch):
     """The fencing: an election while it holds what it has read."""
-    monkeypatch.setattr(_cursor, "LEASE", SECONDS * 1_000_000_000)
+    elect_for(monkeypatch, SECONDS)
     a = host("a")
     a.relay.close()
     client.xadd("stream", entry_of("event", 1))
     client.xadd("stream", entry_of("event", 2))
-    first = _relay.Reader(a.bus, a.bus._session, a.relay._stream, "new", False, a.relay._counts)
-    second = _relay.Reader(a.bus, a.bus._session, a.relay._stream, "new", False, a.relay._counts)
+    first = new_reader(a)
+    second = new_reader(a)
     assert first.elect() and not second.elect()
     before = first.begin()
-    ((batch, pids, after),) = first._batches(before, a.relay._stream.look(before, 10))
-    move = _stream.Move(first._term, before, after, tuple(pids))
-    first._table.exclusively(a.bus._session.words.__setitem__, RELAY_READER, 0)
+    (batch,) = batches_from(first, before, 10)
+    depose_reader(a.bus)
     assert second.elect()
     for _ in range(2):
-        first._pending = [(tuple(batch), move)]
-        with pytest.raises(_cursor.Overtaken):
+        hold_batch(first, before, batch)
+        with pytest.raises(Overtaken):
             first.read()
         assert not first.reading
         second.read()
@@ -137,14 +135,13 @@ def test_a_reader_that_has_read_from_another_place_appends_nothing(host, client)
     a = host("a")
     a.relay.close()
     client.xadd("stream", entry_of("event", 1))
-    reader = _relay.Reader(a.bus, a.bus._session, a.relay._stream, "new", False, a.relay._counts)
+    reader = new_reader(a)
     reader.elect()
     before = reader.begin()
-    ((batch, pids, after),) = reader._batches(before, a.relay._stream.look(before, 10))
+    (batch,) = batches_from(reader, before, 10)
     assert reader.read()
-    move = _stream.Move(reader._term, before, after, tuple(pids))
-    reader._pending = [(tuple(batch), move)]
-    with pytest.raises(_cursor.Overtaken):
+    hold_batch(reader, before, batch)
+    with pytest.raises(Overtaken):
         reader.read()
     a.until(("event", 1))
 
@@ -185,7 +182,7 @@ def test_a_process_with_a_relay_may_fork_at_any_time(host, fork):
 
 def test_a_child_that_was_forked_while_redis_stands_still_reaches_it_later(host, server, fork):
     a = host("a", client=server.client(socket_timeout=0.2))
-    a.wait_for(a.bus._session.table.cursor.position)
+    a.wait_for(lambda: place_in_stream(a.bus))
     server.stop()
 
     def live(parent):
