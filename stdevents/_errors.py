@@ -38,18 +38,26 @@ class NoRoom(StdeventsError, TimeoutError):
     """With `overflow="wait"`: a worker has not yet taken what the event would overwrite.
 
     `pid` and `lag` are those of the slowest worker: its process id, and how many published
-    events it has not taken yet. `pids` are those of all workers that are too slow.
+    events it has not taken yet. `pids` are those of all workers that are too slow, and `slots`
+    theirs, by which they differ also where two containers have the same pids. `position` is the id
+    of the event that the slowest has taken last.
     """
 
-    _slowest = 0, 0, 0  # position, pid and slot of that worker
-
     def __init__(
-        self, message: str, pid: int = 0, lag: int = 0, pids: tuple[int, ...] = ()
+        self,
+        message: str,
+        pid: int = 0,
+        lag: int = 0,
+        pids: tuple[int, ...] = (),
+        slots: tuple[int, ...] = (),
+        position: int = 0,
     ) -> None:
         super().__init__(message)
         self.pid = pid
         self.lag = lag
         self.pids = pids
+        self.slots = slots
+        self.position = position
 
 
 class SegmentError(StdeventsError, OSError):

@@ -1,7 +1,7 @@
-"""The package's logger, where there is logging.
+"""The package's logger, where there is logging; what goes wrong is seen without it, too.
 
 Importing logging takes as much memory as all of this package, and longer. Where nobody has
-imported it, nobody has asked for log lines, and there are none.
+imported it, warnings and errors are written to standard error, as it would do by itself.
 """
 
 from __future__ import annotations
@@ -12,40 +12,46 @@ from ._names import PACKAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from logging import Logger
     from typing import Any
 
+DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40  # as in logging
 
-class _Silence:
-    """Stands in for a logger."""
 
-    def isEnabledFor(self, level: int) -> bool:
-        return False
+def report(
+    message: str, *arguments: object, level: int = ERROR, failure: BaseException | None = None
+) -> None:
+    """Log one line; with `failure`, its traceback follows.
 
-    def debug(self, message: str, *arguments: object, exc_info: object = None) -> None:
+    Handlers and filters of the logging are foreign code. What they raise must not change what is
+    done next: a `lost` that is told, a handler that is called.
+    """
+    try:
+        logger = _logger()
+        if logger is not None:
+            logger.log(level, message, *arguments, exc_info=failure)
+        elif level >= WARNING:
+            print(message % arguments, file=sys.stderr)
+            if failure is not None:
+                sys.__excepthook__(type(failure), failure, failure.__traceback__)
+    except Exception:
         pass
 
-    info = warning = error = exception = debug
+
+def debugging() -> bool:
+    """Does anybody want lines of level DEBUG?"""
+    try:
+        logger = _logger()
+        return logger is not None and bool(logger.isEnabledFor(DEBUG))
+    except Exception:
+        return False
 
 
-_silence = _Silence()
-_logger: Logger | None = None
+def _logger() -> Any:
+    """The logger of the package's name; None where logging is not imported.
 
-
-def logger() -> Logger | _Silence:
-    """The logger of the package's name, as soon as anything has imported logging.
-
-    It does not wait for an import in another thread: in a forked child that would never end.
+    Nor where another thread is importing it just now: to wait for that would never end in a child
+    that was forked meanwhile.
     """
-    global _logger
-    if _logger is None:
-        logging: Any = sys.modules.get("logging")
-        if not hasattr(logging, "NullHandler"):  # not imported, or not completely yet
-            return _silence
-        found: Logger = logging.getLogger(PACKAGE)
-        found.addHandler(logging.NullHandler())
-        _logger = found  # with its handler; else another thread would log to standard error
-    return _logger
-
-
-logger()  # where logging is there already, its handler is, too
+    logging: Any = sys.modules.get("logging")
+    # The last thing but one that the module defines.
+    return logging.getLogger(PACKAGE) if hasattr(logging, "NullHandler") else None

@@ -4,14 +4,23 @@
 
 All but the ring are words of 8 bytes, 8-aligned, in native order, so that each is read and
 written by one load or one store. Indices are in words, counted from the start of the segment
-(header), or from the start of a slot. The header keeps each word that changes on a cache line
-of its own.
+(header), or from the start of a slot. The header keeps each word that changes often on a cache
+line (8 words) of its own, and a worker slot is one.
+
+The ring holds the text of the events, one after the other: of each a JSON array with a comma
+behind it,
+
+    [pid,"source","event",data],
+    [pid,"source","event",data,"key"],                          with `unique`
+    [pid,"source","event",data,"key" or null,"host","entry"],   brought by a relay
+
+Positions in the ring count up for ever; the place of a position is `position % size`.
 """
 
 from __future__ import annotations
 
 WORD = 8
-VERSION = 1
+VERSION = 2
 SIGNATURE = int.from_bytes(b"stdevnt", "big")
 MAGIC = SIGNATURE << 8 | VERSION
 
@@ -30,49 +39,47 @@ INTENT_ID = 17  # id of the last event whose slot may be being overwritten
 ROOM_ID = 18  # "wait": id, and ring position, up to which a post overwrites nothing that a live
 ROOM_POSITION = 19  # worker has not taken; a lower bound, so 0 is always right
 WAITING = 24  # 1: there are sleeping workers
-HEADER_CHECK = 26  # crc32 of words 1 to 7, which stay as created
-RELAY_STREAM = 32  # hash of the stream's name; 0: no relay has been here
-RELAY_TERM = 33  # how often a reader of the stream was elected
-RELAY_READER = 34  # worker slot of the reader, plus 1; 0: none
-RELAY_UNTIL = 35  # nanoseconds of CLOCK_MONOTONIC up to which it is elected
-RELAY_CELLS = 40, 44  # one of them says how far into the stream the bus has come
-HEADER_WORDS = 48
+RINGING = 25  # 1: somebody is waking them
+HEADER_CHECK = 32  # crc32 of words 1 to 7, which stay as created
+JOINS = 33  # how many workers ever joined; the last one's serial
+USED = 34  # worker slots that were ever in use: those from here on are free
+AWAITED = 35  # the highest event that some process waits for
+COMPANION = 40  # 8 words for what travels with events, as the cursor of a relay
+CELLS = 48, 52  # and two cells, which are published with an event
+HEADER_WORDS = 56
 
-# a relay cell
+# a cell
 CELL_EVENT = 0  # id of the event with which it is published; 0: empty
-CELL_MILLISECONDS = 1  # this and the next: the id of an entry of the stream
-CELL_SEQUENCE = 2
-CELL_ADDED = 3  # how many entries the stream has ever had up to that one; all ones: unknown
 CELL_WORDS = 4
 
 # a worker slot
 WORKER_PID = 0  # 0: free
-WORKER_SINCE = 1  # seconds since the epoch
-WORKER_POSITION = 2  # id of the last event that it has taken
+WORKER_SERIAL = 1  # no other worker of this bus ever had it
+WORKER_SINCE = 2  # seconds since the epoch
+WORKER_ROLE = 3  # 0 worker, 1 listener: takes no event with `unique`
+WORKER_POSITION = 4  # id of the last event that it has taken
+WORKER_DONE = 5  # id of the last event whose handlers have returned
+WORKER_TASKS = 6  # 1: a handler may go on after it has returned
 WORKER_WORDS = 8
 WORKERS = 1024
 
 # a claim slot
-CLAIM_KEY_HIGH = 0  # 128 bits, a hash of the key
-CLAIM_KEY_LOW = 1
-CLAIM_DEADLINE = 2  # nanoseconds of CLOCK_MONOTONIC; in the past: free
-CLAIM_PID = 3
-CLAIM_EVENT = 4
-CLAIM_WORDS = 5
+CLAIM_KEY = 0  # 128 bits in two words, a hash of the key
+CLAIM_TAKEN = 2  # nanoseconds of CLOCK_MONOTONIC
+CLAIM_DEADLINE = 3  # likewise; in the past: free
+CLAIM_WORKER = 4  # as EVENT_CLAIMED
+CLAIM_EVENT = 5
+CLAIM_WORDS = 6
 
 # an event slot
 EVENT_ID = 0  # 0: being written
-EVENT_POSITION = 1  # where in the ring it starts
-EVENT_LENGTH = 2  # bytes
-EVENT_PID = 3  # the poster's
-EVENT_FLAGS = 4
-EVENT_CHECKSUM = 5  # crc32 of words 1 to 4 and payload, begun with the id
-EVENT_CLAIMED = 6  # 0, or the pid of the worker that handled it, or that holds its key
-EVENT_WORDS = 8
+EVENT_END = 1  # ring position behind it; it begins at the end of the event before
+EVENT_CHECK = 2  # crc32 of its text, begun with EVENT_CHECK of the event before
+EVENT_CLAIMED = 3  # 0, or IGNORED, serial and pid of the worker that handles it, or has its key
+EVENT_WORDS = 4
 
-FLAG_UNIQUE = 1
-FLAG_RELAYED = 2  # it came from a stream
-NAMES_SHIFT = 8  # flags from this bit on: length of the payload before data, that is the names
+IGNORED = 1 << 63  # nobody handles it: its key was held
+SERIAL_SHIFT = 32  # the pid is below, the serial above
 
 BYTES_PER_EVENT = 256  # of ring for one event slot
 SMALLEST = 4 * BYTES_PER_EVENT
