@@ -1,7 +1,4 @@
-"""One event ⇄ bytes: a JSON array in UTF-8, `[source, event, data]` or with `unique` as a fourth.
-
-An event that a relay brought has null where there is no `unique`, and two more: the host that it
-comes from, and its id in the stream.
+"""One event ⇄ its record: the text in the ring, as `_table.layout` shows it.
 
 All is checked here, before any lock: what was encoded can be decoded by every other worker.
 """
@@ -9,13 +6,12 @@ All is checked here, before any lock: what was encoded can be decoded by every o
 from __future__ import annotations
 
 import json
-import math
+import os
 import re
 from itertools import accumulate
 
 from .._errors import EncodeError
 from .._names import check_names
-from .._table.layout import FLAG_RELAYED, FLAG_UNIQUE, NAMES_SHIFT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +25,11 @@ NO_BRACKETS = r'"(?:[^"\\]|\\.)*"|[^][{}"]+'  # not compiled: few nest so deep
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 REMEMBERED = 1024
 
-_prefixes: dict[tuple[str, str], tuple[str, int]] = {}
+#: what the decoder raises for a text that is not JSON, or not all of it
+NOT_JSON = (ValueError, StopIteration)
+
+_pid = os.getpid()
+_prefixes: dict[tuple[str, str], str] = {}
 
 
 def _not_json(value: Any) -> Any:
@@ -74,75 +74,108 @@ def _not_too_deep(data: Any) -> Any:
 
 
 _pieces = _encoder()
+_join = "".join
 _from_json = json.JSONDecoder().raw_decode
-#: `value, end = from_json(text, start)`; StopIteration or ValueError where no JSON is
+#: `value, end = from_json(text, start)`; NOT_JSON where no JSON is
 from_json: Callable[[str, int], tuple[Any, int]]
 from_json = getattr(json.JSONDecoder(), "scan_once", _from_json)
 
 
-def encode(source: str, event: str, data: Any, unique: str | int | None) -> tuple[bytes, int]:
-    """The event as bytes, and its flags.
+def encode(source: str, event: str, data: Any, unique: str | int | None = None) -> bytes:
+    """The record of an event of this process.
 
     TypeError or ValueError for a bad name, EncodeError for bad data.
     """
     try:
-        prefix, flags = _prefixes[source, event]
+        prefix = _prefixes[source, event]
     except (KeyError, TypeError):
-        prefix, flags = _new_prefix(source, event)
-    end = "]"
-    if unique is not None:
-        end = f",{_to_json(key_of(unique))}]"
-        flags |= FLAG_UNIQUE
+        prefix = _new_prefix(source, event)
+    end = "]," if unique is None else f",{_to_json(key_of(unique))}],"
     try:
-        payload = f"{prefix}{''.join(_pieces(data, 0))}{end}".encode()
+        record = f"{prefix}{_join(_pieces(data, 0))}{end}".encode()
     except (ValueError, RecursionError, RuntimeError, TypeError) as error:
-        raise EncodeError(_explain(source, event, unique, data, error)) from error
-    if len(payload) > 2 * DEEPEST and _depth(payload.decode()) > DEEPEST + 1:
+        from .notjson import explain  # few ever need it
+
+        what = explain(source, event, unique, data, DEEPEST, error)
+        raise EncodeError(what) from error
+    if len(record) > 2 * DEEPEST and depth(record) > DEEPEST + 1:
         raise EncodeError(
             f"event {event!r} of source {source!r}: data is nested deeper than {DEEPEST} levels; "
             "make it flatter"
         )
-    return payload, flags
+    return record
+
+
+def encode_relayed(
+    source: str, event: str, data: Any, unique: str | int | None, pid: int, host: str, entry: str
+) -> bytes:
+    """The record of an event that process `pid` of another host posted, with where it is from.
+
+    Raises what `encode` does.
+    """
+    ours = encode(source, event, data, unique)
+    more = "" if unique is not None else ",null"
+    origin = f"{more},{_to_json(host)},{_to_json(entry)}],".encode()
+    return b"[%d%b%b" % (pid, ours[ours.index(b",") : -2], origin)
+
+
+def without_pid(record: bytes) -> bytes:
+    """The JSON array `[source, event, data]`, or with the key behind, of what `encode` returned."""
+    return b"[" + record[record.index(b",") + 1 : -1]
 
 
 def _to_json(name: str) -> str:
-    return "".join(_pieces(name, 0))
+    return _join(_pieces(name, 0))
 
 
-def _new_prefix(source: str, event: str) -> tuple[str, int]:
-    """The text before the data, and the flags with its length; the names are checked once."""
+def _new_prefix(source: str, event: str) -> str:
+    """The text before the data; the names are checked once."""
     check_names(source, event)
-    prefix = f"[{_to_json(source)},{_to_json(event)},"
-    if not _is_text(prefix):
-        return prefix, 0
+    prefix = f"[{_pid},{_to_json(source)},{_to_json(event)},"
     if len(_prefixes) >= REMEMBERED:  # names may be made up without end
         _prefixes.clear()
-    found = _prefixes[source, event] = prefix, len(prefix.encode()) << NAMES_SHIFT
-    return found
+    _prefixes[source, event] = prefix
+    return prefix
 
 
-def data_at(source: str, event: str, payload: bytes, flags: int) -> int:
-    """Where in the payload's text the data begins; 0 unless it is an event as `encode` makes it.
+def forget() -> None:
+    """Write the pid of the process that calls it from now on: it may be a fork."""
+    global _pid
+    _pid = os.getpid()
+    _prefixes.clear()
 
-    Only then do its first bytes, as many as the flags say, stand for this source and event.
+
+def decode(record: bytes) -> list[Any]:
+    """The parts of a record, with its comma or without: 4, 5 or 7, each of its type.
+
+    ValueError if it is none; RecursionError where the stack is too short for what `encode` accepts.
     """
-    if not flags >> NAMES_SHIFT:
-        return 0
-    prefix, length = _new_prefix(source, event)
-    as_encoded = payload[: flags >> NAMES_SHIFT] == prefix.encode(errors="replace")
-    return len(prefix) if as_encoded and length else 0
+    try:
+        text = record.decode()
+        parts, end = from_json(text, 0)
+    except RecursionError as error:
+        if depth(record) <= DEEPEST + 1:
+            raise
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels") from error
+    except StopIteration as error:
+        raise ValueError("it is no JSON") from error
+    if text[end:] not in ("", ","):
+        raise ValueError("it is more than one JSON value")
+    if not is_event(parts):
+        raise ValueError("it is no event")
+    return list(parts)
 
 
-def relayed(payload: bytes, flags: int, host: str, entry: str) -> tuple[bytes, int]:
-    """An encoded event with its origin added."""
-    origin = f'{"" if flags & FLAG_UNIQUE else ",null"},{_to_json(host)},"{entry}"]'
-    return payload[:-1] + origin.encode(), flags | FLAG_RELAYED
-
-
-def decode(payload: bytes) -> list[Any]:
-    """The parts of an event, 3, 4 or 6 of them; ValueError if it is not JSON."""
-    parts: list[Any] = _from_json(payload.decode())[0]
-    return parts
+def is_event(parts: Any) -> bool:
+    """Has it the shape of a record? Types only, not what a name may be."""
+    if not isinstance(parts, list) or len(parts) not in (4, 5, 7):
+        return False
+    pid, source, event, _, *more = parts
+    if not (type(pid) is int and isinstance(source, str) and isinstance(event, str)):
+        return False
+    if len(more) == 3 and more[0] is None:  # relayed, without a key
+        more = more[1:]
+    return all(isinstance(one, str) for one in more)
 
 
 def key_of(unique: Any) -> str:
@@ -157,76 +190,19 @@ def key_of(unique: Any) -> str:
         raise ValueError(f"unique: {error}") from None
 
 
-def _depth(text: str) -> int:
+def _has_few(bracket: bytes, record: bytes) -> bool:
+    """Are there so few of them that they cannot be nested too deep, even with as many others?"""
+    found = -1
+    for _ in range(DEEPEST // 2):  # `count` is slower where there are few, and all is text
+        found = record.find(bracket, found + 1)
+        if found < 0:
+            return True
+    return False
+
+
+def depth(record: bytes) -> int:
     """How deep lists and dicts are nested in it; 0 if they cannot be deeper than DEEPEST."""
-    if text.count("[") + text.count("{") <= DEEPEST:
+    if _has_few(b"[", record) and _has_few(b"{", record):
         return 0
-    return max(accumulate(map(_STEP.__getitem__, re.sub(NO_BRACKETS, "", text))))
-
-
-def _explain(source: str, event: str, unique: Any, data: Any, error: Exception) -> str:
-    for what, value in (("source", source), ("event", event), ("unique", unique), ("data", data)):
-        found = _fault(value)
-        if found is not None:
-            return f"event {event!r} of source {source!r}: {what}{found[0]} {found[1]}"
-    return f"event {event!r} of source {source!r}: data cannot be written as JSON: {error}"
-
-
-def _fault(data: Any) -> tuple[str, str] | None:
-    """Where in `data` is something that is not JSON, and what; never its value."""
-    # Not recursive, since too deep is one of the faults.
-    open_ids: set[int] = set()
-    stack: list[tuple[str, Any, bool]] = [("", data, False)]
-    while stack:
-        path, value, done = stack.pop()
-        if done:
-            open_ids.discard(id(value))
-            continue
-        fault = _own_fault(value)
-        if fault is None and id(value) in open_ids:
-            fault = "contains itself"
-        if fault is None and len(open_ids) > DEEPEST:
-            return "", f"is nested deeper than {DEEPEST} levels; make it flatter"
-        if fault is not None:
-            return path, fault
-        if isinstance(value, (list, tuple, dict)):
-            open_ids.add(id(value))
-            stack.append((path, value, True))
-            pairs = value.items() if isinstance(value, dict) else enumerate(value)
-            for key, item in reversed(list(pairs)):
-                stack.append((f"{path}[{_shown(key)}]", item, False))
-    return None
-
-
-def _shown(key: Any) -> str:
-    # Keys are names, mostly; one that is not is payload, and may be long.
-    return ascii(key) if len(ascii(key)) <= 40 else f"{ascii(key)[:40]}…"
-
-
-def _own_fault(value: Any) -> str | None:
-    if value is None or isinstance(value, (bool, int)):
-        return None
-    if isinstance(value, float):
-        return None if math.isfinite(value) else f"is {value!r}, which JSON does not have"
-    if isinstance(value, str):
-        return None if _is_text(value) else "has a lone surrogate, which is not text"
-    if isinstance(value, dict):
-        for key in value:
-            if not (key is None or isinstance(key, (str, int, float))):
-                return f"has a key of type {type(key).__name__}; JSON has strings"
-            if isinstance(key, str) and not _is_text(key):
-                return "has a key with a lone surrogate, which is not text"
-            if isinstance(key, float) and not math.isfinite(key):
-                return f"has the key {key!r}, which JSON does not have"
-        return None
-    if isinstance(value, (list, tuple)):
-        return None
-    return f"is of type {type(value).__name__}, which JSON does not have"
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    text = re.sub(NO_BRACKETS, "", record.decode())
+    return max(accumulate(_STEP.get(character, 0) for character in text), default=0)

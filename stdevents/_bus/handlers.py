@@ -10,28 +10,25 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Coroutine
 from types import BuiltinMethodType, MethodType
 
-from .._log import logger
+from .._log import report
 from .._names import PACKAGE, check_names
+from .callbacks import check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Optional, Tuple, TypeVar
+    from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
     from .._types import Handler
 
     Level = Tuple[Optional[str], Optional[str]]
-    # One of the two is there: the callback, or what it is held by weakly.
-    Entry = Tuple[Optional[Handler], Optional["weakref.ref[Any]"]]
-    Callbacks = Tuple[Entry, ...]
-    Known = Tuple[str, str, int, Callbacks]
-    K = TypeVar("K")
-    V = TypeVar("V")
+    # By source, and then by event: what is called, None if nothing is.
+    Found = Dict[str, Dict[str, Optional[Handler]]]
 
 EVERY: Level = (None, None)
 REMEMBERED = 1024  # pairs of source and event
-CO_COROUTINE = 0x80  # inspect.CO_COROUTINE, without the cost of importing inspect
 
 
 def levels(source: str | None, names: tuple[str, ...]) -> list[Level]:
@@ -66,10 +63,9 @@ class Handlers:
         # a whole one at any instant.
         self._weak: dict[Level, tuple[weakref.ref[Any], ...]] = {}
         self._strong: dict[Level, tuple[Handler, ...]] = {}
-        #: callbacks that were found for a source and event
-        self.found: dict[tuple[str, str], Callbacks] = {}
-        #: by the first bytes of a payload: source, event, where its data begins, and callbacks
-        self.known: dict[bytes, Known] = {}
+        #: what was found so far. A registration replaces it, so no stale answer stays.
+        self.found: Found = {}
+        self._left = REMEMBERED  # before those are forgotten
         self.forked()
 
     def forked(self) -> None:
@@ -79,7 +75,7 @@ class Handlers:
         self.failed = 0
 
     def add(self, callback: Handler, levels: list[Level], weak: bool) -> None:
-        _check(callback)
+        check(callback)
         reference = _reference(callback) if weak else None
         with self._changing:
             for level in levels:
@@ -104,66 +100,66 @@ class Handlers:
         return any(removed)
 
     def _forget(self) -> None:
-        self.found, self.known = {}, {}
+        self.found = {}
 
-    def find(self, source: str, event: str) -> Callbacks:
-        """The callbacks for this event, in order; weakly held ones may be gone when called."""
+    def find(self, source: str, event: str) -> Handler | None:
+        """What to call for this event: the one callback, or all of them as one; None for none."""
         found = self.found
-        entries: Callbacks | None = found.get((source, event))
-        if entries is None:
-            entries = tuple(
-                entry
-                for level in (EVERY, (source, None), (source, event))
-                for entry in (
-                    *((None, reference) for reference in self._weak.get(level, ())),
-                    *((callback, None) for callback in self._strong.get(level, ())),
-                )
-            )
-            self.remember(found, (source, event), entries)
-        return entries
-
-    @staticmethod
-    def remember(found: dict[K, V], key: K, value: V) -> None:
-        """Store it in `found`, one of the dicts above, as it was read before the lookup.
-
-        A registration since then has replaced that dict, so no stale answer stays.
-        """
-        if len(found) >= REMEMBERED:  # event names may be made up without end
+        try:
+            return found[source][event]
+        except KeyError:
+            pass
+        held: list[Any] = [
+            one
+            for level in (EVERY, (source, None), (source, event))
+            for one in (*self._weak.get(level, ()), *self._strong.get(level, ()))
+        ]
+        callback: Handler | None
+        if len(held) == 1 and not isinstance(held[0], weakref.ref):
+            callback = held[0]
+        else:
+            callback = Several(self, held) if held else None
+        self._left -= 1
+        if self._left < 0:  # names may be made up without end
             found.clear()
-        found[key] = value
+            self._left = REMEMBERED
+        found.setdefault(source, {})[event] = callback
+        return callback
 
     @staticmethod
-    def living(entries: Callbacks) -> Callbacks:
-        """The callbacks that are alive, now held strongly."""
-        held = (callback if reference is None else reference() for callback, reference in entries)
-        return tuple((callback, None) for callback in held if callback is not None)
+    def living(callback: Handler | None) -> Handler | None:
+        """The same, with all of it held strongly; None if none of it is alive."""
+        return callback.living() if isinstance(callback, Several) else callback
 
-    def dispatch(
-        self, entries: Callbacks, data: Any, event: str, source: str, pid: int | None
-    ) -> None:
-        """Call them; an exception of one does not keep the others from being called.
+    def call(self, callback: Handler, data: Any, event: str, source: str, pid: int | None) -> None:
+        """Call it; an exception is counted and logged, without the payload."""
+        try:
+            result = callback(data, event, source, pid)
+            if result is not None:
+                self.refuse(result)
+        except Exception as error:
+            self.tell_failure(error, source, event, pid)
 
-        A child that one of them forks does not go on: the event is its parent's.
-        """
-        process = self._process
-        for callback, reference in entries:
-            if reference is not None:
-                callback = reference()
-            if callback is None:
-                continue
-            try:
-                callback(data, event, source, pid)
-            except Exception as error:
-                self.tell_failure(error, source, event, pid)
-            callback = None  # this frame must not keep it alive
-            if self._process is not process:
-                return
+    @staticmethod
+    def refuse(result: object) -> None:
+        """TypeError for a coroutine that a callback returned, which nobody would await."""
+        if isinstance(result, Coroutine):
+            result.close()
+            raise TypeError(
+                "the callback returned a coroutine, which is never awaited; register it with an "
+                f"AsyncBus of {PACKAGE}.aio, or register a plain function"
+            )
 
-    def tell_failure(self, error: Exception, source: str, event: str, pid: int | None) -> None:
+    def tell_failure(self, error: BaseException, source: str, event: str, pid: int | None) -> None:
         """Count and log an exception of a callback, without the payload."""
         self.failed += 1
         what = "event callback failed; source=%s, event=%s, pid=%s"
-        logger().error(what, source, event, pid, exc_info=error)
+        report(what, source, event, pid, failure=error)
+
+    @property
+    def process(self) -> object:
+        """Another object in a forked child."""
+        return self._process
 
     @staticmethod
     def _drop(held: dict[Level, Any], level: Level, callback: Handler) -> bool:
@@ -180,24 +176,29 @@ class Handlers:
         return len(left) < len(known)
 
 
-def is_coroutine_function(function: Any) -> bool:
-    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & CO_COROUTINE)
+class Several:
+    """Several callbacks, or weakly held ones, called as one that never fails."""
 
+    def __init__(self, handlers: Handlers, held: Sequence[Any]) -> None:
+        self._handlers = handlers
+        self._held = held
 
-def check_callable(callback: Any) -> None:
-    if not callable(callback):
-        raise TypeError(
-            f"{callback!r} is not callable; a handler is callback(data, event, source, pid)"
-        )
+    def __call__(self, data: Any, event: str, source: str, pid: int | None, /) -> None:
+        handlers, process = self._handlers, self._handlers.process
+        for callback in self._held:
+            if isinstance(callback, weakref.ref):
+                callback = callback()
+            if callback is not None:
+                handlers.call(callback, data, event, source, pid)
+            del callback  # this frame must not keep it alive
+            if handlers.process is not process:  # it forked this child: the event is its parent's
+                return
 
-
-def _check(callback: Any) -> None:
-    check_callable(callback)
-    if is_coroutine_function(callback):
-        raise TypeError(
-            f"{callback!r} is a coroutine function, which would never be awaited; "
-            f"register it with an AsyncBus of {PACKAGE}.aio, or register a plain function"
-        )
+    def living(self) -> Several | None:
+        """Those that are alive, now held strongly; None if there are none."""
+        held = [one() if isinstance(one, weakref.ref) else one for one in self._held]
+        alive = [one for one in held if one is not None]
+        return Several(self._handlers, alive) if alive else None
 
 
 def _reference(callback: Handler) -> weakref.ref[Any]:

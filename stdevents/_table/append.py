@@ -15,9 +15,6 @@ from .._system import fence as _fence
 from .layout import (
     CELL_EVENT,
     CELLS,
-    EVENT_CHECK,
-    EVENT_CLAIMED,
-    EVENT_END,
     EVENT_WORDS,
     INTENT,
     INTENT_ID,
@@ -45,7 +42,10 @@ if TYPE_CHECKING:
 
 
 ends = Struct("=Q56x2Q").unpack_from  # LAST, INTENT, INTENT_ID
+ENDS_AT = WORD * LAST
 slot_fields = Struct("=3Q").unpack_from  # of an event slot: ID, END, CHECK
+store_slot = Struct("=3Q").pack_into  # END, CHECK, CLAIMED
+SLOT_BYTES = WORD * EVENT_WORDS
 
 
 class Writer:
@@ -60,30 +60,31 @@ class Writer:
         self._size = layout.size
         self._count = layout.events
         self._slots = layout.events_at
+        self._slots_at = WORD * layout.events_at
         self._room = room  # with overflow="wait"
         self._reorders = _fence.REORDERS
         #: events that were published by this process
         self.posted = 0
 
-    def write(
-        self, text: bytes, records: Sequence[bytes], companion: Companion | None = None
-    ) -> int:
-        """Publish the records, whose text at once is `text`; the last one's id.
+    def write(self, records: Sequence[bytes], companion: Companion | None) -> int:
+        """Publish the records; the last one's id.
 
         PayloadTooLarge, NoRoom, SegmentError, or what the companion raises: nothing was done then.
         """
         words, count, size = self._words, self._count, self._size
+        number = len(records)
+        text = records[0] if number == 1 else b"".join(records)
+        length = len(text)
+        if length > size or number >= count:
+            raise self._too_large(length, number)
         # P1: where the next event goes follows from the last one
         last: int
-        last, intent, intent_id = ends(words, WORD * LAST)
-        slot = self._slots + EVENT_WORDS * (last % count)
-        found, start, check = slot_fields(words, WORD * slot)
-        end = start + len(text)
-        through = last + len(records)
-        if found != last or intent != start or intent_id != last:
+        last, intent, intent_id = ends(words, ENDS_AT)
+        found, start, check = slot_fields(words, self._slots_at + SLOT_BYTES * (last % count))
+        through = last + number
+        end = start + length
+        if intent != start or intent_id != last or found != last:
             self._look_closer(last, found, start)
-        if end - start > size or through - last >= count:
-            raise self._too_large(end - start, through - last)
         if companion is not None:
             companion.check(words)
         if self._room is not None and (through > words[ROOM_ID] or end > words[ROOM_POSITION]):
@@ -93,8 +94,8 @@ class Writer:
         if intent_id < through:
             words[INTENT_ID] = through  # P2: before any slot is
         place = start % size
-        if place + len(text) <= size:
-            self._ring[place : place + len(text)] = text  # P3
+        if place + length <= size:
+            self._ring[place : place + length] = text  # P3
         else:
             self._wrap(place, text)
         for record in records:
@@ -103,16 +104,14 @@ class Writer:
             check = crc32(record, check)
             slot = self._slots + EVENT_WORDS * (last % count)
             words[slot] = 0  # P3: before anything else in the slot changes
-            words[slot + EVENT_END] = start
-            words[slot + EVENT_CHECK] = check
-            words[slot + EVENT_CLAIMED] = 0
+            store_slot(words, WORD * slot + WORD, start, check, 0)  # P3
             words[slot] = last  # P3: the id last, when all else of it is there
         if companion is not None:
             companion.write(words, through)
         if self._reorders:
             _fence.fence()  # P4: nobody sees it before all of P3
         words[LAST] = through  # P4: all of them published, by this one store
-        self.posted += len(records)
+        self.posted += number
         return through
 
     def _wrap(self, place: int, text: bytes) -> None:

@@ -80,10 +80,8 @@ class Table:
         call ends. PayloadTooLarge, NoRoom, LockTimeout, SegmentError, or what the companion
         raises: nothing was published then.
         """
-        text = records[0] if len(records) == 1 else b"".join(records)
-        words = self.words
         try:
-            through = self._hold(self._write, text, records, companion)
+            through = self._hold(self._write, records, companion)
         except StdeventsError as error:
             if not isinstance(error, Inside):
                 raise
@@ -92,7 +90,8 @@ class Table:
         except BaseException:
             self._wake()  # it may have come after P4
             raise
-        if words[WAITING] or words[RINGING]:  # W4, after the unlocking: no store passes that
+        words = self.words
+        if words[WAITING] or words[RINGING]:  # W4, after the unlocking: no load passes that
             self._wake()
         return through
 

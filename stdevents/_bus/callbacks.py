@@ -1,0 +1,92 @@
+"""What can be a handler: anything that takes four arguments, and is done when it returns."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import MethodType
+
+from .._names import PACKAGE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Of inspect, without the cost of importing it.
+CO_VARARGS, CO_COROUTINE = 0x04, 0x80
+CALLED_WITH = "data", "event", "source", "pid"
+
+
+def check(callback: Any) -> None:
+    """TypeError unless it can be a handler of a bus that awaits nothing."""
+    check_callable(callback)
+    if is_coroutine_function(callback):
+        raise TypeError(
+            f"{callback!r} is a coroutine function, which would never be awaited; "
+            f"register it with an AsyncBus of {PACKAGE}.aio, or register a plain function"
+        )
+
+
+def check_callable(callback: Any) -> None:
+    """TypeError unless it can be called with data, event, source and pid."""
+    if not callable(callback):
+        raise TypeError(
+            f"{callback!r} is not callable; a handler is callback({', '.join(CALLED_WITH)})"
+        )
+    takes = _what_else_it_takes(callback)
+    if takes is not None:
+        raise TypeError(
+            f"{callback!r} takes ({takes}), and a handler is called with "
+            f"({', '.join(CALLED_WITH)}), all by their place"
+        )
+
+
+def is_coroutine_function(callback: Any) -> bool:
+    """Does calling it only make a coroutine? Also where partial or `__call__` hide that."""
+    function, _, _ = _unwrapped(callback)
+    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & CO_COROUTINE)
+
+
+def _unwrapped(callback: Any) -> tuple[Any, int, set[str]]:
+    """The function behind it, how many arguments it is called with in front, and which by name."""
+    before, named = 0, set()
+    # As many times as anybody nests them: an object may show another one at each look.
+    for _ in range(16):
+        if isinstance(callback, partial):
+            before += len(callback.args)
+            named |= set(callback.keywords)
+            callback = callback.func
+        elif isinstance(callback, MethodType):
+            before += 1
+            callback = callback.__func__
+        elif isinstance(callback, type) or hasattr(callback, "__code__"):
+            break
+        else:
+            called: Any = type(callback).__call__
+            if not hasattr(called, "__code__"):  # it is of C, and tells nothing
+                break
+            before += 1
+            callback = called
+    return callback, before, named
+
+
+def _what_else_it_takes(callback: Any) -> str | None:
+    """The arguments that it takes, if it cannot take those of a handler; None if it can.
+
+    None, too, for what tells nothing: a class, or what is written in C.
+    """
+    function, before, named = _unwrapped(callback)
+    code: Any = getattr(function, "__code__", None)
+    if isinstance(function, type) or not hasattr(code, "co_varnames"):
+        return None
+    count, only = code.co_argcount, code.co_kwonlyargcount
+    names = code.co_varnames[:count]
+    by_name = code.co_varnames[count : count + only]
+    given = before + len(CALLED_WITH)
+    optional = names[count - len(function.__defaults__ or ()) :]
+    missing = {*names[given:]} - {*optional} - named
+    missing |= {*by_name} - {*(function.__kwdefaults__ or ())} - named
+    takes_more = code.co_flags & CO_VARARGS
+    if (given <= count or takes_more) and not missing and not named & {*names[:given]}:
+        return None
+    shown = [*names[before:], *(["*"] if by_name and not takes_more else []), *by_name]
+    return ", ".join(one for one in shown if one not in named)

@@ -1,0 +1,375 @@
+"""Delivery: an open bus, as one worker reads it, and the handling of what is new.
+
+A run of events is copied and decoded at once, and handled one by one. For each event: its claim,
+if it has `unique`; then POSITION; then its handlers. So whoever is forked by a handler, or
+interrupted in it, goes on after the event. DONE follows at the end of the run.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .._log import DEBUG, ERROR, WARNING, debugging, report
+from .._names import event_list
+from .._system import fence as _fence
+from .._table import workers as _workers
+from .._table.claim import IGNORE, LOST, MINE_NOT_HELD
+from .._table.layout import AWAITED, LAST, WAITING, WORKER_DONE, WORKER_POSITION, WORKER_TASKS
+from .._table.read import UNKNOWN, Run
+from . import codec as _codec
+from .progress import Progress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from .._names import EventList
+    from .._system.process import Mark
+    from .._table.table import Table
+    from .handlers import Handlers
+
+    class Settings(Protocol):
+        """What of the bus's settings counts here."""
+
+        timeout: float
+
+    class Signals(Protocol):
+        """What a thread does that blocks all signals, but while handlers run."""
+
+        def unblock(self) -> None: ...
+
+        def block(self) -> None: ...
+
+
+events: EventList = event_list("stdevents", "started", "stopping", "lost")
+
+ROUNDS = 16
+LONG_TEXT = 4096  # bytes, from which on it is let go of at once
+
+OVERWRITTEN = (
+    "overwritten before this worker came to them; poll more often, or configure a larger size"
+)
+DAMAGED = "their shared memory is damaged"
+UNREADABLE = "they are not written as events are: by another version, or they are damaged"
+
+
+class Delivery:
+    """What a worker has on one seat: its slot's words, and its progress."""
+
+    #: blocks the signals of the polling thread, if that is a loop's
+    signals: Signals | None = None
+
+    def __init__(
+        self,
+        table: Table,
+        slot: int,
+        serial: int,
+        handlers: Handlers,
+        progress: Progress,
+        settings: Settings,
+        mark: Mark,
+        takes_unique: bool,
+    ) -> None:
+        self.table = table
+        self.slot = slot
+        self.handlers = handlers
+        self.progress = progress
+        #: a poll ends after the handler that it is in
+        self.ended = False
+        #: host and entry of the event whose handlers run, if a relay brought it
+        self.origin: tuple[str, str] | None = None
+        self._words = table.words
+        self._settings = settings
+        self._mark = mark
+        self._takes_unique = takes_unique
+        self._worker = _workers.mark_of(serial, os.getpid())
+        self._position_at = _workers.at(slot) + WORKER_POSITION
+        self._done_at = _workers.at(slot) + WORKER_DONE
+        self._tasks_at = _workers.at(slot) + WORKER_TASKS
+        self._told = 0  # the last AWAITED of which who waits was told here
+        self._slept_at: int = self._words[self._done_at]  # the DONE with which it slept last
+        self._debug = False
+        run = progress.run
+        if run.end == UNKNOWN and run.through == progress.position:
+            progress.run = table.run_at(progress.position)
+
+    # -- what is new -------------------------------------------------------------------------------
+
+    def has_news(self) -> bool:
+        """Is there anything that a poll would handle?"""
+        return self._words[LAST] != self.progress.position or bool(self.progress.local)
+
+    def may_sleep(self) -> bool:
+        """Ask the next post to wake us; False if there is something new already."""
+        if not self._mark.word[0]:
+            self._mark.check()
+        words = self._words
+        words[WAITING] = 1  # W1
+        _fence.fence()  # between W1 and W2: also x86-64 would load LAST before W1 is visible
+        if words[AWAITED] > self._slept_at:
+            self._tell_waiting()
+        self._slept_at = words[self._done_at]
+        return not self.has_news()  # W2
+
+    def go_to_oldest(self) -> None:
+        """Go on with the oldest event that there is; LockTimeout."""
+        self.progress.begin(self.table.go_back(self.slot))
+
+    def store_done(self, event_id: int) -> None:
+        """Say that all handlers of the events up to this one are done, tasks too."""
+        self._words[self._done_at] = event_id
+        if self._words[AWAITED] > self._slept_at:
+            self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        """Wake who waits for an event that is done here by now."""
+        awaited = self._words[AWAITED]
+        if awaited <= self._words[self._done_at] and awaited != self._told:
+            self._told = awaited
+            self.table.ring()
+
+    # -- runs --------------------------------------------------------------------------------------
+
+    def handle_rounds(self) -> None:
+        """Handle what is new until nothing is left, in at most ROUNDS rounds.
+
+        What was copied and is not handled, because an exception ends this, is kept. LostGround,
+        LockTimeout, SegmentError; RecursionError and MemoryError where decoding meets them.
+        """
+        progress, words = self.progress, self._words
+        if words[LAST] == progress.position and not progress.local:  # R1
+            return
+        self._debug = debugging()  # asked once, not for each event
+        if self.signals is None:
+            self._handle_rounds()
+            return
+        try:
+            self.signals.unblock()
+            self._handle_rounds()
+        finally:
+            self.signals.block()
+
+    def _handle_rounds(self) -> None:
+        progress, words = self.progress, self._words
+        for _ in range(ROUNDS):
+            last = words[LAST]
+            if last == progress.position and not progress.local:  # R1
+                return
+            if not self._mark.word[0]:
+                self._mark.check()
+            if progress.was_removed:
+                progress.was_removed = False
+                self._tell_lost(None, None, None)
+            try:
+                if progress.local:
+                    self._handle_local()
+                while progress.position < last and not self.ended:
+                    self._handle_run()
+                if last < progress.position:
+                    self.table.read(progress.run)  # raises what is wrong
+            finally:
+                progress.finished = progress.position
+            if self.ended:  # a handler closed the bus, or forked this child
+                return
+
+    def _handle_run(self) -> None:
+        progress = self.progress
+        run = progress.run
+        if progress.position == run.through:
+            progress.run = run = self.table.read(run)
+        if not self._mark.word[0]:
+            self._mark.check()
+        for first, last, overwritten in run.losses:
+            if progress.position < last and not self.ended:
+                why = OVERWRITTEN if overwritten else DAMAGED
+                self._lose(max(first, progress.position + 1), last, why)
+        if self.ended:
+            return
+        try:
+            if progress.position < run.through:
+                self._handle_text(run)
+        finally:
+            self._end_run()
+
+    def _end_run(self) -> None:
+        """Store how far the handlers have come, in this process's own slot."""
+        progress = self.progress
+        progress.finished = progress.position
+        if self.ended or not self._mark.word[0]:  # the slot is not ours any more
+            return
+        if not self._words[self._tasks_at]:
+            self.store_done(progress.position)
+
+    def _handle_text(self, run: Run) -> None:
+        progress = self.progress
+        records: Any = None
+        try:
+            text = run.text.decode()
+            records, end = _codec.from_json(text, 0)
+        except (*_codec.NOT_JSON, RecursionError):  # some of its records may be sound, or less deep
+            records = None
+        if type(records) is list and len(records) == run.through - run.before and end == len(text):
+            del text
+            if progress.position > run.before:
+                del records[: progress.position - run.before]
+            self._handle_records(records)
+        else:
+            records = self.table.reader.cut(run)[progress.position - run.before :]
+            self._handle_apart(records)
+        if self.ended:
+            return
+        if progress.position < run.through:
+            self._move_to(run.through)
+        if len(run.text) > LONG_TEXT:
+            progress.run = Run(run.through, run.through, run.end, run.check)
+
+    def _handle_records(self, records: list[Any]) -> None:
+        """Handle the decoded events after the position: the common ones, all in one loop."""
+        progress, words, handlers = self.progress, self._words, self.handlers
+        position_at, event_id, local = self._position_at, progress.position, progress.local
+        unusual: Any = self._handle
+        found = {} if self._debug else handlers.found
+        for record in records:
+            event_id += 1
+            try:
+                pid, source, event, data = record
+                callback = found[source][event]
+            except (ValueError, TypeError, KeyError):  # with `unique`, say, or new names
+                callback = unusual
+            if callback is None:  # no handler: taken together with the next event
+                continue
+            if callback is unusual:
+                unusual(event_id, record)
+            else:
+                words[position_at] = event_id  # before its handlers run
+                progress.position = event_id
+                try:
+                    result = callback(data, event, source, pid)
+                    if result is not None:
+                        handlers.refuse(result)
+                except Exception as error:
+                    handlers.tell_failure(error, source, event, pid)
+                progress.finished = event_id
+            if local:
+                self._handle_local()
+            if self.ended:
+                return
+            if not self._debug:
+                found = handlers.found  # a handler may have registered another one
+
+    def _handle_apart(self, records: list[bytes | None]) -> None:
+        """Handle the records after the position, of which not all are events, one by one."""
+        first = event_id = self.progress.position + 1
+        while records and records[0] is None:
+            event_id += 1
+            del records[0]
+        if event_id > first:
+            self._lose(first, event_id - 1, OVERWRITTEN)
+        for record in records:
+            if self.ended:
+                return
+            try:
+                parts = _codec.decode(record or b"")
+            except ValueError:
+                parts = []
+            self._handle(event_id, parts)
+            if self.progress.local:
+                self._handle_local()
+            event_id += 1
+
+    # -- one event ---------------------------------------------------------------------------------
+
+    def _handle(self, event_id: int, parts: Any) -> None:
+        """Handle an event that is not of the common kind, or drop what is none."""
+        if not _codec.is_event(parts):
+            self._lose(event_id, event_id, UNREADABLE)
+            return
+        pid, source, event, data, *more = parts
+        callback = self.handlers.find(source, event)
+        key = more[0] if more else None
+        if key is not None and callback is not None:
+            # Held: else it might be claimed, and then have no handler.
+            callback = self.handlers.living(callback)
+            if callback is not None and not self._claim(event_id, key):
+                return
+        if self._debug:
+            _log(event, source, pid)
+        self._move_to(event_id)
+        if callback is None:
+            return
+        if len(more) == 3:
+            self.origin = more[1], more[2]
+        try:
+            self.handlers.call(callback, data, event, source, pid)
+        finally:
+            self.origin = None
+        self.progress.finished = event_id
+
+    def _claim(self, event_id: int, key: str) -> bool:
+        """Is this worker the one to handle the event? If not, pass it over."""
+        progress = self.progress
+        outcome, pid = IGNORE, 0
+        if self._takes_unique:
+            claim = self.table.claim
+            outcome, pid = claim(event_id, key, self._settings.timeout, self._worker)
+        if outcome == LOST:
+            self._lose(event_id, event_id, OVERWRITTEN)
+            return False
+        if outcome == IGNORE:
+            self._move_to(event_id)
+            progress.ignored += 1
+            if self._debug and pid:
+                report("skipping event %d was handled by worker %d", event_id, pid, level=DEBUG)
+            return False
+        progress.claimed = event_id
+        if outcome == MINE_NOT_HELD:
+            report(
+                "bus %r: too many unique keys at once; that of event %d is not held: "
+                "configure a larger size, or a shorter timeout",
+                self.table.name, event_id, level=WARNING,
+            )  # fmt: skip
+        return True
+
+    def _move_to(self, event_id: int) -> None:
+        """Take all events up to this one, visibly to others."""
+        self._words[self._position_at] = event_id
+        self.progress.position = event_id
+
+    # -- what is not on the bus --------------------------------------------------------------------
+
+    def _handle_local(self) -> None:
+        local = self.progress.local
+        for _ in range(len(local)):
+            if self.ended:
+                return
+            source, event, data = local.popleft()
+            self._call(source, event, data)
+
+    def _lose(self, first: int, last: int, why: str) -> None:
+        """Tell that these events are lost, and go on after them."""
+        progress, count = self.progress, last - first + 1
+        report(
+            "bus %r: events %d to %d (%d) are lost, " + why,
+            self.table.name, first, last, count, level=WARNING if why is OVERWRITTEN else ERROR,
+        )  # fmt: skip
+        progress.lost += count
+        self._move_to(last)
+        self._tell_lost(first, last, count)
+        progress.finished = last
+
+    def _tell_lost(self, first: int | None, last: int | None, count: int | None) -> None:
+        data = {"first": first, "last": last, "count": count}
+        self._call(events._source, events.lost, data)
+
+    def _call(self, source: str, event: str, data: Any) -> None:
+        """Call the handlers for an event of this process alone."""
+        callback = self.handlers.find(source, event)
+        if self._debug:
+            _log(event, source, None)
+        if callback is not None:
+            self.handlers.call(callback, data, event, source, None)
+
+
+def _log(event: str, source: str, pid: int | None) -> None:
+    what = "handling event; source=%s, event=%s, pid=%s"
+    report(what, source, event, pid, level=DEBUG)

@@ -1,0 +1,79 @@
+"""Why some data is not JSON: where in it, and what. Loaded when some is refused."""
+
+from __future__ import annotations
+
+import math
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def explain(source: str, event: str, unique: Any, data: Any, deepest: int, error: Exception) -> str:
+    """The message for an event that could not be written as JSON."""
+    for what, value in (("source", source), ("event", event), ("unique", unique), ("data", data)):
+        found = fault_in(value, deepest)
+        if found is not None:
+            return f"event {event!r} of source {source!r}: {what}{found[0]} {found[1]}"
+    return f"event {event!r} of source {source!r}: data cannot be written as JSON: {error}"
+
+
+def fault_in(data: Any, deepest: int) -> tuple[str, str] | None:
+    """Where in `data` is something that is not JSON, and what; never its value."""
+    # Not recursive, since too deep is one of the faults.
+    open_ids: set[int] = set()
+    stack: list[tuple[str, Any, bool]] = [("", data, False)]
+    while stack:
+        path, value, done = stack.pop()
+        if done:
+            open_ids.discard(id(value))
+            continue
+        fault = _own_fault(value)
+        if fault is None and id(value) in open_ids:
+            fault = "contains itself"
+        if fault is None and len(open_ids) > deepest:
+            return "", f"is nested deeper than {deepest} levels; make it flatter"
+        if fault is not None:
+            return path, fault
+        if isinstance(value, (list, tuple, dict)):
+            open_ids.add(id(value))
+            stack.append((path, value, True))
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, item in reversed(list(pairs)):
+                stack.append((f"{path}[{_shown(key)}]", item, False))
+    return None
+
+
+def _shown(key: Any) -> str:
+    # Keys are names, mostly; one that is not is payload, and may be long.
+    return ascii(key) if len(ascii(key)) <= 40 else f"{ascii(key)[:40]}…"
+
+
+def _own_fault(value: Any) -> str | None:
+    if value is None or isinstance(value, (bool, int)):
+        return None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"is {value!r}, which JSON does not have"
+    if isinstance(value, str):
+        return None if is_text(value) else "has a lone surrogate, which is not text"
+    if isinstance(value, dict):
+        for key in value:
+            if not (key is None or isinstance(key, (str, int, float))):
+                return f"has a key of type {type(key).__name__}; JSON has strings"
+            if isinstance(key, str) and not is_text(key):
+                return "has a key with a lone surrogate, which is not text"
+            if isinstance(key, float) and not math.isfinite(key):
+                return f"has the key {key!r}, which JSON does not have"
+        return None
+    if isinstance(value, (list, tuple)):
+        return None
+    return f"is of type {type(value).__name__}, which JSON does not have"
+
+
+def is_text(value: str) -> bool:
+    """Has it no lone surrogates, so that it can be written as UTF-8?"""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

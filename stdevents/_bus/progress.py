@@ -1,0 +1,55 @@
+"""How far a worker has come, and what it keeps when its process gets another seat, or forks."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .._table.read import UNKNOWN, Run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Progress:
+    """How far a worker has come; its process keeps it when it gets another seat on the bus."""
+
+    def __init__(self, position: int) -> None:
+        #: id of the event that was taken last
+        self.position = position
+        #: id up to which handlers have returned, or were cut off: `position`, but while they run
+        self.finished = position
+        #: an event with `unique` that this process claimed last
+        self.claimed = 0
+        #: what was copied last: `position` is in it, at its end, or in front of what it has lost
+        self.run = Run(position, position, UNKNOWN, 0)
+        self.lost = self.ignored = 0
+        #: of this process; and what it knows of them is `handled`
+        self.local: deque[tuple[str, str, Any]] = deque()
+        #: the bus before this one was removed, which handlers do not know yet
+        self.was_removed = False
+        self._uncounted = position
+
+    @property
+    def handled(self) -> int:
+        """Events that were taken and neither lost nor ignored."""
+        return self.position - self._uncounted - self.lost - self.ignored
+
+    def begin(self, run: Run) -> None:
+        """Go on from the end of a run, on another bus or further back on this one."""
+        handled = self.handled
+        self.run = run
+        self.position = self.finished = run.through
+        self._uncounted = run.through - self.lost - self.ignored - handled
+
+    def forked(self, by_handler: bool) -> Progress:
+        """For a forked child: nothing local, all counts at 0.
+
+        An event whose handlers were running in another thread begins again: the child has a half
+        changed copy of what they do. Not if it was forked `by_handler`, one that the forking thread
+        is in; and never an event with `unique`.
+        """
+        again = not (by_handler or self.position == self.claimed)
+        child = Progress(self.finished if again else self.position)
+        child.run = self.run
+        return child
