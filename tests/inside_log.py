@@ -5,6 +5,7 @@ As `inside`, it says what is private in the package as a test of the log wants i
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 
@@ -132,6 +133,8 @@ def texts_of(table, run=None):
     while run.through != table.last:
         run = table.read(run)
         found += [(first, last) for first, last, _ in run.losses]
-        if run.through > run.before:
-            found += [text + b"," for text in table.reader.cut(run)]
+        if run.text:
+            records = json.loads(run.text)
+            assert len(records) == run.through - run.before
+            found += [b"%b," % json.dumps(one, separators=(",", ":")).encode() for one in records]
     return found
