@@ -14,7 +14,7 @@ from stdevents import LockTimeout, _log
 from stdevents._bus import callbacks, codec, handlers, notjson
 from stdevents._bus.delivery import Delivery
 from stdevents._bus.progress import Progress
-from stdevents._system import fence
+from stdevents._system import fence, process
 from stdevents._system.filelock import FileLock
 from stdevents._system.files import OpenFile
 from stdevents._system.process import Mark
@@ -36,6 +36,7 @@ __all__ = (
     "header",
     "layout",
     "notjson",
+    "process",
     "read",
     "room",
     "workers",
@@ -142,6 +143,16 @@ def write(table, records, companion=None):
     return table.lock.hold(table._write, records, companion)
 
 
+def prefixes_kept():
+    """For how many pairs of names the text before the data is kept."""
+    return len(codec._prefixes)
+
+
+def look_through(delivery, words):
+    """Have a delivery read its words through these."""
+    delivery._words = words
+
+
 def before_release(table, action):
     """Do something after P4 of each append, before the lock is released."""
     own = table._write
@@ -156,6 +167,12 @@ def before_release(table, action):
 def cannot_ring(table, action):
     """Have it fail to take the lock again for ringing."""
     table._ring_for_sleepers = action
+
+
+def without_checksums(monkeypatch):
+    """Have all texts seem to be right."""
+    for module in append, read:
+        monkeypatch.setattr(module, "crc32", lambda text, begun=0: 0)
 
 
 def is_append(code):
