@@ -505,6 +505,40 @@ def test_a_fork_that_ran_no_hook_handles_nothing_and_stores_nothing(worker):
     assert worker.word(layout.WORKER_POSITION) == worker.ground.words[layout.WAITING] == 0
 
 
+def test_between_two_events_no_handler_runs(ground):
+    """Also where the last one had none, or was left to another worker; a fork waits for nothing."""
+    first, worker = Worker(ground, 0), Worker(ground, 1)
+    worker.post("once", unique="key")
+    first.poll()
+    at_each = []
+    for event in ("wanted", "unknown", "wanted"):
+        worker.post(1, event)
+    worker.handlers = worker.delivery.handlers = handlers.Handlers()
+    worker.on(lambda *_: at_each.append(worker.progress.finished), "s", "wanted")
+    worker.poll()
+    assert at_each == [1, 3]
+    assert worker.progress.finished == worker.progress.position == 4
+
+
+def test_a_last_id_that_was_torn_is_no_news(ground, worker):
+    """A 32-bit Python stores a word in two halves; the next poll sees it whole."""
+    worker.post(1)
+    worker.poll()
+    words, looks = ground.words, []
+
+    class Torn:
+        def __getitem__(self, index):
+            looks.append(index)
+            return words[index] + (1 << 32 if index == layout.LAST else 0)
+
+        def __setitem__(self, index, value):
+            words[index] = value
+
+    look_through(worker.delivery, Torn())
+    assert worker.poll() == []
+    assert worker.counts == (1, 0, 0)
+
+
 # -- sleep -----------------------------------------------------------------------------------------
 
 
