@@ -452,7 +452,9 @@ def test_a_child_of_another_thread_begins_the_running_event_again(worker, unique
     worker.post("e", unique=unique)
     worker.post("after", "other")
     worker.poll()
-    assert Worker(worker.ground, 1, progress=children[0]).poll() == [*again, "after"]
+    child = Worker(worker.ground, 1, progress=children[0])
+    assert child.poll() == [*again, "after"]
+    assert child.counts == (1 + len(again), 0, 0)
 
 
 def test_a_child_needs_no_slot_for_what_its_parent_had_copied(worker):
