@@ -133,7 +133,7 @@ class OpenBus:
         )
 
     def _live_slots(self) -> frozenset[int]:
-        return frozenset(_presence.live_slots(self._seat.folder)[0])
+        return frozenset(_presence.live_slots(self._seat.folder, WORKERS)[0])
 
 
 class Copy(NamedTuple):
