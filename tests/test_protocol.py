@@ -220,10 +220,14 @@ class SteppingPoster:
     @staticmethod
     def _post(parent, bus, count):
         table = bus._session.table
+        left = 0
 
         def stand_still():
-            parent.tell()
-            parent.hear()
+            nonlocal left
+            if not left:
+                parent.tell()
+                left = parent.hear()
+            left -= 1
 
         def post():
             while True:
@@ -234,8 +238,8 @@ class SteppingPoster:
 
     def go_on(self, steps):
         """Let it do so many steps."""
-        for _ in range(steps):
-            self._child.say()
+        if steps:
+            self._child.say(steps)
             self._child.hear()
 
     def end(self):
