@@ -545,8 +545,10 @@ def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, w
     worker()
     lock = _folder.Folder(name).open_file(_folder.LOCK, create=False)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    for arguments in (["status", name], ["check", name], ["post", name, "test", "told"]):
-        status, out, err = command(*arguments).end()
+    # All at once: each waits for the lock.
+    waiting = [command("status", name), command("check", name), command("post", name, "a", "b")]
+    for each in waiting:
+        status, out, err = each.end()
         assert (status, out) == (1, "")
         assert err.startswith(f"stdevents: bus {name!r}: its lock could not be taken ")
         holder = f"process {os.getpid()}" if sys.platform.startswith("linux") else "a worker"

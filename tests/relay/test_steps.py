@@ -6,7 +6,6 @@ Steps are lines, of which each third is tried, or opcodes, each seventh; with --
 from __future__ import annotations
 
 import signal
-import sys
 
 import pytest
 from children import SECONDS
@@ -21,7 +20,6 @@ from stdevents._system import memory as _memory
 from stdevents._table.table import Table
 
 LOCAL = 4  # events that others post after each kill: as many as take the ids of the dead one's
-HAS_OPCODES = sys.implementation.name == "cpython"
 APPENDING = {
     getattr(of, function).__code__
     for of, functions in (
@@ -72,9 +70,9 @@ def lines(request):
 
 
 @pytest.fixture
-def opcodes(request, lines):
-    """The same, where there are opcodes to trace."""
-    return (True, 1 if request.config.option.long else 7) if HAS_OPCODES else lines
+def opcodes(request):
+    """`(trace opcodes?, from one step to the next)`."""
+    return True, 1 if request.config.option.long else 7
 
 
 def kill_at_each_step(readers, fork, client, traced, steps):
