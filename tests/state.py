@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from stdevents._bus.segment import traces
+from stdevents._bus.joining import traces
 from stdevents._cli.check import check
 from stdevents._system.folder import Folder
 

@@ -1,6 +1,7 @@
 """The stream in Redis, and the scripts that ask it, so that each answer is of one instant.
 
-An entry is `v 1 host HOST pid PID event JSON`, the JSON being that of `_codec`. Beside the
+An entry is `v 1 host HOST pid PID event JSON`, the JSON being `[source, event, data]`, with
+the key of `unique` behind it if there is one. Beside the
 stream there are, under names that begin with `{stream}:`,
 
     post:TOKEN      number and entry of the last post of one poster: a post that is sent again
@@ -14,7 +15,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any, Callable, NamedTuple, Tuple
 
-from .._bus.handlers import is_coroutine_function
+from .._bus.callbacks import is_coroutine_function
 from .._errors import RelayError
 
 REMEMBERED = 86_400_000  # milliseconds for which a post may be sent again
@@ -101,15 +102,6 @@ class Position(NamedTuple):
         return f"{self.milliseconds}-{self.sequence}"
 
 
-class Move(NamedTuple):
-    """A step of the cursor, requested by the reader of a term."""
-
-    term: int
-    before: Position | None
-    after: Position
-    pids: tuple[int, ...] = ()  # the posters of the events that come with it
-
-
 class Gap(NamedTuple):
     """Entries that are gone; None stands for what cannot be known."""
 
@@ -119,7 +111,7 @@ class Gap(NamedTuple):
     after: Position  # where to go on
 
 
-class Look(NamedTuple):
+class Snapshot(NamedTuple):
     """A stream at one instant, and some of its entries."""
 
     last: EntryId  # the id that was given last
@@ -187,13 +179,13 @@ class Stream:
         )
         return entry.decode()
 
-    def look(self, after: Position, count: int) -> Look:
+    def look(self, after: Position, count: int) -> Snapshot:
         """The stream now, with at most `count` of the entries after a position."""
         start = written(following(after.entry))
         last, first, length, added, deleted, *entries = self._ask(
             self._look, [self.name], [start, count]
         )
-        return Look(
+        return Snapshot(
             parse(last),
             parse(first) if first else following(parse(last)),
             length,

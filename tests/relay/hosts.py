@@ -6,6 +6,7 @@ import select
 import time
 
 import stdevents
+from stdevents._relay.cursor import Cursor
 
 SECONDS = 50  # after which what is waited for does not come
 
@@ -42,6 +43,10 @@ class Host:
             assert time.monotonic() < deadline, f"it does not come; seen: {self.seen[-10:]}"
             select.select([self.bus.fileno()], [], [], 0.05)
             self.bus.poll()
+
+    def position(self):
+        """How far the bus has come in its stream; None if no relay has been there."""
+        return Cursor(self.bus._life.state.seat.words).position()
 
     def close(self):
         """Leave stream and bus."""

@@ -45,9 +45,9 @@ def test_it_is_logged_once_that_redis_is_away_and_once_that_it_is_back(host, ser
     a = host("a")
     a.wait_for(lambda: a.relay.stats().reading)
     server.kill()
-    a.wait_for(lambda: a.relay._away and a.relay._loop.interval > 0.5)  # after some tries
+    a.wait_for(lambda: a.relay._life.away and a.relay._life.loop.interval > 0.5)  # after some tries
     server.start()
-    a.wait_for(lambda: not a.relay._away)
+    a.wait_for(lambda: not a.relay._life.away)
     a.relay.post("test", "event", 1)
     a.until(("event", 1))
     lines = [record.getMessage() for record in caplog.records]
@@ -63,7 +63,7 @@ def test_a_relay_may_be_made_while_redis_is_away(host, server, client, caplog):
     with pytest.raises(stdevents.RelayError):
         a.relay.post("test", "event", 0)
     server.start()
-    a.wait_for(a.bus._session.table.cursor.position)
+    a.wait_for(a.position)
     a.relay.post("test", "event", 1)
     a.until(("event", 1))
 
@@ -89,14 +89,14 @@ def test_what_is_posted_behind_a_buffer_comes_behind_it(host, server):
     """Also when Redis is back already, and the buffer not sent yet."""
     a = host("a", buffer=1000)
     a.relay.close()  # the thread, which would send it
-    a.relay._loop.interval = 1.0
+    a.relay._life.loop.interval = 1.0
     server.kill()
     a.relay.post("test", "event", 0)
     server.start()
     assert a.relay.post("test", "event", 1) is None
-    a.relay._hurry = False
-    a.relay._send_waiting()
-    a.relay._loop.start()
+    a.relay._life._hurry = False
+    a.relay._life.send_waiting()
+    a.relay._life.loop.start()
     assert a.relay.post("test", "event", 2) is not None
     a.until(*only(range(3)))
 
@@ -143,7 +143,7 @@ def test_a_post_that_the_client_sends_several_times_is_there_once(host, server, 
     """A reply that does not come is no sign that nothing was done: Redis knows the post again."""
     impatient = Impatient(server)
     a = host("a", client=server.client(socket_timeout=0.1, retry=Retry(impatient, 300)))
-    a.wait_for(a.bus._session.table.cursor.position)
+    a.wait_for(a.position)
     a.relay.post("test", "event", 0)  # so that there is a connection for the next one
     server.stop()
     impatient.left = 3
@@ -156,7 +156,7 @@ def test_a_post_that_the_client_sends_several_times_is_there_once(host, server, 
 def test_a_post_that_is_sent_again_from_the_buffer_is_there_once(host, server, client):
     """The same, when the client gives up and the buffer does not."""
     a = host("a", client=server.client(socket_timeout=0.1), buffer=10)
-    a.wait_for(a.bus._session.table.cursor.position)
+    a.wait_for(a.position)
     a.relay.post("test", "event", 0)
     a.until(("event", 0))
     server.stop()
@@ -173,7 +173,7 @@ def test_a_connection_that_was_cut_is_made_again(host, client):
     a, b = host("a"), host("b")
     for number in range(20):
         client.client_kill_filter(_type="normal", skipme=True)
-        a.wait_for(lambda: not a.relay._away)
+        a.wait_for(lambda: not a.relay._life.away)
         while True:
             try:
                 a.relay.post("test", "event", number)
@@ -188,12 +188,12 @@ def test_a_connection_lost_for_long_costs_nothing_but_the_time(host, server, req
     """With --long, a minute. Redis stands still; what others posted meanwhile comes after it."""
     seconds = 60 if request.config.option.long else 2
     a, b = host("a", client=server.client(socket_timeout=0.2)), host("b", buffer=10)
-    a.wait_for(a.bus._session.table.cursor.position)
+    a.wait_for(a.position)
     b.relay.post("test", "event", 0)
     a.until(("event", 0))
     server.stop()
     until = time.monotonic() + seconds
-    a.wait_for(lambda: a.relay._away)
+    a.wait_for(lambda: a.relay._life.away)
     # There is nothing to be waited for but the time.
     time.sleep(max(0, until - time.monotonic()))
     server.go_on()

@@ -11,11 +11,12 @@ import time
 import pytest
 
 import stdevents
+from stdevents._cli import outside
 from stdevents._cli.check import check
 from stdevents._cli.tail import _lines
 from stdevents._relay import stream as _stream
 from stdevents._relay.stream import Position
-from stdevents._table.layout import RELAY_CELLS
+from stdevents._table.layout import CELLS
 
 
 def only(events):
@@ -298,7 +299,7 @@ def test_the_count_holds_when_the_stream_was_read_in_full_batches(host, client):
     for number in range(1, 1001):
         pipeline.xadd("stream", entry_of("event", number), f"{number}-1")
     pipeline.execute()
-    reader = b.relay._reader
+    reader = b.relay._life.reader
     reader._renewal = 0
     assert reader.elect() and reader.read() and reader.read()
     reader.resign()
@@ -395,11 +396,11 @@ def test_a_batch_is_a_part_of_the_ring_only(host, client):
     a.relay.close()
     for _ in range(8):
         client.xadd("stream", entry_of("event", "x" * 450))
-    look = a.relay._stream.look(Position(0, 0, 0), 100)
-    batches = a.relay._reader._batches(Position(0, 0, 0), look)
-    assert sum(len(batch.events) for batch in batches) == 8
-    assert all(sum(len(event[0]) for event in batch.events) <= 1024 for batch in batches)
-    assert all(len(batch.events) <= 4 for batch in batches)
+    look = a.relay._life.stream.look(Position(0, 0, 0), 100)
+    batches = a.relay._life.reader._batches(Position(0, 0, 0), look)
+    assert sum(len(batch.records) for batch in batches) == 8
+    assert all(sum(len(record) for record in batch.records) <= 1024 for batch in batches)
+    assert all(len(batch.records) <= 4 for batch in batches)
 
 
 # -- what is not ours ------------------------------------------------------------------------------
@@ -459,7 +460,7 @@ def test_entries_that_are_not_ours_are_passed_by_without_an_event(host, client):
     """The bus is past them all the same: the next reader does not look at them again."""
     a = host("a")
     entry = client.xadd("stream", {"number": 1}).decode()
-    a.wait_for(lambda: str(a.bus._session.table.cursor.position()) == entry)
+    a.wait_for(lambda: str(a.position()) == entry)
     assert a.relay.stats().skipped == 1
     a.relay.close()
     a.relay = stdevents.Relay(a.bus, client, "stream")
@@ -506,24 +507,27 @@ def test_check_finds_no_fault_in_what_was_relayed(host, name):
 @pytest.mark.parametrize(
     "word, value, fault",
     [
-        (RELAY_CELLS[0], 1 << 40, "relay cell 40 is of event 1099511627776"),
-        (RELAY_CELLS[1], 1 << 40, "relay cell 44 is of event 1099511627776"),
+        (CELLS[0], 1 << 40, "cell 48 is of event 1099511627776"),
+        (CELLS[1], 1 << 40, "cell 52 is of event 1099511627776"),
     ],
 )
 def test_check_finds_a_place_of_an_event_that_is_not_there(host, name, word, value, fault):
     a = host("a")
-    a.bus._session.words[word] = value
+    a.bus._life.state.seat.words[word] = value
     assert any(fault in one for one in check(f"{name}a"))
 
 
-def test_tail_says_where_an_event_comes_from(host):
+def test_tail_says_where_an_event_comes_from(host, name):
     a = host("a")
     plain = a.relay.post("test", "event", 1)
     one = a.relay.post("test", "one", 2, unique="key")
     a.until(("event", 1), ("one", 2))
+    visited = outside.find(f"{name}a")
+    run, events = visited.read(outside.NOWHERE)
+    visited.close()
     lines = [
         {key: value for key, value in line.items() if key not in ("id", "pid", "source")}
-        for line in _lines(0, *a.bus._session.table.read(0))
+        for line in _lines(0, run.through, events)
     ]
     origin = {"host": "host a"}
     assert {"event": "event", "data": 1, "entry": plain, **origin} in lines
@@ -633,7 +637,7 @@ def test_a_bus_that_is_opened_anew_is_relayed_to_again(host, name):
     a, b = host("a"), host("b")
     a.bus.close()
     a.bus.configure(f"{name}a", interval=0)
-    a.wait_for(a.bus._session.table.cursor.position)
+    a.wait_for(a.position)
     b.relay.post("test", "event", 1)
     a.until(("event", 1))
 

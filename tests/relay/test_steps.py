@@ -1,4 +1,4 @@
-"""The reader killed at each step of its way from the stream to the bus; rules of `_cursor`.
+"""The reader killed at each step of its way from the stream to the bus; rules of `cursor`.
 
 Steps are lines, of which each third is tried, or opcodes, each seventh; with --long, all.
 """
@@ -13,11 +13,14 @@ from children import SECONDS
 from hosts import Host
 from steps import at, die, with_steps
 from test_relay import entry_of, only
+from test_workers import new_reader
 
 from stdevents._cli.check import check
 from stdevents._relay import cursor as _cursor
 from stdevents._relay import reader as _reader
 from stdevents._system import memory as _memory
+from stdevents._system.filelock import FileLock
+from stdevents._table.append import Writer
 from stdevents._table.table import Table
 
 LOCAL = 4  # events that others post after each kill: as many as take the ids of the dead one's
@@ -25,8 +28,11 @@ HAS_OPCODES = sys.implementation.name == "cpython"
 APPENDING = {
     getattr(of, function).__code__
     for of, functions in (
-        (Table, ("append", "_publish", "_write", "exclusively")),
-        (_cursor.Cursor, ("check", "position", "_valid", "write", "move", "take_back")),
+        (Table, ("append",)),
+        (Writer, ("write", "_wrap", "_look_closer")),
+        (FileLock, ("hold",)),
+        (_cursor.Step, ("check", "write")),
+        (_cursor.Cursor, ("position", "_valid", "write", "take")),
     )
     for function in functions
 }
@@ -39,9 +45,7 @@ def readers(host, client):
     watching.relay.close()
 
     def reader():
-        session = watching.bus._session
-        counts = watching.relay._counts
-        return _reader.Reader(watching.bus, session, watching.relay._stream, "new", False, counts)
+        return new_reader(watching)
 
     return watching, reader
 
@@ -145,7 +149,7 @@ def test_a_place_whose_events_were_never_published_does_not_come_to_count(
 
     expected = put(client, 1)
     assert fork(live).wait() != 0
-    assert check(watching.bus._loop.name) == []
+    assert check(watching.bus._life.name) == []
     for number in range(LOCAL):
         watching.bus.post("test", "local", number)
     read_all(reader())
@@ -176,10 +180,10 @@ def test_a_position_without_an_event_is_published_by_one_store(readers, fork, cl
     while not finished:
         signal.alarm(SECONDS)
         step += opcodes[1]
-        before = watching.bus._session.table.cursor.position()
+        before = watching.position()
         after = client.xadd("stream", {"foreign": step}).decode()
         finished = fork(live, step).wait() == 0
-        position = watching.bus._session.table.cursor.position()
+        position = watching.position()
         assert str(position) in (str(before), after)
         passed.append(str(position) == after)
         read_all(reader())
@@ -211,12 +215,12 @@ def test_a_removed_bus_tells_that_what_was_on_the_stream_may_be_lost(host, clien
     a = host("a")
     client.xadd("stream", entry_of("event", 1))
     a.until(("event", 1))
-    segment = a.bus._session.segment
-    segment.folder.remove()
-    _memory.remove(segment.folder)
+    folder = a.bus._life.state.seat.folder
+    folder.remove()
+    _memory.remove(folder)
 
     def both_told():
-        a.bus._poll_and_look()
+        a.bus.poll()
         told = [data for event, data in a.seen if event == "lost"]
         return [data for data in told if data.get("stream") == "stream"]
 

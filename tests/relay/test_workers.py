@@ -15,29 +15,36 @@ from test_relay import entry_of, only
 
 import stdevents
 from stdevents._relay import cursor as _cursor
-from stdevents._relay import relay as _relay
-from stdevents._relay import stream as _stream
-from stdevents._table.layout import HEADER_WORDS, RELAY_READER, WORKER_PID, WORKER_WORDS
+from stdevents._relay import life as _life
+from stdevents._relay import reader as _reader
+from stdevents._table import workers as _workers
+from stdevents._table.layout import WORKER_PID
 
 
 @pytest.fixture
 def hasty(monkeypatch):
     """Workers that look for a reader often, so that a test need not wait for it."""
-    monkeypatch.setattr(_relay, "EVERY", 0.02)
+    monkeypatch.setattr(_life, "EVERY", 0.02)
 
 
 def reader_of(bus):
     """The pid of the worker that was elected, or 0."""
-    words = bus._session.words
-    slot = words[RELAY_READER]
-    return slot and words[HEADER_WORDS + (slot - 1) * WORKER_WORDS + WORKER_PID]
+    words = bus._life.state.seat.words
+    slot = words[_cursor.READER]
+    return slot and words[_workers.at(slot - 1) + WORKER_PID]
+
+
+def new_reader(host):
+    """One that reads when a test wants it to."""
+    seat, life = host.bus._life.state.seat, host.relay._life
+    return _reader.Reader(seat, host.bus._life.handlers, life.stream, "new", False, life.counts)
 
 
 def work(parent, bus, server, seconds=SECONDS):
     """A worker with a relay, until it is told to end, or is that old."""
     signal.alarm(seconds)
     bus.close()
-    relayed = Host(stdevents.Bus(bus._loop.name, interval=0), server.client())
+    relayed = Host(stdevents.Bus(bus._life.name, interval=0), server.client())
     parent.tell(os.getpid())
     parent.hear()
     relayed.bus.poll()
@@ -115,16 +122,16 @@ def test_a_reader_whose_term_is_over_appends_nothing(host, client, monkeypatch):
     a.relay.close()
     client.xadd("stream", entry_of("event", 1))
     client.xadd("stream", entry_of("event", 2))
-    first = _relay.Reader(a.bus, a.bus._session, a.relay._stream, "new", False, a.relay._counts)
-    second = _relay.Reader(a.bus, a.bus._session, a.relay._stream, "new", False, a.relay._counts)
+    first = new_reader(a)
+    second = new_reader(a)
     assert first.elect() and not second.elect()
     before = first.begin()
-    ((batch, pids, after),) = first._batches(before, a.relay._stream.look(before, 10))
-    move = _stream.Move(first._term, before, after, tuple(pids))
-    first._table.exclusively(a.bus._session.words.__setitem__, RELAY_READER, 0)
+    (batch,) = first._batches(before, a.relay._life.stream.look(before, 10))
+    step = _cursor.Step(first._term, before, batch.after)
+    a.bus._life.state.seat.words[_cursor.READER] = 0
     assert second.elect()
     for _ in range(2):
-        first._pending = [(tuple(batch), move)]
+        first._pending = [(batch, step)]
         with pytest.raises(_cursor.Overtaken):
             first.read()
         assert not first.reading
@@ -137,13 +144,12 @@ def test_a_reader_that_has_read_from_another_place_appends_nothing(host, client)
     a = host("a")
     a.relay.close()
     client.xadd("stream", entry_of("event", 1))
-    reader = _relay.Reader(a.bus, a.bus._session, a.relay._stream, "new", False, a.relay._counts)
+    reader = new_reader(a)
     reader.elect()
     before = reader.begin()
-    ((batch, pids, after),) = reader._batches(before, a.relay._stream.look(before, 10))
+    (batch,) = reader._batches(before, a.relay._life.stream.look(before, 10))
     assert reader.read()
-    move = _stream.Move(reader._term, before, after, tuple(pids))
-    reader._pending = [(tuple(batch), move)]
+    reader._pending = [(batch, _cursor.Step(reader._term, before, batch.after))]
     with pytest.raises(_cursor.Overtaken):
         reader.read()
     a.until(("event", 1))
@@ -185,7 +191,7 @@ def test_a_process_with_a_relay_may_fork_at_any_time(host, fork):
 
 def test_a_child_that_was_forked_while_redis_stands_still_reaches_it_later(host, server, fork):
     a = host("a", client=server.client(socket_timeout=0.2))
-    a.wait_for(a.bus._session.table.cursor.position)
+    a.wait_for(a.position)
     server.stop()
 
     def live(parent):
