@@ -36,7 +36,7 @@ def reader_of(bus):
 
 def new_reader(host):
     """One that reads when a test wants it to."""
-    seat, life = host.bus._life.state.seat, host.relay._life
+    seat, life = host.bus._life.use(lambda seat: seat), host.relay._life
     return _reader.Reader(seat, host.bus._life.handlers, life.stream, "new", False, life.counts)
 
 
