@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
 import warnings
+from types import SimpleNamespace
 
 import pytest
 from children import SECONDS
@@ -238,3 +240,92 @@ def test_threads_may_post_at_once(host):
     for thread in range(4):
         of_thread = [data[1] for _, data in a.seen if data[0] == thread]
         assert of_thread == list(range(50))
+
+
+def test_a_successor_in_the_slot_of_the_reader_that_died_reads_at_once(
+    host, server, fork, hasty, client, monkeypatch
+):
+    """It is known by its serial, too: it does not wait for the lease of the dead one."""
+    monkeypatch.setattr(_cursor, "LEASE", 10 * SECONDS * 1_000_000_000)
+    watching = host(relayed=False)
+    first = fork(work, watching.bus, server)
+    first.hear()
+    watching.wait_for(lambda: reader_of(watching.bus) == first.pid)
+    (slot,) = [worker.slot for worker in watching.bus.workers() if worker.pid == first.pid]
+    first.kill()
+    second = fork(work, watching.bus, server)
+    second.hear()
+    assert (second.pid, slot) in [(worker.pid, worker.slot) for worker in watching.bus.workers()]
+    client.xadd("stream", entry_of("event", 1))
+    watching.until(("event", 1))
+    assert reader_of(watching.bus) == second.pid
+
+
+def test_a_lease_that_ends_later_than_one_can_is_not_believed(host, client):
+    """Of a clock that has begun again since, or by damage: else nobody ever read."""
+    a = host("a")
+    a.relay.close()
+    first, second = new_reader(a), new_reader(a)
+    assert first.elect() and not second.elect()
+    first.seat.words[_cursor.UNTIL] += _cursor.LEASE * 1000
+    assert second.elect()
+
+
+def test_a_child_that_was_forked_without_hooks_has_the_relay_too(host, fork, hasty, monkeypatch):
+    """C code forks so: the child's first call finds out, also that there is no thread."""
+    a = host("a")
+    a.relay.post("test", "event", 0)
+    a.until(("event", 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fork", ctypes.PyDLL(None).fork)
+
+        def live(parent):
+            a.relay.post("test", "event", 1)
+            parent.hear()
+            a.relay.post("test", "event", 2)
+            a.wait_for(lambda: a.relay.stats().reading and ("event", 2) in a.seen)
+            return a.relay.stats().posted
+
+        child = fork(live)
+    a.until(*only(range(2)))
+    a.relay.close()
+    child.say()
+    assert child.result() == 2
+    a.until(*only(range(3)))
+
+
+def test_a_thread_that_could_not_be_started_is_started_by_the_next_post(host, monkeypatch):
+    """As after a fork at the bound of threads."""
+    a = host("a")
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        a.relay._life.before_fork()
+        a.relay._life.after_fork_in_parent()
+    a.relay.post("test", "event", 1)
+    a.until(("event", 1))
+
+
+@pytest.mark.parametrize("role, may_read", [("listener", True), ("poster", False)])
+def test_a_process_of_another_role_posts_over_its_relay(host, server, fork, role, may_read):
+    """A poster is never the reader: nobody could see whether it lives."""
+    a = host("a")
+
+    def live(parent):
+        a.bus.close()
+        a.relay.close()
+        bus = stdevents.Bus(a.bus._life.name, interval=0, role=role)
+        relay = stdevents.Relay(bus, server.client(), "stream")
+        relay.post("test", "event", role)
+        parent.hear()
+        relay.close()
+        return new_reader(SimpleNamespace(bus=bus, relay=relay)).elect()
+
+    child = fork(live)
+    a.until(("event", role))
+    a.relay.close()
+    child.say()
+    assert child.result() == may_read
