@@ -229,3 +229,16 @@ def test_a_removed_bus_tells_that_what_was_on_the_stream_may_be_lost(host, clien
     a.wait_for(lambda: ("event", 2) in a.seen)
     assert isinstance(a, Host)
     assert [seen for seen in a.seen if seen[0] == "event"] == only((1, 2))
+
+
+def test_a_relay_finds_out_by_itself_that_the_bus_was_removed(host, watchdog):
+    """Where nobody polls or posts, it would read on to a bus that nobody joins any more."""
+    a = host("a")
+    a.relay.close()
+    seat = a.bus._life.state.seat
+    seat.folder.remove()
+    _memory.remove(seat.folder)
+    while a.bus._life.state.seat is seat:
+        a.relay._life.poll_in_loop(None)
+    a.bus.post("test", "event", 1)
+    a.wait_for(lambda: ("event", 1) in a.seen)
