@@ -101,6 +101,10 @@ class Parent:
         signal.alarm(SECONDS)
         self._pipe.send(("told", what))
 
+    def fileno(self):
+        """The number of the file by which it is heard."""
+        return self._pipe.fileno()
+
     def hear(self):
         """Wait for the next thing that it says."""
         heard = self._pipe.recv()
@@ -118,3 +122,6 @@ def _live(pipe, work, arguments):
     finally:
         # Not even the exit handlers: pytest's own are not the child's business.
         os._exit(0)
+
+
+threads_are_ours = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

@@ -10,9 +10,9 @@ import uuid
 
 import pytest
 from children import SECONDS, Child
+from inside import folder_of, memory_file_of
 
 import stdevents
-from stdevents._system.folder import Folder
 
 pytest.register_assert_rewrite("state")
 
@@ -28,8 +28,7 @@ def name():
     name = f"test-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     yield name
     stdevents.close()
-    folder = Folder(name)
-    left = glob.glob(f"{folder.path}*") + glob.glob(f"/dev/shm/{folder.segment_name}")
+    left = glob.glob(f"{folder_of(name)}*") + glob.glob(memory_file_of(name))
     assert not left, f"left behind: {left}"
 
 

@@ -16,6 +16,8 @@ from children import SECONDS
 import stdevents
 
 PACKAGE_PARENT = Path(stdevents.__file__).parent.parent
+#: where a program finds the package, and `inside`
+PYTHONPATH = os.pathsep.join(map(str, (PACKAGE_PARENT, Path(__file__).parent)))
 
 
 def start(program, *arguments, before=(), **options):
@@ -24,7 +26,7 @@ def start(program, *arguments, before=(), **options):
     `before` stands before the interpreter, as a command that runs it.
     """
     program = [str(program)] if isinstance(program, Path) else ["-c", program]
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)}
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     return subprocess.Popen(
         [*before, sys.executable, "-X", "dev", "-W", "error", *program, *map(str, arguments)],
         stdin=subprocess.PIPE,
@@ -67,7 +69,7 @@ def run_on_small_memory(options, program, *arguments):
         pytest.skip("there is no unshare command to make a mount namespace with")
     done = subprocess.run(
         [*unshare, "sh", "-c", mount, "sh", *python, *arguments],
-        env={**os.environ, "PYTHONPATH": str(PACKAGE_PARENT)},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
         capture_output=True,
         text=True,
         timeout=60,
@@ -76,3 +78,20 @@ def run_on_small_memory(options, program, *arguments):
         pytest.skip(f"a /dev/shm of one's own is not allowed here: {done.stderr.strip()}")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout.splitlines()[1:]
+
+
+# A worker that takes what the ring still holds, and prints a line for each event.
+LATE_WORKER = """
+import contextlib, logging, sys
+import stdevents
+
+logging.basicConfig(stream=sys.stdout, level=logging.DEBUG, format="%(message)s")
+logging.getLogger("stdevents").setLevel(logging.DEBUG if "log" in sys.argv else logging.WARNING)
+bus = stdevents.Bus()
+bus.register(lambda data, event, source, pid: print(source, event, data))
+bus.configure(sys.argv[1], start=sys.argv[2], interval=0)
+with contextlib.closing(bus):
+    if "unique" in sys.argv:
+        bus.post("backend", "down", unique="key")
+    bus.poll()
+"""

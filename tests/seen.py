@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 
 class Seen(list):
     """The broadcast and local events of a bus since the last look, as (event, data, pid)."""
@@ -42,3 +44,35 @@ class Ledger:
         else:
             self.delivered[self.next] = (event, data, pid)
             self.next += 1
+
+
+class Record(list):
+    """A handler that keeps what it was given: the data of the events."""
+
+    def __call__(self, data, event, source, pid):
+        self.append(data)
+
+
+def everything_from(bus, source):
+    """A record of the events of `source` that are to come."""
+    return bus.register(Record(), source)
+
+
+class Ear:
+    """What a bus hands to handlers, and when something of it has come."""
+
+    def __init__(self, bus):
+        self.seen = []
+        self._come = threading.Condition()
+        bus.register(self._note)
+
+    def _note(self, data, event, source, pid):
+        if event not in ("started", "stopping"):
+            with self._come:
+                self.seen.append((event, data))
+                self._come.notify_all()
+
+    def wait_for(self, event):
+        with self._come:
+            self._come.wait_for(lambda: event in [event for event, _ in self.seen])
+        return self.seen

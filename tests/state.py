@@ -5,14 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 
-from stdevents._bus.joining import traces
-from stdevents._cli.check import check
-from stdevents._system.folder import Folder
+from inside import faults_of, lock_file_of, remains_of
 
 
 def is_locked(name):
     """Does anybody hold the lock of the bus, this process among them?"""
-    with open(f"{Folder(name).path}/lock", "r+b") as file:
+    with open(lock_file_of(name), "r+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -23,7 +21,7 @@ def is_locked(name):
 def assert_sound(name):
     """Nobody has the lock, and no slot is at fault."""
     assert not is_locked(name), "the lock was kept"
-    assert check(name) == []
+    assert faults_of(name) == []
 
 
 def assert_alone(bus):
@@ -33,4 +31,4 @@ def assert_alone(bus):
 
 def assert_removed(name):
     """Nothing is left of the bus."""
-    assert traces(name) == []
+    assert remains_of(name) == []

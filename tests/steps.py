@@ -77,3 +77,7 @@ def at_each(action):
 def die():
     """As suddenly as can be."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupt():
+    raise KeyboardInterrupt

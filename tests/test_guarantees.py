@@ -11,15 +11,21 @@ import threading
 import time
 
 import pytest
+from inside import (
+    claim,
+    epoch_of,
+    folder_of,
+    is_wait_for_lock,
+    name_of,
+    under_lock,
+    word_at,
+    words_read_by,
+)
 from seen import Ledger
 from state import is_locked
 from steps import at, with_steps
 
 import stdevents
-from stdevents._system import filelock as _lock
-from stdevents._system.folder import Folder
-from stdevents._table.layout import HEADER_EPOCH, LAST
-from stdevents._table.table import MINE
 
 SEED = 20_000
 
@@ -87,7 +93,7 @@ def test_a_slow_reader_learns_exactly_what_it_lost(name, fork):
 # -- G4: one ---------------------------------------------------------------------------------------
 
 
-def test_three_hundred_unique_events_run_once_each_however_late_the_workers_are(name, fork):
+def test_300_unique_events_run_once_each_however_late_the_workers_are(name, fork):
     """G4: the mark on an event holds when its key has long expired."""
     bus = stdevents.Bus(name, interval=0, timeout=0.01)
 
@@ -137,9 +143,7 @@ def test_a_worker_that_comes_after_the_key_has_expired_skips_the_event(bus, fork
     assert bus.stats().ignored == 1
 
 
-def test_an_event_whose_key_another_process_holds_is_skipped_and_the_log_says_whose(
-    bus, fork, caplog
-):
+def test_an_event_whose_key_another_holds_is_skipped_and_it_is_logged(bus, fork, caplog):
     """G4, C2."""
     bus.configure(timeout=30)
     ran = []
@@ -178,7 +182,7 @@ def test_a_worker_without_a_handler_does_not_take_the_event(bus, fork):
     assert ran == [1]
 
 
-def test_an_event_whose_worker_was_killed_in_its_handler_does_not_run_again(bus, fork):
+def test_an_event_whose_worker_died_in_its_handler_does_not_run_again(bus, fork):
     """G4: at most one."""
     ran = []
     bus.configure(timeout=0.001)
@@ -206,13 +210,7 @@ def test_an_event_whose_worker_was_killed_in_its_handler_does_not_run_again(bus,
 
 
 def hold_the_lock_and_stop(parent, bus):
-    lock = bus._session.segment.lock
-    try:
-        lock.acquire()
-        parent.tell("locked")
-        os.kill(os.getpid(), signal.SIGSTOP)
-    finally:
-        lock.release()
+    under_lock(bus, lambda: (parent.tell("locked"), os.kill(os.getpid(), signal.SIGSTOP)))
     return "released"
 
 
@@ -234,7 +232,7 @@ def test_a_stopped_holder_of_the_lock_stops_nobody_else(bus, fork, seen):
     assert seen[1:] == [("test", "now", None)]
 
 
-def test_a_poll_that_cannot_claim_stops_before_the_event_and_takes_it_up_later(bus, fork, seen):
+def test_a_poll_that_cannot_claim_stops_before_the_event_until_it_can(bus, fork, seen):
     """G4, G5: the plain event before it is handled."""
     bus.post("test", "plain")
     bus.post("test", "unique", unique="key")
@@ -252,17 +250,17 @@ def test_a_poll_that_cannot_claim_stops_before_the_event_and_takes_it_up_later(b
     assert [event for _, event, _ in seen] == ["plain", "unique", "plain too", "started"]
 
 
-def test_a_signal_handler_that_interrupts_a_wait_for_the_lock_waits_for_it_too(bus, fork):
+def test_a_call_amid_a_wait_for_the_lock_waits_for_it_too(bus, fork):
     """G4, G5: its own thread is about to have the lock, and has not got it yet."""
     bus.configure(wait_max=0.05)
     number = bus.post("test", "unique", unique="key")
     child = fork(hold_the_lock_and_stop, bus)
     child.hear()
     child.wait_until_stopped()
-    table, refused = bus._session.table, []
+    refused = []
 
     def handle():
-        for work in (bus.workers, lambda: table.claim(number, "key", 30)):
+        for work in (bus.workers, lambda: claim(bus, number, "key")):
             with pytest.raises(stdevents.LockTimeout):
                 work()
             refused.append(work)
@@ -271,13 +269,13 @@ def test_a_signal_handler_that_interrupts_a_wait_for_the_lock_waits_for_it_too(b
         with_steps(
             lambda: bus.post("test", "event"),
             at(1, handle),
-            traced=lambda code: code is _lock.Lock._wait.__code__,
+            traced=is_wait_for_lock,
         )
     assert len(refused) == 2
     child.go_on()
     assert child.result() == "released"
-    assert table.claim(number, "key", 30) is MINE
-    assert not is_locked(bus._loop.name)
+    assert claim(bus, number, "key")
+    assert not is_locked(name_of(bus))
 
 
 def test_a_thread_that_only_posts_does_not_starve_the_others(bus):
@@ -303,26 +301,9 @@ def test_a_thread_that_only_posts_does_not_starve_the_others(bus):
 # -- G8: cost --------------------------------------------------------------------------------------
 
 
-class CountedReads:
-    """The words of a segment, and which of them were read."""
-
-    def __init__(self, words):
-        self.words = words
-        self.read = []
-
-    def __getitem__(self, index):
-        self.read.append(index)
-        return self.words[index]
-
-
 def test_a_poll_that_finds_nothing_reads_one_word(bus):
     """G8, R1."""
-    session = bus._session
-    words = session.words
-    session.words = counted = CountedReads(words)
-    bus.poll()
-    session.words = words
-    assert counted.read == [LAST]
+    assert words_read_by(bus, bus.poll) == [word_at("LAST")]
 
 
 def calls_of_a_post(bus):
@@ -356,7 +337,7 @@ def test_a_post_costs_the_same_however_many_workers_there_are(bus, fork):
 def open_until_told(parent, name):
     """Open the bus, tell its epoch and last id, and close it when the parent says so."""
     bus = stdevents.Bus(name, interval=0)
-    parent.tell((bus._session.words[HEADER_EPOCH], bus.stats().last_id))
+    parent.tell((epoch_of(bus), bus.stats().last_id))
     parent.hear()
     bus.close()
 
@@ -367,10 +348,10 @@ def test_the_last_to_leave_removes_everything(name, fork, order):
     children = [fork(open_until_told, name) for _ in range(3)]
     assert len({child.hear()[0] for child in children}) == 1
     for number in order:
-        assert os.path.exists(Folder(name).path)
+        assert os.path.exists(folder_of(name))
         children[number].say()
         children[number].result()
-    assert not os.path.exists(Folder(name).path)
+    assert not os.path.exists(folder_of(name))
 
 
 def test_what_a_killed_set_left_behind_is_replaced(name, fork):
@@ -379,7 +360,7 @@ def test_what_a_killed_set_left_behind_is_replaced(name, fork):
     epochs = {child.hear()[0] for child in killed}
     for child in killed:
         child.kill()
-    assert os.path.exists(Folder(name).path)
+    assert os.path.exists(folder_of(name))
     successor = fork(open_until_told, name)
     epoch, last = successor.hear()
     assert epoch not in epochs
@@ -403,7 +384,7 @@ def test_one_bus_however_many_join_at_once(name, fork):
     def work(parent):
         while parent.hear() == "join":
             bus = stdevents.Bus(name, interval=0, wait_max=20)
-            parent.tell(bus._session.words[HEADER_EPOCH])
+            parent.tell(epoch_of(bus))
             parent.hear()
             bus.close()
             parent.tell("left")
@@ -418,7 +399,7 @@ def test_one_bus_however_many_join_at_once(name, fork):
         for child in children:
             child.say("leave")
         assert {child.hear() for child in children} == {"left"}
-        assert not os.path.exists(Folder(name).path)
+        assert not os.path.exists(folder_of(name))
     assert len(epochs) == 15
     for child in children:
         child.say("end")

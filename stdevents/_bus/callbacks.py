@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from types import MethodType
+from types import CodeType, MethodType
 
 from .._names import PACKAGE
 
@@ -43,7 +43,13 @@ def check_callable(callback: Any) -> None:
 def is_coroutine_function(callback: Any) -> bool:
     """Does calling it only make a coroutine? Also where partial or `__call__` hide that."""
     function, _, _ = _unwrapped(callback)
-    return bool(getattr(getattr(function, "__code__", None), "co_flags", 0) & CO_COROUTINE)
+    code = _code_of(function)
+    return code is not None and bool(code.co_flags & CO_COROUTINE)
+
+
+def _code_of(function: Any) -> CodeType | None:
+    code = getattr(function, "__code__", None)
+    return code if isinstance(code, CodeType) else None  # an object may have any attribute
 
 
 def _unwrapped(callback: Any) -> tuple[Any, int, set[str]]:
@@ -58,11 +64,11 @@ def _unwrapped(callback: Any) -> tuple[Any, int, set[str]]:
         elif isinstance(callback, MethodType):
             before += 1
             callback = callback.__func__
-        elif isinstance(callback, type) or hasattr(callback, "__code__"):
+        elif isinstance(callback, type) or _code_of(callback):
             break
         else:
             called: Any = type(callback).__call__
-            if not hasattr(called, "__code__"):  # it is of C, and tells nothing
+            if _code_of(called) is None:  # it is of C, and tells nothing
                 break
             before += 1
             callback = called
@@ -75,8 +81,8 @@ def _what_else_it_takes(callback: Any) -> str | None:
     None, too, for what tells nothing: a class, or what is written in C.
     """
     function, before, named = _unwrapped(callback)
-    code: Any = getattr(function, "__code__", None)
-    if isinstance(function, type) or not hasattr(code, "co_varnames"):
+    code = _code_of(function)
+    if code is None or isinstance(function, type):
         return None
     count, only = code.co_argcount, code.co_kwonlyargcount
     names = code.co_varnames[:count]

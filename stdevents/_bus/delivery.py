@@ -14,8 +14,9 @@ from .._names import event_list
 from .._system import fence as _fence
 from .._table import workers as _workers
 from .._table.claim import IGNORE, LOST, MINE_NOT_HELD
-from .._table.layout import AWAITED, LAST, WAITING, WORKER_DONE, WORKER_POSITION, WORKER_TASKS
+from .._table.layout import LAST, WAITING
 from .._table.read import UNKNOWN, Run
+from .._table.standing import Standing
 from . import codec as _codec
 from .progress import Progress
 
@@ -23,15 +24,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    from .._names import EventList
     from .._system.process import Mark
     from .._table.table import Table
     from .handlers import Handlers
-
-    class Settings(Protocol):
-        """What of the bus's settings counts here."""
-
-        timeout: float
+    from .settings import Settings
 
     class Signals(Protocol):
         """What a thread does that blocks all signals, but while handlers run."""
@@ -41,9 +37,10 @@ if TYPE_CHECKING:
         def block(self) -> None: ...
 
 
-events: EventList = event_list("stdevents", "started", "stopping", "lost")
+events = event_list("stdevents", "started", "stopping", "lost")
 
 ROUNDS = 16
+HANDLING = "handling event; source=%s, event=%s, pid=%s"
 LONG_TEXT = 4096  # bytes, from which on it is let go of at once
 
 OVERWRITTEN = (
@@ -83,11 +80,10 @@ class Delivery:
         self._mark = mark
         self._takes_unique = takes_unique
         self._worker = _workers.mark_of(serial, os.getpid())
-        self._position_at = _workers.at(slot) + WORKER_POSITION
-        self._done_at = _workers.at(slot) + WORKER_DONE
-        self._tasks_at = _workers.at(slot) + WORKER_TASKS
-        self._told = 0  # the last AWAITED of which who waits was told here
-        self._slept_at: int = self._words[self._done_at]  # the DONE with which it slept last
+        self._standing = Standing(table.words, slot, progress.position, table.ring)
+        self._position_at = self._standing.position_at
+        #: says that all handlers of the events up to one are done, tasks too
+        self.store_done = self._standing.store_done
         self._debug = False
         run = progress.run
         if run.end == UNKNOWN and run.through == progress.position:
@@ -106,27 +102,12 @@ class Delivery:
         words = self._words
         words[WAITING] = 1  # W1
         _fence.fence()  # between W1 and W2: also x86-64 would load LAST before W1 is visible
-        if words[AWAITED] > self._slept_at:
-            self._tell_waiting()
-        self._slept_at = words[self._done_at]
+        self._standing.check_before_sleep()
         return not self.has_news()  # W2
 
     def go_to_oldest(self) -> None:
         """Go on with the oldest event that there is; LockTimeout."""
         self.progress.begin(self.table.go_back(self.slot))
-
-    def store_done(self, event_id: int) -> None:
-        """Say that all handlers of the events up to this one are done, tasks too."""
-        self._words[self._done_at] = event_id
-        if self._words[AWAITED] > self._slept_at:
-            self._tell_waiting()
-
-    def _tell_waiting(self) -> None:
-        """Wake who waits for an event that is done here by now."""
-        awaited = self._words[AWAITED]
-        if awaited <= self._words[self._done_at] and awaited != self._told:
-            self._told = awaited
-            self.table.ring()
 
     # -- runs --------------------------------------------------------------------------------------
 
@@ -136,8 +117,7 @@ class Delivery:
         What was copied and is not handled, because an exception ends this, is kept. LostGround,
         LockTimeout, SegmentError; RecursionError and MemoryError where decoding meets them.
         """
-        progress, words = self.progress, self._words
-        if words[LAST] == progress.position and not progress.local:  # R1
+        if not self.has_news():  # R1
             return
         self._debug = debugging()  # asked once, not for each event
         if self.signals is None:
@@ -163,8 +143,8 @@ class Delivery:
             try:
                 if progress.local:
                     self._handle_local()
-                while progress.position < last and not self.ended:
-                    self._handle_run()
+                while progress.position < last and not self.ended and self._handle_run():
+                    pass
                 if last < progress.position:
                     self.table.read(progress.run)  # raises what is wrong
             finally:
@@ -172,44 +152,38 @@ class Delivery:
             if self.ended:  # a handler closed the bus, or forked this child
                 return
 
-    def _handle_run(self) -> None:
+    def _handle_run(self) -> bool:
+        """Handle some of what is new; was it new indeed?"""
         progress = self.progress
         run = progress.run
         if progress.position == run.through:
             progress.run = run = self.table.read(run)
+            if progress.position == run.through:  # LAST was torn: a 32-bit Python stores halves
+                return False
         if not self._mark.word[0]:
             self._mark.check()
         for first, last, overwritten in run.losses:
             if progress.position < last and not self.ended:
                 why = OVERWRITTEN if overwritten else DAMAGED
                 self._lose(max(first, progress.position + 1), last, why)
-        if self.ended:
-            return
         try:
-            if progress.position < run.through:
+            if progress.position < run.through and not self.ended:
                 self._handle_text(run)
         finally:
-            self._end_run()
-
-    def _end_run(self) -> None:
-        """Store how far the handlers have come, in this process's own slot."""
-        progress = self.progress
-        progress.finished = progress.position
-        if self.ended or not self._mark.word[0]:  # the slot is not ours any more
-            return
-        if not self._words[self._tasks_at]:
-            self.store_done(progress.position)
+            progress.finished = progress.position
+            if not self.ended and self._mark.word[0]:  # else the slot is not ours any more
+                self._standing.end_run(progress.position)
+        return True
 
     def _handle_text(self, run: Run) -> None:
         progress = self.progress
-        records: Any = None
+        records: Any
         try:
             text = run.text.decode()
             records, end = _codec.from_json(text, 0)
         except (*_codec.NOT_JSON, RecursionError):  # some of its records may be sound, or less deep
             records = None
         if type(records) is list and len(records) == run.through - run.before and end == len(text):
-            del text
             if progress.position > run.before:
                 del records[: progress.position - run.before]
             self._handle_records(records)
@@ -219,7 +193,7 @@ class Delivery:
         if self.ended:
             return
         if progress.position < run.through:
-            self._move_to(run.through)
+            self._pass_over(run.through)
         if len(run.text) > LONG_TEXT:
             progress.run = Run(run.through, run.through, run.end, run.check)
 
@@ -293,10 +267,11 @@ class Delivery:
             if callback is not None and not self._claim(event_id, key):
                 return
         if self._debug:
-            _log(event, source, pid)
-        self._move_to(event_id)
+            report(HANDLING, source, event, pid, level=DEBUG)
         if callback is None:
+            self._pass_over(event_id)
             return
+        self._move_to(event_id)
         if len(more) == 3:
             self.origin = more[1], more[2]
         try:
@@ -316,7 +291,7 @@ class Delivery:
             self._lose(event_id, event_id, OVERWRITTEN)
             return False
         if outcome == IGNORE:
-            self._move_to(event_id)
+            self._pass_over(event_id)
             progress.ignored += 1
             if self._debug and pid:
                 report("skipping event %d was handled by worker %d", event_id, pid, level=DEBUG)
@@ -331,9 +306,14 @@ class Delivery:
         return True
 
     def _move_to(self, event_id: int) -> None:
-        """Take all events up to this one, visibly to others."""
+        """Take all events up to this one, visibly to others; handlers are called next."""
         self._words[self._position_at] = event_id
         self.progress.position = event_id
+
+    def _pass_over(self, event_id: int) -> None:
+        """Take all events up to this one, of which no handler is to be called."""
+        self._move_to(event_id)
+        self.progress.finished = event_id
 
     # -- what is not on the bus --------------------------------------------------------------------
 
@@ -365,11 +345,6 @@ class Delivery:
         """Call the handlers for an event of this process alone."""
         callback = self.handlers.find(source, event)
         if self._debug:
-            _log(event, source, None)
+            report(HANDLING, source, event, None, level=DEBUG)
         if callback is not None:
             self.handlers.call(callback, data, event, source, None)
-
-
-def _log(event: str, source: str, pid: int | None) -> None:
-    what = "handling event; source=%s, event=%s, pid=%s"
-    report(what, source, event, pid, level=DEBUG)

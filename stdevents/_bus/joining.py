@@ -171,7 +171,8 @@ def _under_lock(
             _close(opened)
             raise
         if done is not None:
-            return done[0]
+            (result,) = done
+            return result
         _close(opened)
 
 

@@ -75,6 +75,8 @@ class FileLock:
         number = file.number
         if owner and self.is_inside(sys._getframe(1)):
             raise Inside(f"bus {self._name!r}: this call interrupted another one of its thread")
+        if not self._mark.word[0]:
+            self._mark.check()  # not below: it unlocks, and that would be the parent's lock
         # Nested, not a loop: an exception from outside that comes during a handler meets the next
         # one, while a loop has a gap between its rounds. Only C functions are called in them:
         # where the stack ends, a Python function could not be.
@@ -86,8 +88,6 @@ class FileLock:
                             if owner.setdefault("thread", me) != me:
                                 self._wait_for_thread(me)
                                 number = file.number
-                            if not self._mark.word[0]:
-                                self._mark.check()
                             try:
                                 if lseek(number, 0, SEEK_CUR) != file.mark:
                                     raise OSError(errno.EBADF, "its number is another file's")

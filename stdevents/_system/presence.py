@@ -70,7 +70,8 @@ def lives(folder: Folder, slot: int) -> bool:
 
 def live_slots(folder: Folder) -> tuple[list[int], list[int]]:
     """The slots of the live workers, and those of the dead that have left a file."""
-    alive, dead = [], []
+    alive: list[int] = []
+    dead: list[int] = []
     for file in folder.files():
         prefix, _, number = file.partition(".")
         if prefix == PREFIX and number.isdigit():

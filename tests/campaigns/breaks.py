@@ -110,8 +110,8 @@ LONG = (
         "                self._publish()\n        finally:\n            pass",
     ),
     broken(
-        "the lock is kept for what a signal handler left when a post was refused", "_table/table.py",
-        "protocol",
+        "the lock is kept for what a signal handler left when a post was refused",
+        "_table/table.py", "protocol",
         "            self._lock.release()\n            self._publish_late()\n        if isinstance",
         "            self._lock.release()\n        if isinstance",
     ),
@@ -130,7 +130,8 @@ LONG = (
         "turn.mine() or session.segment.lock.mine() or self._is_opener():", "turn.mine():",
     ),
     broken(
-        "a signal handler that closes does not finish what it interrupted", "_bus/bus.py", "protocol",
+        "a signal handler that closes does not finish what it interrupted",
+        "_bus/bus.py", "protocol",
         "                session.table.finish()\n", "", "            session.table.finish()\n", "",
     ),
     broken(

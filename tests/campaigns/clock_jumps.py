@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 
+from inside import under_lock
 from intervene import Intervention
 
 import stdevents
@@ -90,9 +91,7 @@ def wait_for_the_lock():
     ready = os.pipe()
     child = os.fork()
     if not child:
-        bus._session.segment.lock.acquire()
-        os.write(ready[1], b"!")
-        signal.pause()
+        under_lock(bus, lambda: os.write(ready[1], b"!") and signal.pause())
     os.read(ready[0], 1)
     for _ in range(5):
         jump()

@@ -16,10 +16,10 @@ import sys
 import threading
 import traceback
 
+from inside import folder_of, lock_file_of, memory_file_of, name_of
 from intervene import Intervention
 
 import stdevents
-from stdevents._system.folder import Folder
 
 ERRORS = (errno.EIO, errno.EINTR, errno.ENOSPC, errno.EMFILE, errno.ENOLCK)
 FOR_EVER = 1 << 40
@@ -96,8 +96,7 @@ def assert_sound(bus, seen):
 
 
 def assert_free(bus):
-    folder = Folder(bus._session.segment.name)
-    with open(f"{folder.path}/lock", "r+b") as file:
+    with open(lock_file_of(name_of(bus)), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -280,12 +279,8 @@ def descriptors():
 
 
 def traces(name):
-    folder = Folder(name)
-    return [
-        entry
-        for entry in os.listdir("/dev/shm")
-        if entry in (os.path.basename(folder.path), folder.segment_name)
-    ]
+    ours = folder_of(name), memory_file_of(name)
+    return [entry for entry in os.listdir("/dev/shm") if entry in map(os.path.basename, ours)]
 
 
 def attempt(scenario, name, number, often, error):

@@ -48,7 +48,15 @@ def break_package(case, folder):
 
 def run_tests(own, tests, folder, campaign, done):
     """Run them with the package in the folder; what was printed, and the exit status."""
-    options = ["-q", "-x", "--tb=short", "-p", "no:cacheprovider", "-o", f"pythonpath={folder}"]
+    options = [
+        "-q",
+        "-x",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        f"pythonpath={folder} {TESTS}",
+    ]
     process = subprocess.Popen(
         [*own, sys.executable, "-m", "pytest", *options, *tests],
         env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},

@@ -13,10 +13,9 @@ import signal
 from struct import Struct
 
 from children import SECONDS
+from inside import epoch_of, folder_of, memory_file_of
 
 import stdevents
-from stdevents._system.folder import Folder
-from stdevents._table.layout import HEADER_EPOCH
 
 PROCESSES = 16
 ALL, EVEN, ODD, FIRST, LAST, ENDS = range(6)
@@ -98,7 +97,7 @@ def live(parent, name, number, turns, turn, saying):
                 epoch = 0
             else:
                 bus.configure(name, size=1024, interval=0, wait_max=30)
-                epoch = bus._session.words[HEADER_EPOCH]
+                epoch = epoch_of(bus)
         os.write(saying, said.pack(number, epoch))
 
 
@@ -107,8 +106,7 @@ class Account:
 
     def __init__(self, campaign, name):
         self.campaign = campaign
-        folder = Folder(name)
-        self.paths = (folder.path, f"/dev/shm/{folder.segment_name}")
+        self.paths = (folder_of(name), memory_file_of(name))
         self.current = 0
         self.known = set()
 

@@ -19,22 +19,27 @@ import random
 from collections import Counter
 
 import pytest
+from inside import (
+    WORD,
+    Map,
+    Memory,
+    attach,
+    examine,
+    folder_of,
+    go_back,
+    last_of,
+    memory_file_of,
+    position_of,
+)
 
 import stdevents
-from stdevents._bus import segment as _segment
-from stdevents._cli import check as _check
-from stdevents._system.folder import Folder
-from stdevents._table.layout import EVENT_WORDS, HEADER_WORDS, LAST, WORD, WORKER_WORDS, Layout
 
 SIZE = 1024
 OPTIONS = {"size": SIZE, "interval": 0, "timeout": 1000, "wait_max": 5, "shm_retries": 0}
 
-LAYOUT = Layout(SIZE)
-HEADER = range(WORD * HEADER_WORDS)
-WORKER = range(HEADER.stop, HEADER.stop + WORD * WORKER_WORDS)  # the slot of the first one
-CLAIMS = range(WORD * LAYOUT.claims_at, WORD * LAYOUT.events_at)
-EVENTS = range(CLAIMS.stop, LAYOUT.ring_at)
-RING = range(EVENTS.stop, LAYOUT.total)
+MAP = Map(SIZE)
+HEADER, WORKER = MAP.header, MAP.first_worker
+CLAIMS, EVENTS, RING = MAP.claim_slots, MAP.event_slots, MAP.ring
 BATCH = 500
 
 
@@ -44,10 +49,8 @@ class Victim:
     def __init__(self, name, overflow):
         self.name = name
         self.bus = stdevents.Bus(name, overflow=overflow, **OPTIONS)
-        self.session = self.bus._session
-        self.words = self.session.words
-        self.memory = self.session.segment._memory.buf
-        self.file = self.session.segment._memory._fd
+        memory = Memory(self.bus)
+        self.words, self.memory, self.file = memory.words, memory.whole, memory.descriptor
         self.bus.register(self.note)
         self.delivered = []
         self.counts = Counter()
@@ -56,7 +59,7 @@ class Victim:
         for _ in range(6):
             self.post("taken", "x" * 100)
             self.bus.poll()
-        self.position = self.session.position
+        self.position = position_of(self.bus)
         self.post("plain", [1, 2, 3])
         self.post("unique", {"key": "ä" * 40}, "a key")
         self.post("held", None, "a key that is held")
@@ -67,31 +70,30 @@ class Victim:
 
     def note(self, data, event, source, pid):
         if source == "test":
-            self.delivered.append((self.session.position, event, data))
+            self.delivered.append((position_of(self.bus), event, data))
 
     def restore(self):
         """Undo all damage, and what was done since."""
-        os.ftruncate(self.file, LAYOUT.total)
+        os.ftruncate(self.file, MAP.total)
         self.memory[:] = self.image
         self.posted = dict(self.originals)
         self.delivered.clear()
-        self.session.position = self.position
-        self.session.handled = self.session.lost = self.session.ignored = 0
+        go_back(self.bus, self.position)
 
     def go_on(self):
         """Do what workers do; the violations that come of it."""
         may(self.bus.poll)
-        last = self.words[LAST]
+        last = last_of(self.bus)
         refused = may(lambda: self.post("after", "y" * 30))
         self.counts["posts refused"] += refused
-        if self.words[LAST] != last + (not refused):
+        if last_of(self.bus) != last + (not refused):
             yield "unexpected"
         may(self.bus.poll)
-        session = self.session
-        if session.handled + session.lost + session.ignored != session.position - self.position:
+        stats, position = self.bus.stats(), position_of(self.bus)
+        if stats.handled + stats.lost + stats.ignored != position - self.position:
             yield "lost"
         self.counts["delivered"] += len(self.delivered)
-        self.counts["with a loss"] += session.lost > 0
+        self.counts["with a loss"] += stats.lost > 0
         numbers = [number for number, _, _ in self.delivered]
         if numbers != sorted(numbers):
             yield "reordered"
@@ -101,7 +103,7 @@ class Victim:
             if self.posted.get(number) != (event, data):
                 yield "torn"
         may(self.bus.workers)
-        may(lambda: _check.examine(self.name))
+        may(lambda: examine(self.name))
 
     def fork(self):
         """Have a forked child do the same; it has to come to its end."""
@@ -140,7 +142,7 @@ def damage_byte(victim, number, chance):
 def damage_much(victim, number, chance):
     """Bytes, words, slots or stretches, of a part that is drawn first."""
     memory = victim.memory
-    part = chance.choice((HEADER, WORKER, CLAIMS, EVENTS, EVENTS, RING, range(LAYOUT.total)))
+    part = chance.choice((HEADER, WORKER, CLAIMS, EVENTS, EVENTS, RING, range(MAP.total)))
     chance.choice((scatter, smear, set_words, move, cut_short, grow))(victim, memory, part, chance)
     return memory != victim.image
 
@@ -161,26 +163,30 @@ def smear(victim, memory, part, chance):
 def set_words(victim, memory, part, chance):
     for _ in range(chance.randrange(1, 4)):
         at = chance.choice(part) // WORD
-        near = victim.words[LAST] if at * WORD in HEADER else victim.words[at % LAYOUT.events_at]
+        near = (
+            last_of(victim.bus)
+            if at * WORD in HEADER
+            else victim.words[at % (EVENTS.start // WORD)]
+        )
         value = chance.choice((0, 1, near + chance.randrange(-5, 6), 1 << 63, -1, near + SIZE))
-        if at * WORD < LAYOUT.ring_at:
+        if at * WORD < RING.start:
             victim.words[at] = value % (1 << 64)
 
 
 def move(victim, memory, part, chance):
     """A slot, or a stretch as long, to where another one is."""
-    length = WORD * EVENT_WORDS
+    length = MAP.event_slot
     to, origin = (chance.choice(part) // length * length for _ in range(2))
     memory[to : to + length] = bytes(memory[origin : origin + length])[: len(memory) - to]
 
 
 def cut_short(victim, memory, part, chance):
     """Within the last page, so that there are zeros then."""
-    os.ftruncate(victim.file, chance.randrange(1 + LAYOUT.total // 4096 * 4096, LAYOUT.total))
+    os.ftruncate(victim.file, chance.randrange(1 + MAP.total // 4096 * 4096, MAP.total))
 
 
 def grow(victim, memory, part, chance):
-    os.ftruncate(victim.file, LAYOUT.total + chance.choice((1, 7, 4096, 1 << 20)))
+    os.ftruncate(victim.file, MAP.total + chance.choice((1, 7, 4096, 1 << 20)))
 
 
 # -- all of it -------------------------------------------------------------------------------------
@@ -204,7 +210,7 @@ def suffer(parent, name, overflow, damage, numbers, seed, at):
         else:
             victim.counts["unchanged"] += 1
         if done % BATCH == 0 or done == len(numbers):
-            assert os.path.exists(Folder(name).path), "somebody has removed the folder"
+            assert os.path.exists(folder_of(name)), "somebody has removed the folder"
             parent.tell((done, victim.counts, violated))
             victim.counts.clear()
             violated = []
@@ -233,14 +239,14 @@ def make_suffer(campaign, fork, name, overflow, damage, numbers, before):
 def refuse_newcomers(campaign, name, lengths, before):
     """Memory of any other length is refused while somebody lives, if it is shorter; all cases."""
     bus = stdevents.Bus(name, **OPTIONS)
-    image = bytes(bus._session.segment._memory.buf)
-    path = f"/dev/shm/{Folder(name).segment_name}"
+    image = bytes(Memory(bus).whole)
+    path = memory_file_of(name)
     for done, length in enumerate(lengths):
         with open(path, "wb") as file:
             file.write(image)
         os.truncate(path, length)
-        refused = may(lambda: _segment.attach(name).close())
-        campaign.count("unexpected", refused != (length < LAYOUT.total))
+        refused = may(lambda: attach(name))
+        campaign.count("unexpected", refused != (length < MAP.total))
         campaign.count("unexpected", os.stat(path).st_size != length)
         if done % BATCH == 0:
             campaign.progress("corruption", before + done)
@@ -259,7 +265,7 @@ def test_corruption(campaign, name, fork):
     chance = campaign.random
     cases = 0
     for overflow in ("drop", "wait"):
-        numbers = range(3 * LAYOUT.total)
+        numbers = range(3 * MAP.total)
         if not campaign.long:
             used = [
                 number
@@ -270,9 +276,9 @@ def test_corruption(campaign, name, fork):
         cases = make_suffer(campaign, fork, name, overflow, damage_byte, numbers, cases)
         numbers = range(campaign.size(700, 500_000))
         cases = make_suffer(campaign, fork, name, overflow, damage_much, numbers, cases)
-    lengths = range(2 * LAYOUT.total)
+    lengths = range(2 * MAP.total)
     if not campaign.long:
-        lengths = [0, *some(chance, lengths, 500), LAYOUT.total - 1, LAYOUT.total]
+        lengths = [0, *some(chance, lengths, 500), MAP.total - 1, MAP.total]
     cases = refuse_newcomers(campaign, name, lengths, cases)
     assert campaign.counts["delivered"] > cases
     assert campaign.counts["with a loss"] > cases / 20

@@ -12,15 +12,16 @@ import time
 from array import array
 from itertools import accumulate
 
+from inside import length_of_text
+
 import stdevents
-from stdevents._bus import codec as _codec
 
 SIZE = 2048  # bytes in the ring
 SLOTS = 8
 POSTERS = READERS = 2
 
 LETTERS = "".join(random.Random(SIZE).choices("abcdefghijklmnopqrstuvwxyzäöüß", k=2 * SIZE))
-EMPTY = len(_codec.encode("test", "0", "00000000", None)[0])
+EMPTY = length_of_text("test", "0", "00000000")
 
 
 def text_of(poster, number, seed):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing import Pipe
 
 import pytest
+from inside import folder_of
 
 hypothesis = pytest.importorskip("hypothesis", reason="of the tox environment `model`")
 
@@ -28,7 +29,6 @@ from hypothesis.stateful import (  # noqa: E402
 )  # fmt: skip
 
 import stdevents  # noqa: E402
-from stdevents._system.folder import Folder  # noqa: E402
 
 MOST = 4  # workers at a time
 FORKS = 6  # of one run of steps
@@ -380,7 +380,7 @@ class Machine(RuleBasedStateMachine):
             for ours, theirs in self.spare:
                 ours.close()
                 theirs.close()
-            assert not os.path.exists(Folder(self.name).path)
+            assert not os.path.exists(folder_of(self.name))
 
 
 def test_model(campaign, name):

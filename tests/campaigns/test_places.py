@@ -10,10 +10,10 @@ import sys
 
 import pytest
 from children import SECONDS
+from inside import folder_of, memory_file_of
 from programs import run, run_on_small_memory
 
 import stdevents
-from stdevents._system.folder import Folder
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="looks into /dev/shm, which is of Linux"
@@ -227,21 +227,20 @@ else:
 
 def put_in_the_way(name, kind, place, victim):
     """Put such a thing there, where nobody has the bus open, and its path."""
-    there = Folder(name)
+    folder = folder_of(name)
     if place == "memory":
-        path = f"/dev/shm/{there.segment_name}"
+        path = memory_file_of(name)
     elif place:
-        os.mkdir(there.path, 0o700)
-        path = os.path.join(there.path, place)
+        os.mkdir(folder, 0o700)
+        path = os.path.join(folder, place)
     else:
-        path = there.path
+        path = folder
     kind(path, victim)
     return path
 
 
 def remove_all(name):
-    there = Folder(name)
-    for path in (there.path, f"/dev/shm/{there.segment_name}"):
+    for path in (folder_of(name), memory_file_of(name)):
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
         elif os.path.lexists(path):

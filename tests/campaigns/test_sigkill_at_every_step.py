@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from inside import fork_hook_of_child
 from seen import Seen
 from state import assert_alone, assert_removed, assert_sound
 from steps import at, die, with_steps
@@ -129,7 +130,7 @@ def claim(deaths, name):
 def become_a_worker(deaths, name):
     """A forked child that dies in its hook leaves neither slot nor lock taken."""
     bus = stdevents.Bus(name, size=4096, interval=0)
-    for _ in deaths.of(bus._after_fork_in_child, quick_stride=5):
+    for _ in deaths.of(fork_hook_of_child(bus), quick_stride=5):
         assert_sound(name)
         assert_alone(bus)
         bus.poll()

@@ -10,6 +10,7 @@ import os
 import signal
 
 import pytest
+from inside import has_lock
 from seen import Seen
 from state import assert_sound, is_locked
 from steps import at, with_steps
@@ -33,7 +34,7 @@ def do_and_stop(parent, bus):
         "claim": lambda: sum(event == "once" for event, *_ in seen.new()),
         "workers": lambda: len(bus.workers()),
     }
-    lock = bus._session.segment.lock
+    holds = has_lock(bus)
 
     def stop():
         stops.append(os.kill(os.getpid(), signal.SIGSTOP))
@@ -42,7 +43,7 @@ def do_and_stop(parent, bus):
         work, step = parent.hear()
         stops = []
         at_step = at(step, stop)
-        result = with_steps(works[work], lambda: lock.held and at_step())  # noqa: B023
+        result = with_steps(works[work], lambda: holds() and at_step())  # noqa: B023
         if not stops:
             stop()
         parent.tell(result)

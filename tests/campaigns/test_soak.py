@@ -18,7 +18,7 @@ SLACK = 4 << 20  # bytes of memory; an allocator is never quite still
 PROGRAM = """
 import contextlib, gc, itertools, json, os, random, signal, sys, threading, time
 import stdevents
-from stdevents._system.folder import Folder, root
+from inside import folder_of, memory_file_of
 
 name, seed, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 chance = random.Random(seed)
@@ -36,10 +36,8 @@ def measure():
     }
 
 def names():
-    buses = Folder(name), Folder(name + ".other")
-    return sum(map(os.path.exists, (path for bus in buses for path in (
-        bus.path, os.path.join(root(), bus.segment_name)
-    ))))
+    buses = name, name + ".other"
+    return sum(os.path.exists(of(bus)) for bus in buses for of in (folder_of, memory_file_of))
 
 def live_as_worker():
     os.close(alive[1])

@@ -16,6 +16,8 @@ import signal
 import sys
 import threading
 
+from inside import under_lock
+
 PACKAGES = ("stdevents", "app_one._vendor.stdevents", "app_two.events")
 PROCESSES = 3
 SECONDS = 55
@@ -85,16 +87,15 @@ def lock_each_other_out():
     for copy in copies:
         copy.bus.configure(wait_max=0.01)
     for holder in copies:
-        lock = holder.bus._session.segment.lock
+        under_lock(holder.bus, assert_locked_out, [copy for copy in copies if copy is not holder])
+
+
+def assert_locked_out(copies):
+    for copy in copies:
         try:
-            lock.acquire()
-            for copy in copies:
-                try:
-                    assert copy is holder or not copy.bus.post("test", "locked out")
-                except copy.stdevents.LockTimeout:
-                    continue
-        finally:
-            lock.release()
+            assert not copy.bus.post("test", "locked out")
+        except copy.stdevents.LockTimeout:
+            continue
 
 
 def main():

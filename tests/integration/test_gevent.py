@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from inside import lock_file_of
 from programs import run
 from servers import PATIENCE
-
-from stdevents._system.folder import Folder
 
 GREENLETS = 5
 ROUNDS = 5
@@ -115,7 +114,7 @@ def test_posts_that_wait_for_the_lock_do_not_hold_up_the_hub(begin, name, told):
     """
     # The holder is started before the patching: its pipes are plain ones.
     program = HELD + begin + AND_TICK + CONTENDED
-    lock = f"{Folder(name).path}/lock"
+    lock = lock_file_of(name)
     ids, seen = json.loads(run(program, name, PATIENCE, HOLDER, lock, GREENLETS, ROUNDS))
     expected = [[number, one] for number in range(ROUNDS) for one in range(GREENLETS)]
     assert sorted(seen) == expected

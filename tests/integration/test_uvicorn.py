@@ -7,9 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
+from inside import folder_of
 from servers import PATIENCE, Load, wait_until
-
-from stdevents._system.folder import Folder
 
 WORKERS = 3
 ONE_UVICORN = ("uvicorn", "--uds", "socket", "--log-level", "warning")
@@ -46,7 +45,7 @@ def test_a_handler_that_fails_is_seen_in_the_log(serve, witness, told):
 @pytest.mark.parametrize("workers", [1, WORKERS])
 def test_a_bus_that_cannot_be_opened_ends_the_server_with_its_name(workers, start, name, told):
     """Else it would serve from caches that nobody invalidates."""
-    in_the_way = Path(Folder(name).path)
+    in_the_way = Path(folder_of(name))
     in_the_way.touch()
     try:
         server = start(*ONE_UVICORN, "--workers", workers, "asgi_app:app", **PATIENT)

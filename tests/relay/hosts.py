@@ -6,7 +6,6 @@ import select
 import time
 
 import stdevents
-from stdevents._relay.cursor import Cursor
 
 SECONDS = 50  # after which what is waited for does not come
 
@@ -20,13 +19,13 @@ class Host:
         self.bus = bus
         self.seen = []
         self.told = []  # of each the pid, and the origin
-        bus.register(self._note, "test")
-        bus.register(self._note, "stdevents", "lost")
+        bus.register(self.note, "test")
+        bus.register(self.note, "stdevents", "lost")
         self.relay = None
         if options.pop("relayed", True):
             self.relay = stdevents.Relay(bus, client, options.pop("stream", "stream"), **options)
 
-    def _note(self, data, event, source, pid):
+    def note(self, data, event, source, pid):
         self.seen.append((event, data))
         self.told.append((pid, self.bus.origin()))
 
@@ -43,10 +42,6 @@ class Host:
             assert time.monotonic() < deadline, f"it does not come; seen: {self.seen[-10:]}"
             select.select([self.bus.fileno()], [], [], 0.05)
             self.bus.poll()
-
-    def position(self):
-        """How far the bus has come in its stream; None if no relay has been there."""
-        return Cursor(self.bus._life.state.seat.words).position()
 
     def close(self):
         """Leave stream and bus."""

@@ -5,15 +5,15 @@ What each bus was given is compared with the stream itself, entry for entry.
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import time
 from collections import Counter
 
 import redis
-from test_relay import entry_of
-from test_workers import hasty, reader_of, work  # noqa: F401  hasty is a fixture
+from entries import entry_of
+from inside import decode, place_in_stream, reader_of
+from test_workers import hasty, work  # noqa: F401  hasty is a fixture
 
 import stdevents
 
@@ -72,7 +72,7 @@ def test_readers_killed_and_redis_restarted_at_random(
         for worker in crew:
             worker.hear()
     for one in watching.values():
-        one.wait_for(one.position)
+        one.wait_for(lambda: place_in_stream(one.bus))  # noqa: B023
     posters = [
         fork(post_all, f"{name}-poster-{seed}", server, count, seed) for seed in range(POSTERS)
     ]
@@ -114,7 +114,7 @@ def check(campaign, client, watching, count):
     """Compare what was posted, the stream, and what each host was given."""
     entries, unique, posted = [], set(), []
     for entry, fields in client.xrange("stream"):
-        parts = json.loads(fields[b"event"])
+        parts = decode(fields[b"event"])
         if parts[1] == "event":
             posted.append(tuple(parts[2]))
             entries.append(entry.decode())

@@ -6,9 +6,10 @@ import threading
 import time
 
 import pytest
+from entries import only
+from inside import is_away, pause_of, place_in_stream, send_buffer_later
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from test_relay import only
 
 import stdevents
 
@@ -45,9 +46,9 @@ def test_it_is_logged_once_that_redis_is_away_and_once_that_it_is_back(host, ser
     a = host("a")
     a.wait_for(lambda: a.relay.stats().reading)
     server.kill()
-    a.wait_for(lambda: a.relay._life.away and a.relay._life.loop.interval > 0.5)  # after some tries
+    a.wait_for(lambda: is_away(a.relay) and pause_of(a.relay) > 0.5)  # after some tries
     server.start()
-    a.wait_for(lambda: not a.relay._life.away)
+    a.wait_for(lambda: not is_away(a.relay))
     a.relay.post("test", "event", 1)
     a.until(("event", 1))
     lines = [record.getMessage() for record in caplog.records]
@@ -63,7 +64,7 @@ def test_a_relay_may_be_made_while_redis_is_away(host, server, client, caplog):
     with pytest.raises(stdevents.RelayError):
         a.relay.post("test", "event", 0)
     server.start()
-    a.wait_for(a.position)
+    a.wait_for(lambda: place_in_stream(a.bus))
     a.relay.post("test", "event", 1)
     a.until(("event", 1))
 
@@ -89,14 +90,12 @@ def test_what_is_posted_behind_a_buffer_comes_behind_it(host, server):
     """Also when Redis is back already, and the buffer not sent yet."""
     a = host("a", buffer=1000)
     a.relay.close()  # the thread, which would send it
-    a.relay._life.loop.interval = 1.0
+    begin = send_buffer_later(a.relay)
     server.kill()
     a.relay.post("test", "event", 0)
     server.start()
     assert a.relay.post("test", "event", 1) is None
-    a.relay._life._hurry = False
-    a.relay._life.send_waiting()
-    a.relay._life.loop.start()
+    begin()
     assert a.relay.post("test", "event", 2) is not None
     a.until(*only(range(3)))
 
@@ -143,7 +142,7 @@ def test_a_post_that_the_client_sends_several_times_is_there_once(host, server, 
     """A reply that does not come is no sign that nothing was done: Redis knows the post again."""
     impatient = Impatient(server)
     a = host("a", client=server.client(socket_timeout=0.1, retry=Retry(impatient, 300)))
-    a.wait_for(a.position)
+    a.wait_for(lambda: place_in_stream(a.bus))
     a.relay.post("test", "event", 0)  # so that there is a connection for the next one
     server.stop()
     impatient.left = 3
@@ -156,7 +155,7 @@ def test_a_post_that_the_client_sends_several_times_is_there_once(host, server, 
 def test_a_post_that_is_sent_again_from_the_buffer_is_there_once(host, server, client):
     """The same, when the client gives up and the buffer does not."""
     a = host("a", client=server.client(socket_timeout=0.1), buffer=10)
-    a.wait_for(a.position)
+    a.wait_for(lambda: place_in_stream(a.bus))
     a.relay.post("test", "event", 0)
     a.until(("event", 0))
     server.stop()
@@ -173,7 +172,7 @@ def test_a_connection_that_was_cut_is_made_again(host, client):
     a, b = host("a"), host("b")
     for number in range(20):
         client.client_kill_filter(_type="normal", skipme=True)
-        a.wait_for(lambda: not a.relay._life.away)
+        a.wait_for(lambda: not is_away(a.relay))
         while True:
             try:
                 a.relay.post("test", "event", number)
@@ -188,12 +187,12 @@ def test_a_connection_lost_for_long_costs_nothing_but_the_time(host, server, req
     """With --long, a minute. Redis stands still; what others posted meanwhile comes after it."""
     seconds = 60 if request.config.option.long else 2
     a, b = host("a", client=server.client(socket_timeout=0.2)), host("b", buffer=10)
-    a.wait_for(a.position)
+    a.wait_for(lambda: place_in_stream(a.bus))
     b.relay.post("test", "event", 0)
     a.until(("event", 0))
     server.stop()
     until = time.monotonic() + seconds
-    a.wait_for(lambda: a.relay._life.away)
+    a.wait_for(lambda: is_away(a.relay))
     # There is nothing to be waited for but the time.
     time.sleep(max(0, until - time.monotonic()))
     server.go_on()

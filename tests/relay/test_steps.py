@@ -10,32 +10,27 @@ import sys
 
 import pytest
 from children import SECONDS
+from entries import entry_of, only
 from hosts import Host
+from inside import (
+    after,
+    code_of_relaying,
+    faults_of,
+    name_of,
+    new_reader,
+    one_event_a_batch,
+    place_in_stream,
+    poll_and_look,
+    relay_once,
+    remove_folder,
+    remove_memory,
+    seat_of,
+)
 from steps import at, die, with_steps
-from test_relay import entry_of, only
-from test_workers import new_reader
-
-from stdevents._cli.check import check
-from stdevents._relay import cursor as _cursor
-from stdevents._relay import reader as _reader
-from stdevents._system import memory as _memory
-from stdevents._system.filelock import FileLock
-from stdevents._table.append import Writer
-from stdevents._table.table import Table
 
 LOCAL = 4  # events that others post after each kill: as many as take the ids of the dead one's
 HAS_OPCODES = sys.implementation.name == "cpython"
-APPENDING = {
-    getattr(of, function).__code__
-    for of, functions in (
-        (Table, ("append",)),
-        (Writer, ("write", "_wrap", "_look_closer")),
-        (FileLock, ("hold",)),
-        (_cursor.Step, ("check", "write")),
-        (_cursor.Cursor, ("position", "_valid", "write", "take")),
-    )
-    for function in functions
-}
+APPENDING = code_of_relaying()
 
 
 @pytest.fixture
@@ -43,11 +38,7 @@ def readers(host, client):
     """A host whose relay has ended, so that a test reads when it wants to; and its readers."""
     watching = host(size=65536, timeout=0.001)
     watching.relay.close()
-
-    def reader():
-        return new_reader(watching)
-
-    return watching, reader
+    return watching, lambda: new_reader(watching)
 
 
 def read_all(reader):
@@ -137,19 +128,14 @@ def test_a_place_whose_events_were_never_published_does_not_come_to_count(
 ):
     """Rule 4: its reader was killed right before P4, and others post events with those ids."""
     watching, reader = readers
-    write = _cursor.Cursor.write
-
-    def write_and_die(cursor, number, position):
-        write(cursor, number, position)
-        die()
 
     def live(parent):
-        monkeypatch.setattr(_cursor.Cursor, "write", write_and_die)
+        after(monkeypatch, "the place in the stream is written", die)
         read_all(reader())
 
     expected = put(client, 1)
     assert fork(live).wait() != 0
-    assert check(watching.bus._life.name) == []
+    assert faults_of(name_of(watching.bus)) == []
     for number in range(LOCAL):
         watching.bus.post("test", "local", number)
     read_all(reader())
@@ -161,7 +147,7 @@ def test_a_reader_killed_between_batches_leaves_the_cursor_between_them(
     readers, fork, client, lines, monkeypatch
 ):
     """Each batch has a place of its own."""
-    monkeypatch.setattr(_reader, "LONGEST_BATCH", 1)
+    one_event_a_batch(monkeypatch)
     of_each = kill_at_each_step(readers, fork, client, lambda code: code in APPENDING, lines)
     assert set(of_each) == {0, 1, 2, 3}
 
@@ -180,10 +166,10 @@ def test_a_position_without_an_event_is_published_by_one_store(readers, fork, cl
     while not finished:
         signal.alarm(SECONDS)
         step += opcodes[1]
-        before = watching.position()
+        before = place_in_stream(watching.bus)
         after = client.xadd("stream", {"foreign": step}).decode()
         finished = fork(live, step).wait() == 0
-        position = watching.position()
+        position = place_in_stream(watching.bus)
         assert str(position) in (str(before), after)
         passed.append(str(position) == after)
         read_all(reader())
@@ -215,12 +201,11 @@ def test_a_removed_bus_tells_that_what_was_on_the_stream_may_be_lost(host, clien
     a = host("a")
     client.xadd("stream", entry_of("event", 1))
     a.until(("event", 1))
-    folder = a.bus._life.state.seat.folder
-    folder.remove()
-    _memory.remove(folder)
+    remove_folder(name_of(a.bus))
+    remove_memory(name_of(a.bus))
 
     def both_told():
-        a.bus.poll()
+        poll_and_look(a.bus)
         told = [data for event, data in a.seen if event == "lost"]
         return [data for data in told if data.get("stream") == "stream"]
 
@@ -235,10 +220,10 @@ def test_a_relay_finds_out_by_itself_that_the_bus_was_removed(host, watchdog):
     """Where nobody polls or posts, it would read on to a bus that nobody joins any more."""
     a = host("a")
     a.relay.close()
-    seat = a.bus._life.state.seat
-    seat.folder.remove()
-    _memory.remove(seat.folder)
-    while a.bus._life.state.seat is seat:
-        a.relay._life.poll_in_loop(None)
+    before = seat_of(a.bus)
+    remove_folder(name_of(a.bus))
+    remove_memory(name_of(a.bus))
+    while seat_of(a.bus) is before:
+        relay_once(a.relay)
     a.bus.post("test", "event", 1)
     a.wait_for(lambda: ("event", 1) in a.seen)

@@ -11,42 +11,38 @@ from types import SimpleNamespace
 
 import pytest
 from children import SECONDS
+from entries import entry_of, only
 from hosts import Host
+from inside import (
+    Overtaken,
+    batches_from,
+    depose_reader,
+    elect_for,
+    elect_often,
+    elect_until_far_future,
+    hold_batch,
+    name_of,
+    new_reader,
+    place_in_stream,
+    reader_of,
+    stop_and_start_again,
+)
 from programs import run
-from test_relay import entry_of, only
 
 import stdevents
-from stdevents._relay import cursor as _cursor
-from stdevents._relay import life as _life
-from stdevents._relay import reader as _reader
-from stdevents._table import workers as _workers
-from stdevents._table.layout import WORKER_PID
 
 
 @pytest.fixture
 def hasty(monkeypatch):
     """Workers that look for a reader often, so that a test need not wait for it."""
-    monkeypatch.setattr(_life, "EVERY", 0.02)
-
-
-def reader_of(bus):
-    """The pid of the worker that was elected, or 0."""
-    words = bus._life.state.seat.words
-    slot = words[_cursor.READER]
-    return slot and words[_workers.at(slot - 1) + WORKER_PID]
-
-
-def new_reader(host):
-    """One that reads when a test wants it to."""
-    seat, life = host.bus._life.use(lambda seat: seat), host.relay._life
-    return _reader.Reader(seat, host.bus._life.handlers, life.stream, "new", False, life.counts)
+    elect_often(monkeypatch)
 
 
 def work(parent, bus, server, seconds=SECONDS):
     """A worker with a relay, until it is told to end, or is that old."""
     signal.alarm(seconds)
     bus.close()
-    relayed = Host(stdevents.Bus(bus._life.name, interval=0), server.client())
+    relayed = Host(stdevents.Bus(name_of(bus), interval=0), server.client())
     parent.tell(os.getpid())
     parent.hear()
     relayed.bus.poll()
@@ -89,9 +85,7 @@ def test_a_reader_that_is_killed_is_replaced(crew, client):
     watching.until(*only(range(3)))
 
 
-def test_a_reader_that_is_stopped_is_replaced_and_doubles_nothing_when_it_goes_on(
-    crew, client, monkeypatch
-):
+def test_a_stopped_reader_is_replaced_and_doubles_nothing_later(crew, client, monkeypatch):
     """Its lease runs out. Nothing that it still does counts: it is another one's term."""
     watching, workers = crew
     for number in range(3):
@@ -119,7 +113,7 @@ def test_a_reader_that_leaves_is_replaced(crew, client):
 
 def test_a_reader_whose_term_is_over_appends_nothing(host, client, monkeypatch):
     """The fencing: an election while it holds what it has read."""
-    monkeypatch.setattr(_cursor, "LEASE", SECONDS * 1_000_000_000)
+    elect_for(monkeypatch, SECONDS)
     a = host("a")
     a.relay.close()
     client.xadd("stream", entry_of("event", 1))
@@ -128,13 +122,12 @@ def test_a_reader_whose_term_is_over_appends_nothing(host, client, monkeypatch):
     second = new_reader(a)
     assert first.elect() and not second.elect()
     before = first.begin()
-    (batch,) = first._batches(before, a.relay._life.stream.look(before, 10))
-    step = _cursor.Step(first._term, before, batch.after)
-    a.bus._life.state.seat.words[_cursor.READER] = 0
+    (batch,) = batches_from(first, before, 10)
+    depose_reader(a.bus)
     assert second.elect()
     for _ in range(2):
-        first._pending = [(batch, step)]
-        with pytest.raises(_cursor.Overtaken):
+        hold_batch(first, before, batch)
+        with pytest.raises(Overtaken):
             first.read()
         assert not first.reading
         second.read()
@@ -149,10 +142,10 @@ def test_a_reader_that_has_read_from_another_place_appends_nothing(host, client)
     reader = new_reader(a)
     reader.elect()
     before = reader.begin()
-    (batch,) = reader._batches(before, a.relay._life.stream.look(before, 10))
+    (batch,) = batches_from(reader, before, 10)
     assert reader.read()
-    reader._pending = [(batch, _cursor.Step(reader._term, before, batch.after))]
-    with pytest.raises(_cursor.Overtaken):
+    hold_batch(reader, before, batch)
+    with pytest.raises(Overtaken):
         reader.read()
     a.until(("event", 1))
 
@@ -193,7 +186,7 @@ def test_a_process_with_a_relay_may_fork_at_any_time(host, fork):
 
 def test_a_child_that_was_forked_while_redis_stands_still_reaches_it_later(host, server, fork):
     a = host("a", client=server.client(socket_timeout=0.2))
-    a.wait_for(a.position)
+    a.wait_for(lambda: place_in_stream(a.bus))
     server.stop()
 
     def live(parent):
@@ -246,7 +239,7 @@ def test_a_successor_in_the_slot_of_the_reader_that_died_reads_at_once(
     host, server, fork, hasty, client, monkeypatch
 ):
     """It is known by its serial, too: it does not wait for the lease of the dead one."""
-    monkeypatch.setattr(_cursor, "LEASE", 10 * SECONDS * 1_000_000_000)
+    elect_for(monkeypatch, 10 * SECONDS)
     watching = host(relayed=False)
     first = fork(work, watching.bus, server)
     first.hear()
@@ -267,7 +260,7 @@ def test_a_lease_that_ends_later_than_one_can_is_not_believed(host, client):
     a.relay.close()
     first, second = new_reader(a), new_reader(a)
     assert first.elect() and not second.elect()
-    first.seat.words[_cursor.UNTIL] += _cursor.LEASE * 1000
+    elect_until_far_future(a.bus)
     assert second.elect()
 
 
@@ -303,8 +296,7 @@ def test_a_thread_that_could_not_be_started_is_started_by_the_next_post(host, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        a.relay._life.before_fork()
-        a.relay._life.after_fork_in_parent()
+        stop_and_start_again(a.relay)
     a.relay.post("test", "event", 1)
     a.until(("event", 1))
 
@@ -317,7 +309,7 @@ def test_a_process_of_another_role_posts_over_its_relay(host, server, fork, role
     def live(parent):
         a.bus.close()
         a.relay.close()
-        bus = stdevents.Bus(a.bus._life.name, interval=0, role=role)
+        bus = stdevents.Bus(name_of(a.bus), interval=0, role=role)
         relay = stdevents.Relay(bus, server.client(), "stream")
         relay.post("test", "event", role)
         parent.hear()

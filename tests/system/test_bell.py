@@ -14,12 +14,27 @@ import time
 
 import pytest
 from children import SECONDS
+from inside import (
+    AT_MOST_EVERY,
+    BELL_FULL,
+    Bell,
+    Listener,
+    Sleeper,
+    before,
+    bell_file_of,
+    bell_of,
+    called_file_of,
+    caller_file_of,
+    is_asleep,
+    last_of,
+    listener_of,
+    may_sleep,
+    note_rings,
+    position_of,
+)
 from programs import run
 
 import stdevents
-from stdevents._bus import loop as _loop
-from stdevents._system import bell as _bell
-from stdevents._table.layout import LAST, WAITING
 
 pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll here")
 
@@ -40,7 +55,7 @@ def sleeping(name):
 def until_asleep(bus):
     """Wait until the loop has had its last look before it sleeps."""
     waited = threading.Event()
-    while not (bus._session.words[WAITING] and bus._loop._round.asleep):
+    while not is_asleep(bus):
         waited.wait(0.001)
 
 
@@ -80,12 +95,10 @@ def test_a_post_wakes_all_other_processes(bus, fork):
 
 def test_a_burst_rings_once(bus):
     """W4: who has rung clears WAITING; nobody asleep costs one look at it."""
-    rung = []
-    ring = bus._session.segment.bell.ring
-    bus._session.segment.bell.ring = lambda: (rung.append(1), ring())
+    rung = note_rings(bus)
     bus.post("test", "nobody sleeps")
     assert not rung
-    bus._may_sleep()
+    may_sleep(bus)
     for _ in range(5):
         bus.post("test", "one sleeps")
     assert len(rung) == 1
@@ -96,15 +109,13 @@ def test_a_burst_does_not_wake_a_sleeper_for_each_event(bus, fork, monkeypatch):
 
     def work(parent):
         fell_asleep, enough = [], threading.Event()
-        sleep = _loop._Round._sleep
 
-        def note_and_sleep(this):
+        def note():
             fell_asleep.append(time.monotonic())
             if len(fell_asleep) > 50:
                 enough.set()
-            sleep(this)
 
-        monkeypatch.setattr(_loop._Round, "_sleep", note_and_sleep)
+        before(monkeypatch, "the loop sleeps", note)
         bus.register(lambda data, event, source, pid: None, "test")
         bus.configure(interval=FOR_EVER)
         parent.tell()
@@ -119,22 +130,22 @@ def test_a_burst_does_not_wake_a_sleeper_for_each_event(bus, fork, monkeypatch):
     enough.start()
     while enough.is_alive():
         bus.post("test", "burst")
-    assert child.result() >= _loop.AT_MOST_EVERY
+    assert child.result() >= AT_MOST_EVERY
 
 
 def test_news_before_the_sleep_is_seen(bus):
     """W2: a post between the poll and W1 finds nobody waiting, and is not slept over."""
-    assert bus._may_sleep()
+    assert may_sleep(bus)
     bus.post("test", "just now")
-    assert not bus._may_sleep()
+    assert not may_sleep(bus)
 
 
 def test_a_full_bell_still_rings(bus):
     """It is read down to one byte, never to empty."""
-    bell = bus._session.segment.bell
-    for _ in range(_bell.FULL):
+    bell = bell_of(bus)
+    for _ in range(BELL_FULL):
         bell.ring()
-    listener = _bell.Listener(bell)
+    listener = Listener(bell)
     listener.wait(0)
     for _ in range(3):
         bell.ring()
@@ -252,13 +263,13 @@ def test_opening_and_closing_leaves_no_descriptor(name):
 
 def test_the_last_look_is_at_the_shared_word(bus):
     """G8: a poll that finds nothing reads LAST and touches no file."""
-    assert bus._session.words[LAST] == bus._session.position
+    assert last_of(bus) == position_of(bus)
     assert bus.poll() == "done"
 
 
 def test_a_sleeper_may_be_called_amid_being_called():
     """By a signal handler or finaliser, in the same thread."""
-    sleeper = _bell.Sleeper()
+    sleeper = Sleeper()
 
     def trace(frame, event, argument):
         sys.settrace(None)
@@ -279,15 +290,15 @@ def test_a_listener_that_cannot_be_made_leaves_no_descriptor():
 
     before = count()
     with pytest.raises((OSError, ValueError)):
-        _bell.Listener(_bell.Bell())
+        Listener(Bell())
     assert count() == before
 
 
-@pytest.mark.parametrize("end", ["_call", "_called"])
-def test_a_listener_finds_out_that_its_pipe_was_closed_when_it_is_called(bus, tmp_path, end):
+@pytest.mark.parametrize("file_of", [caller_file_of, called_file_of])
+def test_a_listener_finds_out_that_its_pipe_was_closed_when_it_is_called(bus, tmp_path, file_of):
     """And writes to nobody else's file that has got the number."""
-    listener = _bell.Listener(bus._session.segment.bell)
-    number = getattr(listener, end).number
+    listener = Listener(bell_of(bus))
+    number = file_of(listener)
     with open(tmp_path / "decoy", "w+b") as decoy:
         os.dup2(decoy.fileno(), number)
         listener.wake()
@@ -299,8 +310,8 @@ def test_a_listener_finds_out_that_its_pipe_was_closed_when_it_is_called(bus, tm
 
 def test_a_listener_reads_from_no_file_that_is_not_its_own(bus):
     """A child may keep the pipe open, and with it what the epoll knows, by the old number."""
-    listener = _bell.Listener(bus._session.segment.bell)
-    number = listener._called.number
+    listener = Listener(bell_of(bus))
+    number = called_file_of(listener)
     copy = os.dup(number)
     there, here = os.pipe()
     os.write(here, b"not ours")
@@ -316,13 +327,13 @@ def test_a_listener_reads_from_no_file_that_is_not_its_own(bus):
 
 def test_a_loop_whose_listener_was_closed_takes_another(sleeping):
     bus, handled = sleeping
-    old = bus._loop._round.listener
-    os.dup2(bus._session.segment.bell.file.number, old._call.number)
+    old = listener_of(bus)
+    os.dup2(bell_file_of(bus), caller_file_of(old))
     bus.post_local("test", "not heard")
     bus.post("test", "heard")
     assert handled.wait(SECONDS)
     waited = threading.Event()
-    while bus._loop._round.listener is old:
+    while listener_of(bus) is old:
         waited.wait(0.001)
     until_asleep(bus)
     handled.clear()

@@ -1,36 +1,43 @@
-"""The ground is lost: the bus is removed under its workers, or their files are closed under them.
+"""A bus that is removed under its workers: they meet again, and are told of it.
 
-A clean-up that is too eager does the first, or systemd at a logout (RemoveIPC); a library that
-makes a daemon of its process the second.
+A clean-up that is too eager does that, or systemd at a logout (RemoveIPC).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import shutil
 import threading
 
 import pytest
+from inside import (
+    ROOT,
+    folder_of,
+    has_its_ground,
+    is_of_letting_go,
+    lock_file_of,
+    look_at_ground,
+    look_at_ground_always,
+    memory_file_of,
+    settings_of,
+)
+from seen import Ear
 from state import assert_removed
 from steps import at_each, with_steps
 
 import stdevents
-from stdevents._bus import session as _session
-from stdevents._bus.segment import Segment
-from stdevents._system.folder import Folder, root
 
 TOLD = {"first": None, "last": None, "count": None}
 
 
 def remove_memory(name):
-    os.unlink(os.path.join(root(), Folder(name).segment_name))
+    os.unlink(memory_file_of(name))
 
 
 def remove_folder(name):
-    path = Folder(name).path
+    path = folder_of(name)
     os.rename(path, f"{path}-removed")  # at once: who notices makes another one
     shutil.rmtree(f"{path}-removed")
 
@@ -42,7 +49,7 @@ def remove_all(name):
 
 def remove_lock(name):
     """As who removes what has not changed for long."""
-    os.unlink(os.path.join(Folder(name).path, "lock"))
+    os.unlink(lock_file_of(name))
 
 
 each_removal = pytest.mark.parametrize(
@@ -50,7 +57,7 @@ each_removal = pytest.mark.parametrize(
     [
         pytest.param(
             remove_memory,
-            marks=pytest.mark.skipif(root() != "/dev/shm", reason="needs shared memory as files"),
+            marks=pytest.mark.skipif(ROOT != "/dev/shm", reason="needs shared memory as files"),
         ),
         remove_folder,
         remove_all,
@@ -59,33 +66,10 @@ each_removal = pytest.mark.parametrize(
 )
 
 
-class Ear:
-    """What a bus hands to handlers, and when something of it has come."""
-
-    def __init__(self, bus):
-        self.seen = []
-        self._come = threading.Condition()
-        bus.register(self._note)
-
-    def _note(self, data, event, source, pid):
-        if event not in ("started", "stopping"):
-            with self._come:
-                self.seen.append((event, data))
-                self._come.notify_all()
-
-    def wait_for(self, event):
-        with self._come:
-            self._come.wait_for(lambda: event in [event for event, _ in self.seen])
-        return self.seen
-
-
 @pytest.fixture
 def eager(monkeypatch):
     """A bus that is polled by hand looks at each poll whether it is there still."""
-    monkeypatch.setattr(_session, "LOOK_EVERY", 0)
-
-
-# -- removed ---------------------------------------------------------------------------------------
+    look_at_ground_always(monkeypatch)
 
 
 @each_removal
@@ -126,7 +110,7 @@ def test_a_newcomer_does_not_wait_for_a_worker_that_has_not_noticed(name, fork, 
         parent.tell()
         parent.hear()
         bus.post("test", "late", 1)
-        bus._session.next_look = 0
+        look_at_ground(bus)
         bus.poll()
         return ear.seen
 
@@ -149,11 +133,11 @@ def test_a_worker_without_its_bell_or_slot_takes_new_ones(name, eager, file):
     """G8: on the same bus, with nothing lost."""
     bus = stdevents.Bus(name, interval=0)
     ear = Ear(bus)
-    os.unlink(os.path.join(Folder(name).path, file))
+    os.unlink(os.path.join(folder_of(name), file))
     bus.post("test", "event", 1)
     bus.poll()
-    assert os.path.exists(os.path.join(Folder(name).path, file))
-    assert bus._session.segment.is_intact()
+    assert os.path.exists(os.path.join(folder_of(name), file))
+    assert has_its_ground(bus)
     assert ear.seen == [("event", 1)]
     bus.close()
 
@@ -173,7 +157,7 @@ def test_what_the_removed_bus_still_had_is_handled_first(name, eager, remove):
     bus.close()
 
 
-def test_what_was_posted_on_the_new_bus_before_a_worker_came_back_reaches_it(name, fork, eager):
+def test_what_was_posted_before_a_worker_came_to_the_new_bus_reaches_it(name, fork, eager):
     """G3: it was a worker all the time."""
     bus = stdevents.Bus(name, interval=0)
     ear = Ear(bus)
@@ -228,11 +212,11 @@ def test_what_is_in_the_way_of_joining_anew_is_told_until_it_is_gone(name, eager
     bus = stdevents.Bus(name, interval=0)
     ear = Ear(bus)
     remove_all(name)
-    with open(Folder(name).path, "w"):
+    with open(folder_of(name), "w"):
         for call in (bus.poll, bus.stats, lambda: bus.post("test", "event")):
             with pytest.raises(stdevents.SegmentError, match="not a folder"):
                 call()
-    os.unlink(Folder(name).path)
+    os.unlink(folder_of(name))
     bus.post("test", "event")
     bus.poll()
     assert ear.seen == [("lost", TOLD), ("event", None)]
@@ -244,10 +228,10 @@ def test_a_loop_that_cannot_join_again_says_so_and_tries_again(name, caplog):
     bus = stdevents.Bus(name, interval=0.02)
     ear = Ear(bus)
     remove_all(name)
-    os.mkdir(Folder(name).path, 0o755)  # open to others
+    os.mkdir(folder_of(name), 0o755)  # open to others
     while "open to other users" not in caplog.text:
         threading.Event().wait(0.01)
-    os.chmod(Folder(name).path, 0o700)
+    os.chmod(folder_of(name), 0o700)
     assert ear.wait_for("lost") == [("lost", TOLD)]
     bus.close()
 
@@ -265,7 +249,7 @@ def test_a_new_bus_that_waits_where_the_old_one_dropped_is_joined_as_it_is(name,
     child = fork(work)
     child.hear()
     bus.poll()
-    assert bus._session.settings.overflow == "wait"
+    assert settings_of(bus)["overflow"] == "wait"
     child.say()
     child.result()
     bus.close()
@@ -304,10 +288,10 @@ def test_who_does_not_see_the_folder_any_more_stays_on_its_bus(name, fork, eager
         bus.poll()
         parent.tell(ear.seen)
         parent.hear()
-        assert bus._session.segment.is_intact()
+        assert has_its_ground(bus)
         parent.tell()
         parent.hear()
-        assert not bus._session.segment.is_intact()
+        assert not has_its_ground(bus)
 
     ear = Ear(bus)
     child = fork(work)
@@ -325,7 +309,7 @@ def test_who_does_not_see_the_folder_any_more_stays_on_its_bus(name, fork, eager
 
 
 @pytest.mark.parametrize("call", ["post", "poll", "close"])
-def test_a_worker_interrupted_in_letting_go_of_a_removed_bus_does_so_at_its_next_call(
+def test_who_is_interrupted_in_letting_go_of_a_removed_bus_does_so_later(
     watchdog, no_garbage, name, eager, call
 ):
     """G3, G9."""
@@ -339,7 +323,7 @@ def test_a_worker_interrupted_in_letting_go_of_a_removed_bus_does_so_at_its_next
         bus.configure(name, interval=0)
         remove_all(name)
         with contextlib.suppress(KeyboardInterrupt):
-            with_steps(bus.poll, at_step, traced=lambda code: code is Segment.strand.__code__)
+            with_steps(bus.poll, at_step, traced=is_of_letting_go)
         getattr(bus, call)(*["test", "event"][: 2 * (call == "post")])
         if call != "close":
             bus.poll()
@@ -347,162 +331,3 @@ def test_a_worker_interrupted_in_letting_go_of_a_removed_bus_does_so_at_its_next
             ear.seen.clear()
         bus.close()
         assert_removed(name)
-
-
-# -- files closed ----------------------------------------------------------------------------------
-
-
-def close_files(keep):
-    """As who makes a daemon does; the numbers are those of other files soon."""
-    os.closerange(3, keep)
-    os.closerange(keep + 1, 256)
-
-
-class Decoys:
-    """Files of the program itself, which have got the numbers that were closed."""
-
-    def __init__(self, path, count=20):
-        self.paths = [os.path.join(path, str(number)) for number in range(count)]
-        flags = os.O_RDWR | os.O_CREAT
-        self.numbers = [os.open(decoy, flags) for decoy in self.paths]
-
-    def check(self):
-        """They are open, empty, and locked by nobody."""
-        for path, number in zip(self.paths, self.numbers):
-            assert os.path.samestat(os.fstat(number), os.stat(path))
-            assert os.path.getsize(path) == 0
-            with open(path, "rb") as other:
-                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for number in self.numbers:
-            os.close(number)
-
-
-@pytest.mark.parametrize("interval", [0, 0.05])
-def test_a_worker_whose_files_were_closed_opens_them_anew(bus, fork, name, tmp_path, interval):
-    """G5, G7: it posts and receives; nobody else's file is locked, written to or closed."""
-
-    def work(parent):
-        bus.close()
-        mine = stdevents.configure(name, interval=interval)
-        ear = Ear(mine)
-        close_files(parent._pipe.fileno())
-        with Decoys(tmp_path) as decoys:
-            mine.post("test", "from child")
-            decoys.check()
-            parent.tell(len(mine.workers()))
-            if interval:
-                ear.wait_for("to child")
-            else:
-                parent.hear()
-                mine.poll()
-            decoys.check()
-            mine.close()
-            decoys.check()
-        return ear.seen
-
-    ear = Ear(bus)
-    child = fork(work)
-    assert child.hear() == 2
-    bus.poll()
-    assert ear.seen == [("from child", None)]
-    bus.post("test", "to child")
-    if not interval:
-        child.say()
-    assert child.result() == [("from child", None), ("to child", None)]
-    assert [worker.pid for worker in bus.workers()] == [os.getpid()]
-    assert bus.stats().lost == 0
-
-
-def test_a_loop_whose_files_were_closed_notices_by_itself(bus, fork, name, tmp_path):
-    """G8: and a post wakes it again, as before."""
-
-    def work(parent):
-        bus.close()
-        mine = stdevents.configure(name, interval=0.05)
-        ear = Ear(mine)
-        before = mine._session
-        close_files(parent._pipe.fileno())
-        with Decoys(tmp_path) as decoys:
-            while mine._session in (before, None):
-                threading.Event().wait(0.01)
-            mine.configure(interval=1000)
-            parent.tell()
-            ear.wait_for("news")
-            decoys.check()
-            mine.close()
-        return ear.seen
-
-    child = fork(work)
-    child.hear()
-    bus.post("test", "news")
-    assert child.result() == [("news", None)]
-
-
-def test_a_worker_whose_files_were_closed_leaves_nothing_behind(name, fork, tmp_path):
-    """G9: though it notices only when it leaves."""
-
-    def work(parent):
-        mine = stdevents.configure(name, interval=0)
-        close_files(parent._pipe.fileno())
-        with Decoys(tmp_path) as decoys:
-            mine.close()
-            decoys.check()
-
-    fork(work).result()
-    assert not os.path.exists(Folder(name).path)
-
-
-def test_a_claim_goes_on_after_the_files_were_closed(bus, fork, name):
-    """G4."""
-
-    def work(parent):
-        bus.close()
-        mine = stdevents.configure(name, interval=0)
-        ear = Ear(mine)
-        mine.post("test", "once", 1, unique="key")
-        close_files(parent._pipe.fileno())
-        mine.poll()
-        mine.close()
-        return ear.seen
-
-    assert fork(work).result() == [("once", 1)]
-
-
-def test_all_threads_that_post_while_the_files_are_closed_go_on(bus, fork, name):
-    """G2: and each of their events is there, once."""
-    threads, events = 4, 200
-
-    def work(parent):
-        bus.close()
-        mine = stdevents.configure(name, interval=0, wait_max=30)
-        begun = threading.Barrier(threads + 1)
-        failed = []
-
-        def post(number):
-            begun.wait()
-            try:
-                for index in range(events):
-                    mine.post("test", "event", [number, index])
-            except BaseException as error:
-                failed.append(error)
-
-        posting = [threading.Thread(target=post, args=(number,)) for number in range(threads)]
-        for thread in posting:
-            thread.start()
-        begun.wait()
-        close_files(parent._pipe.fileno())
-        for thread in posting:
-            thread.join()
-        mine.close()
-        return list(map(repr, failed))
-
-    ear = Ear(bus)
-    assert fork(work).result() == []
-    bus.poll()
-    posted = [tuple(data) for event, data in ear.seen if event == "event"]
-    assert sorted(posted) == [(one, two) for one in range(threads) for two in range(events)]

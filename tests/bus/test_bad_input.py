@@ -13,9 +13,9 @@ import pickle
 import threading
 
 import pytest
+from inside import memory_name_of, settings_of
 
 import stdevents
-from stdevents._system.folder import Folder
 
 HUGE = 10**400  # no float is that large
 
@@ -65,11 +65,11 @@ def test_an_option_of_the_wrong_type_is_named(name, option, value):
 @pytest.mark.parametrize(("option", "value"), WRONG_VALUES, ids=short)
 def test_an_open_bus_refuses_a_bad_option_and_keeps_what_it_has(bus, option, value):
     """None of the options of that call is changed."""
-    before = dict(vars(bus._session.settings))
+    before = settings_of(bus)
     good = {"shm_retries": 1, "interval": 0.5, "timeout": 1.5, option: value}
     with pytest.raises(ValueError, match=f"^{option}: "):
         bus.configure(**good)
-    assert vars(bus._session.settings) == before
+    assert settings_of(bus) == before
     assert bus.post("test", "event") == 2
 
 
@@ -135,7 +135,7 @@ def test_a_name_of_all_good_characters_is_accepted(name, extra):
 def test_the_longest_name_is_accepted(name):
     longest = name.ljust(100, "x")
     with contextlib.closing(stdevents.Bus(longest, interval=0)) as bus:
-        assert len(Folder(longest).segment_name) < 31  # macOS
+        assert len(memory_name_of(longest)) < 31  # macOS
         assert bus.configured()
 
 
@@ -166,7 +166,7 @@ def test_another_shm_is_refused_while_the_bus_is_open(bus, name):
         bus.configure(f"{name}-2", timeout=1)
     with pytest.raises(ValueError, match="^shm: "):
         bus.configure("no name")
-    assert bus._session.settings.timeout == 2
+    assert settings_of(bus)["timeout"] == 2
     assert bus.post("test", "event") == 2
 
 

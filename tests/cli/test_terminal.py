@@ -16,13 +16,10 @@ import termios
 import time
 
 import pytest
+from inside import Status, Terminal, in_colour, worker_line, workers_in
 from programs import PACKAGE_PARENT, start
 
 import stdevents
-from stdevents._cli.status import Status, _worker_line, _workers_in
-from stdevents._cli.tail import _in_colour
-from stdevents._cli.terminal import Terminal
-from stdevents._types import WorkerInfo
 
 SECONDS = 30
 ESCAPE = re.compile("\x1b\\[[?0-9;]*[A-Za-z]")
@@ -144,7 +141,7 @@ def test_tail_goes_on_where_the_terminal_cannot_show_a_character(screen, bus, na
 
 def test_tail_says_of_which_host_an_event_from_a_relay_is():
     line = {"id": 7, "source": "cache", "event": "drop", "data": None, "pid": 12, "host": "web2"}
-    assert _in_colour(Terminal(io.StringIO()), line) == "     7  cache drop  by 12 of web2"
+    assert in_colour(Terminal(io.StringIO()), line) == "     7  cache drop  by 12 of web2"
 
 
 def test_tail_shows_a_gap_in_red(screen, name):
@@ -214,7 +211,7 @@ def test_a_watch_writes_line_below_line_on_a_terminal_that_can_do_no_more(screen
 def status(shares):
     """A bus with workers that have so much still to read."""
     workers = [
-        (WorkerInfo(pid=100 + slot, slot=slot, position=1, lag=1, since=0), share)
+        (stdevents.WorkerInfo(pid=100 + slot, slot=slot, position=1, lag=1, since=0), share)
         for slot, share in enumerate(shares)
     ]
     return Status("bus", 0, "drop", 4096, 0, 16, 1, 1, workers)
@@ -230,7 +227,7 @@ def status(shares):
     ],
 )
 def test_where_there_is_no_room_for_all_those_furthest_behind_are_shown(room, pids, more):
-    lines = _workers_in(Terminal(io.StringIO()), status([0, 0.3, 0, 0.1, 1]), room)
+    lines = workers_in(Terminal(io.StringIO()), status([0, 0.3, 0, 0.1, 1]), room)
     assert [int(line.split()[0]) for line in lines[: len(pids)]] == pids
     assert lines[len(pids) :] == more
 
@@ -238,7 +235,7 @@ def test_where_there_is_no_room_for_all_those_furthest_behind_are_shown(room, pi
 def test_a_worker_that_joined_more_than_a_day_ago_has_the_date():
     terminal = Terminal(io.StringIO())
     for since, shown in ((time.time() - 3600, "%H:%M:%S"), (time.time() - 90000, "%Y-%m-%d")):
-        worker = WorkerInfo(pid=1, slot=0, position=10**9, lag=10**6, since=int(since))
-        line = _worker_line(terminal, worker, 1.0, 999_999)
+        worker = stdevents.WorkerInfo(pid=1, slot=0, position=10**9, lag=10**6, since=int(since))
+        line = worker_line(terminal, worker, 1.0, 999_999)
         assert line.endswith(time.strftime(f"  {shown}", time.localtime(int(since))))
         assert len(line) <= 80

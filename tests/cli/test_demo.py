@@ -10,10 +10,8 @@ import sys
 import tempfile
 
 import pytest
+from inside import Evidence, Posted, judge, remains_of
 from programs import PACKAGE_PARENT
-
-from stdevents._bus import segment as _segment
-from stdevents._cli.demo.verdict import Evidence, Posted, judge
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -45,7 +43,7 @@ def demo(tmp_path):
     process.kill()
     process.communicate()
     bus = f"stdevents-demo-{process.pid}"
-    assert _segment.traces(bus) == _segment.traces(f"{bus}-tiny") == []
+    assert remains_of(bus) == remains_of(f"{bus}-tiny") == []
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,6 +1,6 @@
 """P1 to P4, R1 to R5, C1 to C4: each step of the protocols, interrupted where it hurts most.
 
-The labels are those of `_table.py`. Posters and claimers are interrupted at every line; readers are
+The labels are those of `_table`. Posters and claimers are interrupted at every line; readers are
 overtaken, between any two of their lines, by a poster that stands at any of its own. (That workers
 are killed at every step is a campaign.)
 """
@@ -10,22 +10,36 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sys
 
 import pytest
 from children import SECONDS
+from inside import (
+    LOOKING_AT_SLOT,
+    READING,
+    WRITING,
+    append,
+    folder_of,
+    give_its_slot,
+    is_kept_as_open,
+    is_of_joining,
+    is_of_opening_lock,
+    is_overwritten,
+    is_under_the_lock,
+    last_of,
+    lock_has_owner,
+    locks_the_current_file,
+    name_of,
+    read,
+    read_unlocked,
+    take_key_only,
+    without_checksums,
+    without_second_look,
+)
 from seen import Seen
 from state import assert_alone, assert_removed, is_locked
 from steps import at, at_each, with_steps
 
 import stdevents
-from stdevents._bus import bus as _bus
-from stdevents._bus import segment as _segment
-from stdevents._system.folder import Folder
-from stdevents._table import table as _table
-from stdevents._table import workers as _workers
-from stdevents._table.layout import EVENT_CLAIMED
-from stdevents._table.table import Table
 
 SEED = 4_711
 
@@ -107,10 +121,6 @@ def overfull(name):
     return bus
 
 
-def is_under_the_lock(code):
-    return code.co_filename.endswith(("_table/table.py", "filelock.py"))
-
-
 def test_a_refused_post_with_an_exception_at_any_line_keeps_no_lock(watchdog, no_garbage, name):
     """G5: where the error is on its way up, too."""
     bus = overfull(name)
@@ -118,7 +128,7 @@ def test_a_refused_post_with_an_exception_at_any_line_keeps_no_lock(watchdog, no
         with pytest.raises((Interrupt, stdevents.NoRoom)):
             with_steps(lambda: bus.post("test", "large", LARGE), at_step, traced=is_under_the_lock)
         assert not is_locked(name)
-        assert not bus._session.segment.lock.owner
+        assert not lock_has_owner(bus)
     bus.close()
 
 
@@ -148,9 +158,7 @@ def test_a_signal_handler_may_ask_for_the_workers_at_any_line_of_a_post(
         assert not is_locked(name)
 
 
-def test_no_handler_runs_under_the_lock_when_a_signal_handler_polls_at_any_line_of_a_post(
-    watchdog, no_garbage, name
-):
+def test_no_handler_runs_under_the_lock_by_a_poll_at_any_line_of_a_post(watchdog, no_garbage, name):
     """G1, G5: where it cannot poll now, it is told so, and the next poll handles what is new."""
     bus = stdevents.Bus(name, interval=0)
     seen = Seen(bus)
@@ -172,7 +180,7 @@ def test_a_signal_handler_may_close_at_any_line_of_a_post(bus, seen, fork):
 
     def work(parent):
         for at_step in at_each(bus.close):
-            bus.configure(bus._loop.name, interval=0)
+            bus.configure(name_of(bus), interval=0)
             try:
                 with_steps(lambda: bus.post("test", "event"), at_step)
                 result = "posted"
@@ -192,7 +200,7 @@ def test_a_signal_handler_may_close_at_any_line_of_a_post(bus, seen, fork):
         seen.clear()
         assert (started, stopping) == ("started", "stopping"), result
         assert event in ([["event"]] if result == "posted" else [["event"], []])
-        assert not is_locked(bus._loop.name)
+        assert not is_locked(name_of(bus))
         outcomes.add((result, len(event)))
         child.say()
     assert child.wait() == 0
@@ -219,23 +227,26 @@ class SteppingPoster:
 
     @staticmethod
     def _post(parent, bus, count):
-        table = bus._session.table
+        left = 0
 
         def stand_still():
-            parent.tell()
-            parent.hear()
+            nonlocal left
+            if not left:
+                parent.tell()
+                left = parent.hear()
+            left -= 1
 
         def post():
             while True:
-                first = table.last + 1
-                table.append(tuple((payload_of(first + i), 0) for i in range(count)))
+                first = last_of(bus) + 1
+                append(bus, *(payload_of(first + i) for i in range(count)))
 
         with_steps(post, stand_still, traced=WRITING.__contains__)
 
     def go_on(self, steps):
         """Let it do so many steps."""
-        for _ in range(steps):
-            self._child.say()
+        if steps:
+            self._child.say(steps)
             self._child.hear()
 
     def end(self):
@@ -244,11 +255,6 @@ class SteppingPoster:
 
 
 STEPS_OF_A_WRITE = 36  # roughly
-WRITING = {Table._write.__code__}
-READING = {
-    getattr(Table, function).__code__
-    for function in ("read", "_copy", "_length_of_run", "_copy_ring", "_is_reused", "_oldest")
-}
 
 
 def read_while_overtaken(name, fork, rounds, count=1):
@@ -257,36 +263,35 @@ def read_while_overtaken(name, fork, rounds, count=1):
     Every record has to be the event of its id; what is missing has to be overwritten, really.
     """
     bus = stdevents.Bus(name, size=1024, interval=0, wait_max=0.2)
-    table = bus._session.table
     poster = SteppingPoster(fork, bus, count)
     poster.go_on(20 * STEPS_OF_A_WRITE)
     chance = random.Random(SEED)
-    read = lost = 0
+    there = lost = 0
     for _ in range(rounds):
-        position = max(0, table.last - chance.randrange(1, 6))
+        position = max(0, last_of(bus) - chance.randrange(1, 6))
         overtake = chance.randrange(3 * STEPS_OF_A_WRITE)
         at_step = at(chance.randrange(1, 50), lambda: poster.go_on(overtake))  # noqa: B023
         through, records = with_steps(
-            lambda: table.read(position),  # noqa: B023
+            lambda: read(bus, position),  # noqa: B023
             at_step,
             traced=READING.__contains__,
         )
-        numbers = [number for number, *_ in records]
+        numbers = [number for number, _ in records]
         assert numbers == sorted(set(numbers))
-        for number, _, _, payload in records:
+        for number, payload in records:
             assert payload == payload_of(number)
         missing = set(range(position + 1, through + 1)) - set(numbers)
-        assert all(table._is_reused(number) for number in missing)
-        read += len(records)
+        assert all(is_overwritten(bus, number) for number in missing)
+        there += len(records)
         lost += len(missing)
         poster.go_on(chance.randrange(STEPS_OF_A_WRITE))
-    assert read > rounds / 4
+    assert there > rounds / 4
     assert lost > rounds / 4
     poster.end()
     bus.close()
 
 
-def test_a_reader_that_is_overtaken_at_any_step_gets_the_event_or_knows_that_it_is_lost(name, fork):
+def test_a_reader_overtaken_at_any_step_gets_the_event_or_knows_its_loss(name, fork):
     """R2 to R5, G2, G3, G5: and waits for no poster, wherever that one stands."""
     read_while_overtaken(name, fork, 500)
 
@@ -298,40 +303,29 @@ def test_a_reader_that_is_overtaken_by_two_events_at_once_knows_it_too(name, for
 
 def test_the_second_look_alone_finds_what_was_overwritten(name, fork, monkeypatch):
     """R4: with a checksum that finds nothing."""
-    monkeypatch.setattr(_table, "crc32", lambda *_: 0)
+    without_checksums(monkeypatch)
     read_while_overtaken(name, fork, 500)
 
 
 def test_the_checksum_alone_finds_what_was_overwritten(name, fork, monkeypatch):
     """R5: with a second look that finds nothing."""
-    is_reused = Table._is_reused
-
-    def is_reused_but_for_copy(self, number):
-        called_by = sys._getframe(1).f_code
-        return called_by is not Table._copy.__code__ and is_reused(self, number)
-
-    monkeypatch.setattr(Table, "_is_reused", is_reused_but_for_copy)
+    without_second_look(monkeypatch)
     read_while_overtaken(name, fork, 500)
 
 
 def test_an_event_of_equal_bytes_under_another_id_is_not_taken_for_it(bus):
     """R5: the checksum covers the id. An old slot under a new id is damage, and not delivered."""
-    table = bus._session.table
     number = bus.post("test", "event", "the same")
-    slot = table._slot_of(number)
-    fields = bus._session.words[slot + 1 : slot + 8].tolist()
     again = bus.post("test", "event", "the same")
-    slot = table._slot_of(again)
-    for index, field in enumerate(fields, 1):
-        bus._session.words[slot + index] = field
-    assert [record[0] for record in table._copy(number, number)] == [number]
-    assert table._copy(again, again) == []
+    give_its_slot(bus, number, again)
+    assert read_unlocked(bus, number) == [number]
+    assert read_unlocked(bus, again) == []
 
 
 # -- C: claim --------------------------------------------------------------------------------------
 
 
-def test_a_key_whose_claimer_was_killed_between_key_and_mark_does_not_block_its_event(name, fork):
+def test_a_claimer_killed_between_key_and_mark_does_not_block_its_event(name, fork):
     """C3, C4: the key was taken by this very event."""
     bus = stdevents.Bus(name, interval=0, timeout=30)
     seen = Seen(bus)
@@ -339,10 +333,7 @@ def test_a_key_whose_claimer_was_killed_between_key_and_mark_does_not_block_its_
     number = bus.post("test", "event", 1, unique="key")
 
     def work(parent):
-        session = bus._session
-        session.table._claim(number, "key", 30)
-        slot = session.table._slot_of(number)
-        session.words[slot + EVENT_CLAIMED] = 0  # as if killed before C4
+        take_key_only(bus, number, "key")  # as if killed before C4
 
     fork(work).result()
     assert ("event", 1, os.getpid()) in seen.new()
@@ -377,25 +368,19 @@ def test_a_bus_that_is_removed_at_any_step_of_a_join_is_made_anew(name, fork):
         bus = with_steps(
             lambda: stdevents.Bus(name, interval=0),
             at(step, have_it_leave),
-            traced=lambda code: code is _segment._locked.__wrapped__.__code__,
+            traced=is_of_opening_lock,
         )
-        assert bus._session.segment.has_current_lock()
+        assert locks_the_current_file(bus)
         if not finished:
             assert last_worker.result() is None
             assert [worker.pid for worker in bus.workers()] == [os.getpid()]
         last_worker.kill()
         bus.close()
-        assert not os.path.exists(Folder(name).path)
+        assert not os.path.exists(folder_of(name))
     assert step > 8
 
 
-def is_of_joining(code):
-    return code is stdevents.Bus._open.__code__ or code.co_filename == _workers.__file__
-
-
-def test_configure_with_an_exception_at_any_line_of_joining_leaves_no_worker_behind(
-    watchdog, no_garbage, name
-):
+def test_an_exception_at_any_line_of_joining_leaves_no_worker_behind(watchdog, no_garbage, name):
     """G9: nor any other trace, in this process either."""
     bus = stdevents.Bus(name, interval=0)
     bus.close()  # what is loaded late is, by now
@@ -409,29 +394,27 @@ def test_configure_with_an_exception_at_any_line_of_joining_leaves_no_worker_beh
             bus.close()
         assert os.listdir("/dev/fd") == descriptors
         assert_removed(name)
-        assert name not in _bus._open_here
+        assert not is_kept_as_open(name)
 
 
 def test_an_event_whose_slot_is_taken_while_it_is_looked_at_is_overwritten(name, watchdog):
     """P2, R4, G5: not damaged, so that no reader waits for a poster that stands still."""
     bus = stdevents.Bus(name, size=1024, interval=0)
-    table = bus._session.table
-    looked_at = {Table._is_reused.__code__}.__contains__
 
-    def append(length):
-        return table.append(((b" " * length, 0),))
+    def append_spaces(length):
+        return append(bus, b" " * length)
 
     def take_its_slot():
-        append(10)
-        append(10)
+        append_spaces(10)
+        append_spaces(10)
 
     for at_step in at_each(take_its_slot):
-        event_id = append(10)
-        append(600)
-        append(600)  # takes its bytes
+        event_id = append_spaces(10)
+        append_spaces(600)
+        append_spaces(600)  # takes its bytes
         assert with_steps(
-            lambda: table._is_reused(event_id),  # noqa: B023
+            lambda: is_overwritten(bus, event_id),  # noqa: B023
             at_step,
-            traced=looked_at,
+            traced=LOOKING_AT_SLOT.__contains__,
         )
     bus.close()

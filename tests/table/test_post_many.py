@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from zlib import crc32
 
 import pytest
 from children import SECONDS
+from inside import before, faults_of, may_sleep, note_rings
 from steps import at, die, with_steps
 
 import stdevents
-from stdevents._cli.check import check
-from stdevents._table import table as _table
 
 SIZE = 4096
 SLOTS = SIZE // 256
@@ -76,9 +74,8 @@ def test_another_process_gets_them(bus, fork):
 
 def test_sleepers_are_woken_once(bus):
     """W4."""
-    rung = []
-    bus._session.segment.bell.ring = lambda: rung.append(1)
-    bus._may_sleep()
+    rung = note_rings(bus)
+    may_sleep(bus)
     bus.post_many(NAMES)
     assert rung == [1]
 
@@ -247,7 +244,7 @@ def test_killed_at_any_step_all_are_there_or_none(name, fork, length):
             bus.post("test", "before", [number, text])
         child = fork(live, step)
         status = child.wait()
-        assert check(name) == []
+        assert faults_of(name) == []
         last = bus.stats().last_id
         assert bus.post("test", "after", step) == last + 1
         bus.poll()
@@ -345,7 +342,7 @@ def test_threads_that_post_many_do_not_mix_them(name):
     bus.close()
 
 
-def test_a_stopped_poster_amid_many_holds_up_no_reader(small, fork):
+def test_a_stopped_poster_amid_many_holds_up_no_reader(small, fork, monkeypatch):
     """G5, R4: what it may be overwriting is lost to those that had not read it; they wait not."""
     bus, seen = small
     for number in range(12):
@@ -354,13 +351,12 @@ def test_a_stopped_poster_amid_many_holds_up_no_reader(small, fork):
     def live(parent):
         begun = []
 
-        def stop_amid(*arguments):
+        def stop_amid():
             begun.append(1)
             if len(begun) == 9:
                 os.kill(os.getpid(), signal.SIGSTOP)
-            return crc32(*arguments)
 
-        _table.crc32 = stop_amid
+        before(monkeypatch, "a checksum is taken", stop_amid)
         bus.post_many([("test", "many", number) for number in range(10)])
 
     child = fork(live)

@@ -9,14 +9,18 @@ import random
 import threading
 
 import pytest
-from children import SECONDS
+from inside import (
+    after,
+    before,
+    fail_to_open_files,
+    lock_file_of,
+    name_of,
+    never_ask_for_the_dead,
+    note_looks_for_the_living,
+)
 from programs import run
 
 import stdevents
-from stdevents._system.folder import Folder
-from stdevents._table import table as _table
-from stdevents._table import workers as _workers
-from stdevents._table.table import Table
 
 SLOTS = 8
 SIZE = 256 * SLOTS
@@ -146,24 +150,17 @@ def keep_back(bus, fork):
 
 def while_it_waits(monkeypatch, action):
     """Do it when a post without room first looks whether its worker has moved."""
-    look = _table.is_where_it_was
-
-    def acting(*arguments):
-        monkeypatch.setattr(_table, "is_where_it_was", look)
-        action()
-        return look(*arguments)
-
-    monkeypatch.setattr(_table, "is_where_it_was", acting)
+    actions = [action]
+    before(monkeypatch, "a slow worker is looked at", lambda: actions and actions.pop()())
 
 
-def test_a_post_that_waits_leaves_the_lock_alone_until_its_worker_has_moved(bus, fork, monkeypatch):
+def test_a_post_that_waits_leaves_the_lock_alone_until_a_worker_moves(bus, fork, monkeypatch):
     """G5: many that wait would else keep all others from it. At last it tries once more."""
     keep_back(bus, fork)
-    monkeypatch.setattr(_table, "DEATH_EVERY", 10 * SECONDS)
+    never_ask_for_the_dead(monkeypatch)
     bus.configure(shm_retries=20, wait_interval=0.001)
-    lock, taken = bus._session.segment.lock, []
-    acquire = lock.acquire
-    monkeypatch.setattr(lock, "acquire", lambda: (taken.append(1), acquire()))
+    taken = []
+    before(monkeypatch, "the lock is taken", lambda: taken.append(1))
     with pytest.raises(stdevents.NoRoom):
         bus.post("test", "too many")
     assert len(taken) == 2
@@ -171,7 +168,7 @@ def test_a_post_that_waits_leaves_the_lock_alone_until_its_worker_has_moved(bus,
 
 def test_a_post_that_waits_sees_that_its_worker_has_moved(bus, fork, monkeypatch):
     child = keep_back(bus, fork)
-    monkeypatch.setattr(_table, "DEATH_EVERY", 10 * SECONDS)
+    never_ask_for_the_dead(monkeypatch)
     bus.configure(shm_retries=10**6)
     while_it_waits(monkeypatch, child.say)
     bus.post("test", "in time")
@@ -196,10 +193,7 @@ def test_a_post_looks_only_at_the_workers_that_are_too_slow(bus, fork, monkeypat
         children[-1].hear()
     children[0].kill()
     children[1].kill()
-    looked, is_held = [], _workers._is_held
-    monkeypatch.setattr(
-        _workers, "_is_held", lambda folder, file: looked.append(file) or is_held(folder, file)
-    )
+    looked = note_looks_for_the_living(monkeypatch)
     bus.post("test", "small")
     bus.poll()
     with pytest.raises(stdevents.NoRoom) as caught:
@@ -227,7 +221,7 @@ def test_a_post_that_waits_for_room_waits_for_the_lock_once(bus, fork, monkeypat
 
     def hold(parent):
         parent.hear()
-        descriptor = bus._session.segment.folder.open_file("lock", create=False)
+        descriptor = os.open(lock_file_of(name_of(bus)), os.O_RDWR)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         parent.tell()
         parent.hear()
@@ -320,21 +314,18 @@ def test_what_was_joined_late_from_the_oldest_is_not_overwritten(bus, name, fork
     assert child.result() == 0
 
 
-def test_a_signal_handlers_event_without_room_does_not_post_the_interrupted_one_twice(
+def test_a_nested_post_without_room_does_not_double_the_interrupted_one(
     bus, seen, monkeypatch, caplog
 ):
     """G2: what cannot be told to its poster any more is said in the log."""
-    table = bus._session.table
-    write = table._write
 
-    def interrupted(entry):
-        write(entry)
+    def post():
         monkeypatch.undo()
         bus.post("test", "signal")
 
     for _ in range(SLOTS - 1):
         bus.post("test", "fill")
-    monkeypatch.setattr(table, "_write", interrupted)
+    after(monkeypatch, "an event is written", post)
     bus.post("test", "main")
     bus.poll()
     assert [event for _, event, _ in seen] == ["fill"] * (SLOTS - 1) + ["main"]
@@ -344,12 +335,8 @@ def test_a_signal_handlers_event_without_room_does_not_post_the_interrupted_one_
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.ENOENT])
 def test_who_cannot_look_for_the_dead_is_refused_and_leaves_nothing(bus, seen, monkeypatch, number):
     """G2: without privileges, or descriptors, or in a root of its own, all count as alive."""
-
-    def open_file(*_, create):
-        raise OSError(number, os.strerror(number))
-
     _, posted = fill(bus)
-    monkeypatch.setattr(Folder, "open_file", open_file)
+    fail_to_open_files(monkeypatch, number)
     with pytest.raises(stdevents.NoRoom):
         bus.post("test", "refused")
     monkeypatch.undo()
@@ -359,19 +346,14 @@ def test_who_cannot_look_for_the_dead_is_refused_and_leaves_nothing(bus, seen, m
     assert [event for _, event, _ in seen] == ["fill"] * posted + ["next"]
 
 
-def test_what_posters_reckon_with_is_forgotten_when_a_joiner_goes_back(bus, name, fork):
+def test_what_posters_reckon_with_is_forgotten_when_a_joiner_goes_back(
+    bus, name, fork, monkeypatch
+):
     """A post while it is joining would else count on it being further on."""
 
     def work(parent):
         bus.close()
-        go_back = Table.go_back
-
-        def late(*arguments):
-            parent.tell()
-            parent.hear()
-            return go_back(*arguments)
-
-        Table.go_back = late
+        before(monkeypatch, "a joiner goes back", lambda: (parent.tell(), parent.hear()))
         joined = stdevents.Bus(name, interval=0, start="oldest")
         parent.tell()
         parent.hear()

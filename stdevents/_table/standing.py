@@ -1,0 +1,54 @@
+"""What a worker says of its progress in its own slot, without the lock; who is woken by that."""
+
+from __future__ import annotations
+
+from .layout import AWAITED, WORKER_DONE, WORKER_POSITION, WORKER_TASKS
+from .workers import at
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+
+class Standing:
+    """The slot of this process's worker. `ring` wakes all sleepers of the bus."""
+
+    def __init__(
+        self, words: memoryview, slot: int, position: int, ring: Callable[[], None]
+    ) -> None:
+        self._words = words
+        self._ring = ring
+        #: the index of the word with the id of the event that was taken last
+        self.position_at = at(slot) + WORKER_POSITION
+        self._done_at = at(slot) + WORKER_DONE
+        self._tasks_at = at(slot) + WORKER_TASKS
+        self._checked = position  # DONE when it last went to sleep: who waits knows of that
+        self._told = 0  # the last AWAITED of which who waits was told here
+
+    def end_run(self, position: int) -> None:
+        """The handlers of the events up to `position` have returned."""
+        if not self._words[self._tasks_at]:
+            self.store_done(position)
+
+    def store_done(self, event_id: int) -> None:
+        """All handlers of the events up to this one are done, tasks too."""
+        self._words[self._done_at] = event_id
+        if self._words[AWAITED] > self._checked:
+            self._tell(event_id)
+
+    def check_before_sleep(self) -> None:
+        """Look once more who waits for what is done; after a fence.
+
+        Without it the store of DONE could become visible only after AWAITED was looked at.
+        """
+        done = self._words[self._done_at]
+        if self._words[AWAITED] > self._checked:
+            self._tell(done)
+        self._checked = done
+
+    def _tell(self, done: int) -> None:
+        """Wake who waits for an event that is done here by now."""
+        awaited = self._words[AWAITED]
+        if awaited <= done and awaited != self._told:
+            self._told = awaited
+            self._ring()

@@ -1,0 +1,385 @@
+"""Calls in the middle of which a signal handler, or another thread, calls the same bus."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import threading
+import time
+
+import pytest
+from inside import (
+    ThreadLock,
+    after,
+    after_each_unlocking,
+    before,
+    closing_of,
+    lock_file_of,
+    look_at_ground,
+    loop_thread_of,
+    name_of,
+    ring_with_interruption,
+    start_loop,
+    wait_for_turn_with,
+)
+from programs import run
+from state import assert_removed
+from steps import at_each, interrupt, with_steps
+from waiting import LONG, loop_threads
+
+import stdevents
+
+# -- amid something else ---------------------------------------------------------------------------
+
+
+def test_what_a_signal_handler_posts_amid_workers_is_published(bus, seen, monkeypatch):
+    ids = []
+    before(monkeypatch, "the workers are listed", lambda: ids.append(bus.post("test", "signal")))
+    assert len(bus.workers()) == 1
+    assert ids == [bus.stats().last_id]
+    bus.poll()
+    assert seen == [("test", "signal", None)]
+
+
+def test_what_is_posted_amid_a_claim_is_there_before_the_lock_is_free(bus, seen, monkeypatch):
+    """G2: else another process would get the id that the signal handler was given."""
+    ids, there = [], []
+    bus.post("test", "main", unique="key")
+    before(monkeypatch, "an event is claimed", lambda: ids.append(bus.post("test", "signal")))
+    before(monkeypatch, "the lock is released", lambda: there.append(bus.stats().last_id))
+    bus.poll()
+    assert there[:1] == ids  # right before it was let go of for the first time
+    assert [event for _, event, _ in seen] == ["main", "signal"]
+
+
+def test_signals_while_a_lock_is_let_go_of_leave_it_free(bus, monkeypatch):
+    """G5: what each of them posted is published, also what came when that was being done."""
+    ids = []
+
+    def post():
+        if len(ids) < 3:
+            ids.append(bus.post("test", "signal"))
+
+    after_each_unlocking(monkeypatch, post)
+    first = bus.post("test", "main")
+    assert ids == [first + 1, first + 2, first + 3]
+    assert bus.stats().last_id == ids[-1]
+    descriptor = os.open(lock_file_of(name_of(bus)), os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(descriptor)
+
+
+def test_close_amid_calls_of_other_threads_raises_only_not_configured(name):
+    """Neither is memory used that is gone, nor a file whose number may be another one's."""
+    raised = []
+    for _ in range(30):
+        bus = stdevents.Bus(name, interval=0)
+
+        def work(bus=bus):
+            try:
+                while True:
+                    bus.post("test", "event")
+                    bus.poll()
+                    bus.stats()
+                    bus.workers()
+            except stdevents.NotConfigured:
+                pass
+            except Exception as error:
+                raised.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.002)
+        bus.close()
+        for thread in threads:
+            thread.join()
+    assert raised == []
+
+
+def test_close_at_any_line_of_another_threads_poll_does_not_break_it(watchdog, name):
+    """Of a poll that looks whether the bus is there still."""
+    bus = stdevents.Bus()
+
+    def close():
+        closing = threading.Thread(target=bus.close)
+        closing.start()
+        closing.join()
+
+    for at_step in at_each(close):
+        bus.configure(name, interval=0, wait_max=0.001)  # for the poll, which stands still
+        look_at_ground(bus)
+        with contextlib.suppress(stdevents.NotConfigured):
+            assert with_steps(bus.poll, at_step) == "done"
+    bus.close()
+
+
+def test_a_turn_that_is_forgotten_at_any_line_is_given_away_all_the_same(watchdog):
+    """As that of a lock is, when another thread closes the bus."""
+    turn = ThreadLock()
+
+    def take_and_give():
+        for _ in range(3):
+            turn.take()
+            turn.give()
+
+    def forget():
+        turn.owner = {}
+
+    for at_step in at_each(forget):
+        with_steps(take_and_give, at_step)
+        assert not turn.owner
+
+
+def test_a_post_that_was_published_when_the_bus_was_closed_has_its_id(bus, monkeypatch):
+    def close():
+        monkeypatch.undo()
+        closing = threading.Thread(target=bus.close)
+        closing.start()
+        closing.join()
+
+    last = bus.stats().last_id
+    after(monkeypatch, "the lock is released", close)
+    assert bus.post("test", "event") == last + 1
+
+
+def test_a_signal_handler_may_close_amid_close(bus, monkeypatch):
+    def close():
+        monkeypatch.undo()
+        bus.close()
+
+    before(monkeypatch, "stopping is posted", close)
+    bus.close()
+    assert not bus.configured()
+
+
+def test_close_at_any_line_of_configure_leaves_it_open_or_closed(watchdog, name):
+    """Open with its loop, and known to be; or closed without, and nothing is left (G9)."""
+    bus = stdevents.Bus()
+    outcomes = set()
+    for at_step in at_each(bus.close):
+        with_steps(lambda: bus.configure(name, interval=1000), at_step)
+        outcomes.add(bus.configured())
+        if bus.configured():
+            assert len(loop_threads(name)) == 1
+            with pytest.raises(stdevents.StdeventsError, match="has it open already"):
+                stdevents.Bus(name)
+            bus.close()
+        for thread in loop_threads(name):
+            thread.join(LONG)
+        assert loop_threads(name) == []
+        assert_removed(name)
+    assert outcomes == {True, False}
+
+
+@pytest.fixture
+def on_signal():
+    """`on_signal(do)`: what SIGUSR1 has the main thread do, until the end of the test."""
+    before = signal.getsignal(signal.SIGUSR1)
+    yield lambda do: signal.signal(signal.SIGUSR1, lambda *_: do())
+    signal.signal(signal.SIGUSR1, before)
+
+
+def signal_main_thread():
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+
+class Slow:
+    """A handler that calls `do` as soon as the main thread closes its bus, and then ends or not."""
+
+    def __init__(self, bus, do, end=True):
+        self.bus, self.do = bus, do
+        self.begun, self.go = threading.Event(), threading.Event()
+        if end:
+            self.go.set()
+
+    def __call__(self, *_):
+        closing = closing_of(self.bus)
+        self.begun.set()
+        while not closing():
+            time.sleep(0.001)
+        self.do()
+        self.go.wait(LONG)
+
+
+# -- the loop --------------------------------------------------------------------------------------
+
+
+def test_a_close_that_is_interrupted_while_it_waits_for_a_handler_has_left(name, on_signal):
+    """G9: else the bus would be open, and handle nothing."""
+    bus = stdevents.Bus(name, interval=0.01, wait_max=LONG)
+    on_signal(interrupt)
+    slow = Slow(bus, signal_main_thread, end=False)
+    bus.register(slow, "test")
+    bus.post("test", "slow")
+    assert slow.begun.wait(LONG)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            bus.close()
+    finally:
+        slow.go.set()
+    assert not bus.configured()
+    with pytest.raises(stdevents.NotConfigured):
+        bus.post("test", "told")
+
+
+def test_stopping_is_posted_once_where_a_signal_handler_closes_in_a_close(name, bus, seen):
+    program = """
+import os, signal, sys, threading, time
+import stdevents
+from inside import closing_of
+
+bus = stdevents.Bus(sys.argv[1], interval=0.01, wait_max=60)
+signal.signal(signal.SIGUSR1, lambda *_: bus.close())
+begun = threading.Event()
+
+def slow(*_):
+    closing = closing_of(bus)
+    begun.set()
+    while not closing():
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+bus.register(slow, "test")
+bus.post("test", "slow")
+begun.wait(60)
+bus.close()
+"""
+    run(program, name)
+    bus.poll()
+    assert [event for source, event, _ in seen if source == "stdevents"] == ["started", "stopping"]
+
+
+def test_a_poll_of_a_signal_handler_does_not_wait_amid_a_close(name, on_signal, watchdog):
+    """A handler in another thread may close the bus, and so wait for the one that closes."""
+    bus = stdevents.Bus(name, interval=0.01, wait_max=1)
+    polled = []
+
+    def poll_and_close():
+        signal_main_thread()
+        bus.close()
+
+    slow = Slow(bus, poll_and_close)
+    bus.register(slow, "test")
+    bus.post("test", "slow")
+    assert slow.begun.wait(LONG)
+    on_signal(lambda: polled.append(bus.poll()))
+    bus.close()
+    assert polled == ["recursive"]
+
+
+def test_a_close_needs_nothing_that_an_interrupted_wait_for_the_turn_has(
+    name, monkeypatch, on_signal, watchdog
+):
+    """The handler of that signal closes, too, and so waits for this close."""
+    bus = stdevents.Bus(name, interval=0, wait_max=1)
+    begun, sent = threading.Event(), []
+
+    def slow(*_):
+        begun.set()
+        while bus.configured():
+            time.sleep(0.001)
+
+    bus.register(slow, "test")
+    on_signal(bus.close)
+
+    class Condition(threading.Condition):
+        def wait(self, timeout=None):
+            outcome = super().wait(timeout)
+            in_main = threading.current_thread() is threading.main_thread()
+            if in_main and is_closing() and not sent:
+                sent.append(True)
+                os.kill(os.getpid(), signal.SIGUSR1)  # while the condition is owned again
+            return outcome
+
+    is_closing = closing_of(bus)
+    wait_for_turn_with(monkeypatch, bus, Condition())
+    bus.post("test", "slow")
+    bus.post("test", "slow")
+    polling = threading.Thread(target=bus.poll)
+    polling.start()
+    assert begun.wait(LONG)
+    closing = threading.Thread(target=bus.close)
+    threading.Timer(0.05, closing.start).start()
+    with contextlib.suppress(stdevents.NotConfigured):
+        bus.poll()
+    for thread in (closing, polling):
+        thread.join(LONG)
+        assert not thread.is_alive()
+    assert sent
+    assert not bus.configured()
+
+
+def test_a_close_needs_nothing_that_an_interrupted_ring_has(name, monkeypatch, on_signal, watchdog):
+    """The same, of the bell's lock."""
+    bus = stdevents.Bus(name, interval=0, wait_max=1)
+    closing = threading.Thread(target=bus.close)
+    on_signal(bus.close)
+    is_closing = closing_of(bus)
+
+    def interruption():
+        closing.start()
+        while not is_closing():
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    ring_with_interruption(monkeypatch, bus, interruption)
+    closing.join(LONG)
+    assert not closing.is_alive()
+    assert not bus.configured()
+
+
+def test_the_lock_is_free_while_a_close_amid_a_post_waits_for_a_handler(
+    name, monkeypatch, on_signal
+):
+    """G5."""
+    bus = stdevents.Bus(name, interval=0.01, wait_max=1)
+    lock = os.open(lock_file_of(name), os.O_RDWR)
+    closed, taken = threading.Event(), []
+
+    def take_the_lock():
+        while not (taken or closed.is_set()):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                taken.append(not closed.is_set())
+        fcntl.flock(lock, fcntl.LOCK_UN)
+
+    slow = Slow(bus, take_the_lock)
+    bus.register(slow, "test", "slow")
+    bus.post("test", "slow")
+    assert slow.begun.wait(LONG)
+    on_signal(lambda: (bus.close(), closed.set()))
+
+    def interrupt():
+        monkeypatch.undo()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before(monkeypatch, "an event is written", interrupt)
+    with pytest.raises(stdevents.NotConfigured):
+        bus.post("test", "told")
+    os.close(lock)
+    assert taken == [True]
+
+
+def test_a_loop_that_is_started_amid_its_start_ends_the_other(name, monkeypatch):
+    """As by a signal handler that closes and opens the bus."""
+    start = threading.Thread.start
+    started = []
+
+    def nested(thread):
+        started.append(thread)
+        monkeypatch.undo()
+        start_loop(bus)
+        started.append(loop_thread_of(bus))
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", nested)
+    bus = stdevents.Bus()
+    bus.configure(name, interval=10 * LONG)
+    outer, inner = started
+    inner.join(LONG)
+    assert not inner.is_alive()
+    assert outer.is_alive()
+    bus.close()

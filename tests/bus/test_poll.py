@@ -1,0 +1,163 @@
+"""A poll, from a handler and from several threads, and what is counted of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import pytest
+from inside import (
+    after,
+)
+from waiting import LONG, wait_until_in
+
+import stdevents
+
+# -- poll ------------------------------------------------------------------------------------------
+
+
+def test_poll_inside_a_handler_does_nothing(bus, seen):
+    results = []
+    bus.register(lambda *_: results.append(bus.poll()), "test", "first")
+    bus.post("test", "first")
+    bus.post("test", "second")
+    assert bus.poll() == "done"
+    assert results == ["recursive"]
+    assert [event for _, event, _ in seen] == ["first", "second"]
+
+
+def test_poll_inside_the_handler_of_the_last_event_is_recursive_too(bus):
+    results = []
+    bus.register(lambda *_: results.append(bus.poll()), "test")
+    bus.post_local("test", "event")
+    bus.poll()
+    assert results == ["recursive"]
+
+
+def test_what_a_handler_posts_is_handled_by_the_same_poll(bus, seen):
+    def post_more(*_):
+        bus.post("test", "broadcast")
+        bus.post_local("test", "local")
+
+    bus.register(post_more, "test", "first")
+    bus.post("test", "first")
+    assert bus.poll() == "done"
+    assert [event for _, event, _ in seen] == ["first", "local", "broadcast"]
+
+
+@pytest.mark.parametrize("post", ["post", "post_local"])
+def test_a_handler_that_posts_itself_does_not_keep_poll_for_ever(bus, post):
+    bus.register(lambda *_: getattr(bus, post)("test", "again"), "test")
+    getattr(bus, post)("test", "again")
+    assert bus.poll() == "done"
+    bus.post("other", "event")
+    handled = []
+    bus.register(lambda *_: handled.append(1), "other")
+    assert bus.poll() == "done"
+    assert handled == [1]
+
+
+@pytest.mark.parametrize("news", [True, False])
+def test_poll_waits_for_the_poll_of_another_thread(bus, news):
+    inside, go_on = threading.Event(), threading.Event()
+    log = []
+
+    def slow(*_):
+        inside.set()
+        go_on.wait(LONG)
+        log.append("handled")
+
+    bus.register(slow, "test", "slow")
+    bus.post("test", "slow")
+    first = threading.Thread(target=bus.poll)
+    second = threading.Thread(target=lambda: log.append(bus.poll()))
+    first.start()
+    assert inside.wait(LONG)
+    if news:
+        bus.post("test", "other")
+    second.start()
+    wait_until_in(second, "wait")
+    go_on.set()
+    first.join()
+    second.join()
+    assert log == ["handled", "done"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_ends_poll_and_the_next_goes_on_with_the_next_event(bus, seen, error):
+    def interrupt(*_):
+        raise error
+
+    bus.register(interrupt, "test", "second")
+    for event in ("first", "second", "third"):
+        bus.post("test", event)
+    with pytest.raises(error):
+        bus.poll()
+    assert [event for _, event, _ in seen] == ["first", "second"]
+    assert bus.poll() == "done"
+    assert [event for _, event, _ in seen] == ["first", "second", "third"]
+
+
+def test_an_interrupt_in_a_local_event_loses_no_other(bus, seen):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    bus.register(interrupt, "test", "first")
+    bus.post_local("test", "first")
+    bus.post_local("test", "second")
+    bus.post("test", "third")
+    with pytest.raises(KeyboardInterrupt):
+        bus.poll()
+    bus.poll()
+    assert [event for _, event, _ in seen] == ["first", "second", "third"]
+
+
+# -- stats -----------------------------------------------------------------------------------------
+
+
+def test_stats_count_what_this_process_did(bus, seen):
+    def fail(*_):
+        raise LookupError
+
+    bus.configure(timeout=LONG)
+    bus.register(fail, "test", "a")
+    bus.post("test", "a")
+    bus.post("test", "b", unique="key")
+    bus.post("test", "b", unique="key")
+    bus.poll()
+    bus.post("test", "c")
+    assert bus.stats() == stdevents.Stats(
+        posted=5, handled=3, lost=0, ignored=1, handler_errors=1, last_id=5, lag=1
+    )
+
+
+def test_a_lag_is_never_less_than_nothing(bus, monkeypatch):
+    """Another thread may post and poll while the counts are read."""
+
+    def between():
+        monkeypatch.undo()
+        bus.post("test", "event")
+        bus.poll()
+
+    after(monkeypatch, "the last id is read", between)
+    assert bus.stats().lag == 0
+
+
+def test_stats_are_fixed(bus):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        bus.stats().posted = 7
+
+
+def test_stats_begin_again_when_the_bus_is_opened_again(bus, name):
+    def fail(*_):
+        raise LookupError
+
+    bus.register(fail, "test")
+    bus.post("test", "event")
+    bus.poll()
+    assert bus.stats().handler_errors == 1
+    bus.close()
+    bus.configure(name, interval=0)
+    assert bus.stats() == stdevents.Stats(
+        posted=1, handled=0, lost=0, ignored=0, handler_errors=0, last_id=1, lag=1
+    )

@@ -1,0 +1,59 @@
+"""Commands and workers that do not outlive their test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from commands import WORKER, Program
+from programs import PACKAGE_PARENT, start
+
+
+@pytest.fixture
+def programs():
+    """Keeps what was started, and ends it."""
+    started = []
+    yield started
+    for program in started:
+        program.process.kill()
+        program.end()
+
+
+@pytest.fixture
+def worker(programs, name):
+    """`worker(...)` starts one that has the bus open; all have left it when the test is over."""
+    workers = []
+
+    def worker(**options):
+        program = Program(start(WORKER, name, json.dumps(options)))
+        programs.append(program)
+        workers.append(program)
+        assert program.line() == "open"
+        return program
+
+    yield worker
+    for program in workers:
+        program.end()
+
+
+@pytest.fixture
+def command(programs):
+    """`command(...)` starts a command; `status, out, err = command(...).end()`."""
+
+    def command(*arguments, module="stdevents", path=PACKAGE_PARENT, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-X", "dev", "-W", "error", "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(path), **environment},
+            cwd="/",
+        )
+        programs.append(Program(process))
+        return programs[-1]
+
+    return command

@@ -1,0 +1,143 @@
+"""The command `check`."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from commands import Program
+from inside import (
+    CHECKED,
+    WORD,
+    Map,
+    Memory,
+    faults_of,
+    word_at,
+)
+from programs import start
+
+import stdevents
+
+pytestmark = pytest.mark.usefixtures("interruptible")
+
+
+@pytest.fixture
+def memory(name):
+    """The memory of a bus that has been round its ring and its slots, with claims in it."""
+    bus = stdevents.Bus(name, size="16k", interval=0, timeout=1000)
+    bus.register(lambda *event: None)
+    for number in range(3 * Map(16384).events):
+        bus.post("test", "tick", "x" * (number % 500), unique=number if number % 7 == 0 else None)
+        bus.poll()
+    memory = Memory(bus)
+    before = bytes(memory.bytes), bytes(memory.ring)
+    yield memory
+    memory.bytes[:], memory.ring[:] = before
+    bus.close()
+
+
+def test_a_sound_bus_has_no_fault(command, name, memory):
+    layout = memory.map
+    slots = layout.events + layout.claims + layout.workers
+
+    assert command("check", name).end() == (0, f"{slots} slots checked, no fault\n", "")
+
+
+def test_a_fault_is_told_in_a_line(command, name, memory):
+    number = memory.last - 1
+    memory.words[memory.map.event(number, "CHECKSUM")] ^= 1
+
+    assert command("check", name).end() == (1, f"event {number}: its checksum is wrong\n", "")
+
+
+@pytest.mark.parametrize("byte", CHECKED)
+def test_check_finds_a_flipped_byte_of_an_event_slot(name, memory, byte):
+    memory.bytes[WORD * memory.map.event(memory.last - 5) + byte] ^= 0x40
+
+    assert faults_of(name)
+
+
+@pytest.mark.parametrize("word", ["MAGIC", "SIZE", "WORKERS", "CLAIMS", "EVENTS", "OVERFLOW"])
+def test_check_finds_a_flipped_byte_of_the_header(name, memory, word):
+    memory.bytes[WORD * word_at(f"HEADER_{word}")] ^= 0x40
+
+    (fault,) = faults_of(name)
+    assert fault.startswith(f"bus {name!r}: its shared memory ")
+
+
+@pytest.mark.parametrize("byte", range(WORD))
+def test_check_finds_a_flipped_byte_of_last(name, memory, byte):
+    memory.bytes[WORD * word_at("LAST") + byte] ^= 0x40
+
+    assert faults_of(name)
+
+
+def test_check_finds_an_intent_that_is_too_low(name, memory):
+    memory.words[word_at("INTENT")] -= 1
+
+    assert any("INTENT" in fault for fault in faults_of(name))
+
+
+@pytest.mark.parametrize("change", [-1, 16384 // 256])
+def test_check_finds_an_intent_that_no_post_has_had(name, memory, change):
+    memory.words[word_at("INTENT_ID")] += change
+
+    assert any("INTENT_ID" in fault for fault in faults_of(name))
+
+
+def test_check_finds_a_flipped_byte_of_the_ring(name, memory):
+    """Each of the events that can still be read."""
+    for number in (memory.last, memory.last - 1, memory.last - 10):
+        at = memory.first_byte_of(number)
+        memory.ring[at] ^= 0x01
+        assert faults_of(name) == [f"event {number}: its checksum is wrong"]
+        memory.ring[at] ^= 0x01
+
+
+def test_check_finds_a_worker_that_is_ahead_of_the_bus(name, memory):
+    memory.words[memory.map.worker(0, "POSITION")] += 1
+
+    (fault,) = faults_of(name)
+    assert fault.startswith("worker slot 0: its position is ")
+
+
+def test_check_finds_a_worker_whose_slot_is_empty(name, memory):
+    memory.words[memory.map.worker(0, "PID")] = 0
+
+    assert faults_of(name) == ["worker slot 0: its file is held, and the slot says by nobody"]
+
+
+@pytest.mark.parametrize(
+    ("word", "bit"), [("KEY_LOW", 1 << 5), ("PID", 1 << 5), ("EVENT", 1 << 40)]
+)
+def test_check_finds_a_claim_that_cannot_be(name, memory, word, bit):
+    layout, words = memory.map, memory.words
+    for slot in range(layout.claims):
+        if words[layout.claim(slot, "EVENT")] > memory.last - layout.events:
+            break
+    words[layout.claim(slot, word)] ^= bit
+
+    assert any(fault.startswith(f"claim slot {slot}: ") for fault in faults_of(name))
+
+
+def test_check_takes_no_bus_in_use_for_damaged(name, worker):
+    """While others post, and are killed in the middle of a post (G2)."""
+    posting = """
+import sys, stdevents
+bus = stdevents.Bus(sys.argv[1], size="8k", interval=0, timeout=0.001)
+bus.register(lambda *event: None)
+print("open", flush=True)
+n = 0
+while True:
+    n += 1
+    bus.post("test", "tick", "x" * (n % 400), unique=n % 20 if n % 3 == 0 else None)
+    bus.poll()
+"""
+    worker(size="8k")
+    for _ in range(8):
+        program = Program(start(posting, name))
+        assert program.line() == "open"
+        for _ in range(10):
+            assert faults_of(name) == []
+        program.signal(signal.SIGKILL).end()
+        assert faults_of(name) == []

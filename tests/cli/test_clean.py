@@ -1,0 +1,83 @@
+"""The command `clean`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import pytest
+from commands import WORKER, Program
+from inside import (
+    clean_all,
+    make_folder,
+    memory_file_of,
+    memory_name_of,
+    names,
+    remains_of,
+    remove_folder,
+    remove_lost_memory,
+)
+from programs import start
+
+pytestmark = pytest.mark.usefixtures("interruptible")
+
+
+def test_clean_leaves_a_live_bus_alone(command, name, worker):
+    a_worker = worker()
+
+    assert command("clean", name).end() == (0, f"{name}: in use, left alone\n", "")
+    assert a_worker.say('["test", "tick"]') == []
+    assert a_worker.say('"poll"') == ['["tick", null]']
+
+
+def test_clean_removes_what_killed_workers_left(command, name, worker):
+    """G9."""
+    workers = [worker(), worker()]
+    for a_worker in workers:
+        a_worker.signal(signal.SIGKILL).end()
+    assert len(remains_of(name)) == 2
+
+    assert command("clean", name).end() == (0, f"{name}: removed\n", "")
+    assert remains_of(name) == []
+
+
+def test_clean_removes_a_folder_that_was_only_just_made(command, name):
+    make_folder(name)
+
+    assert command("clean", name).end() == (0, f"{name}: removed\n", "")
+
+
+def test_clean_without_a_name_takes_all_that_is_there(name, worker, monkeypatch, capsys):
+    worker()
+    stale = f"{name}-stale"
+    program = Program(start(WORKER, stale, "{}"))
+    program.line()
+    program.signal(signal.SIGKILL).end()
+    assert {name, stale} <= set(names())
+    # The buses of other tests are none of ours.
+    assert clean_all(monkeypatch, [name, stale]) == 0
+    assert capsys.readouterr().out == f"{name}: in use, left alone\n{stale}: removed\n"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="segments cannot be listed here")
+def test_clean_removes_a_segment_that_has_lost_its_folder(name, worker, monkeypatch):
+    program = worker()
+    program.signal(signal.SIGKILL).end()
+    remove_folder(name)
+    path = memory_file_of(name)
+    assert remove_lost_memory(monkeypatch, path) == [path]
+    assert remains_of(name) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="segments cannot be listed here")
+def test_clean_leaves_a_segment_alone_whose_folder_is_there(name, worker, monkeypatch):
+    worker()
+    assert remove_lost_memory(monkeypatch, memory_file_of(name)) == []
+
+
+def test_the_names_of_buses_are_those_of_folders(name, worker):
+    worker()
+    segment = memory_name_of(name)
+
+    assert name in names()
+    assert not [other for other in names() if segment.endswith(other)]

@@ -1,0 +1,171 @@
+"""The command line itself: its help, its errors, its exit status."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import signal
+
+import pytest
+from inside import (
+    ROOT,
+)
+from programs import PACKAGE_PARENT, run, run_on_small_memory
+
+import stdevents
+
+pytestmark = pytest.mark.usefixtures("interruptible")
+
+
+def test_alone_it_prints_its_help(command):
+    status, out, err = command(COLUMNS="80").end()
+
+    assert (status, err) == (0, "")
+    assert out.startswith("usage: python -m stdevents ")
+    assert max(map(len, out.splitlines())) <= 80
+    for name in ("demo", "status", "tail", "post", "check", "clean"):
+        assert f"\n    {name} " in out
+
+
+@pytest.mark.parametrize("name", ["demo", "status", "tail", "post", "check", "clean", "bench"])
+def test_each_command_has_a_help_with_an_example(command, name):
+    status, out, err = command(name, "--help", COLUMNS="80").end()
+
+    assert (status, err) == (0, "")
+    assert f"example:\n  python -m stdevents {name}" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_version(command):
+    assert command("--version").end() == (0, f"stdevents {stdevents.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["bogus", "--bogus", "tail", "post bus source", "demo 5", "clean --all"],
+)
+def test_a_wrong_command_line_is_told_in_one_line_that_says_where_to_look(command, arguments):
+    status, out, err = command(*arguments.split()).end()
+
+    assert (status, out) == (2, "")
+    assert err.startswith("stdevents: ")
+    its = "" if "bogus" in arguments else f" {arguments.split()[0]}"
+    assert err.endswith(f"; see python -m stdevents{its} --help\n")
+    assert err.count("\n") == 1
+
+
+def test_it_runs_where_it_is_vendored_and_calls_itself_so(command, tmp_path, name, worker):
+    vendored = tmp_path / "app" / "_vendor"
+    shutil.copytree(PACKAGE_PARENT / "stdevents", vendored / "stdevents")
+    for package in (vendored, vendored.parent):
+        (package / "__init__.py").touch()
+    worker()
+    there = {"module": "app._vendor.stdevents", "path": tmp_path}
+
+    assert command("status", name, "--json", **there).end()[0] == 0
+    bench = json.loads(command("bench", "--rounds", "1", "--json", **there).end()[1])
+    assert bench["command"] == "python -m app._vendor.stdevents bench --rounds 1 --json"
+    assert command(**there).end()[1].startswith("usage: python -m app._vendor.stdevents ")
+
+
+def test_a_copy_without_its_command_line_says_what_is_missing(command, tmp_path):
+    """A vendored core."""
+    ignored = shutil.ignore_patterns("_cli", "__pycache__")
+    shutil.copytree(PACKAGE_PARENT / "stdevents", tmp_path / "events", ignore=ignored)
+    missing = f"there is no command line in this copy: _cli is missing from {tmp_path / 'events'}"
+
+    ended = command("status", module="events", path=tmp_path).end()
+    assert ended == (2, "", f"stdevents: {missing}\n")
+
+
+def test_a_fault_inside_the_command_line_is_not_taken_for_a_missing_one(command, tmp_path):
+    shutil.copytree(PACKAGE_PARENT / "stdevents", tmp_path / "events")
+    (tmp_path / "events" / "_cli" / "terminal.py").unlink()
+
+    status, out, err = command("status", module="events", path=tmp_path).end()
+    assert (status, out) == (1, "")
+    assert "No module named 'events._cli.terminal'" in err
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["tail"], ["check"], ["clean"], ["post"]])
+def test_a_wrong_name_says_which_buses_there_are(command, name, worker, arguments):
+    worker()
+    more = ["source", "event"] if arguments == ["post"] else []
+    status, out, err = command(*arguments, f"{name}-not", *more).end()
+
+    assert (status, out) == (2, "")
+    assert err.startswith(f"stdevents: there is no bus '{name}-not' of this user; there are: ")
+    assert name in err.rstrip().split(": ")[-1].split(", ")
+    assert err.count("\n") == 1
+
+
+def test_a_wrong_name_says_which_buses_are_stale(command, name, worker):
+    worker().signal(signal.SIGKILL).end()
+
+    assert f"{name} (stale)" in command("status", f"{name}-not").end()[2]
+    assert "no live worker" in command("status", name).end()[2]
+
+    assert command("clean", name).end() == (0, f"{name}: removed\n", "")
+
+
+# Run the commands that its arguments are, each with its exit status after what it said.
+COMMANDS = """
+import sys
+from stdevents.__main__ import main
+sys.stderr = sys.stdout
+def run(*commands):
+    for command in commands:
+        sys.argv[1:] = command.split()
+        print(main(), flush=True)
+"""
+
+
+def test_a_command_imports_no_other_command(name):
+    program = f"""{COMMANDS}
+run("clean {name}")
+print(*sorted(name[15:] for name in sys.modules if name.startswith("stdevents._cli.")))
+"""
+    assert run(program).splitlines()[-1] == "clean main outside terminal"
+
+
+def test_where_there_is_no_bus_it_is_told_how_to_make_one():
+    commands = ["status", "status --json", "status not-there", "clean not-there"]
+    told = run_on_small_memory("size=1m", f"{COMMANDS}run(*{commands})")
+    no_bus = (
+        "stdevents: there is no bus 'not-there', nor any other of this user; a worker makes it by "
+        "configure('not-there'), and those of another user are seen by that user only: "
+        "sudo -u USER python -m stdevents status"
+    )
+
+    assert told == ["no bus of this user", "0", "0", no_bus, "2", no_bus, "2"]
+
+
+@pytest.mark.skipif(ROOT != "/dev/shm", reason="buses live elsewhere here")
+def test_where_there_is_no_dev_shm_it_is_told_what_to_do():
+    """By the commands, and by `configure`."""
+    commands = ["status", "status any", "tail any", "post any a b", "clean", "clean any"]
+    program = f"""{COMMANDS}
+import subprocess, stdevents
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev"], check=True)
+try:
+    stdevents.configure("any")
+except stdevents.SegmentError as error:
+    print(error.errno, error.strerror)
+run(*{commands})
+"""
+    missing = (
+        "there is no /dev/shm, in which the buses live; make it "
+        "(on Linux: mount -t tmpfs -o mode=1777 tmpfs /dev/shm)"
+    )
+    configured, *told = run_on_small_memory("size=1m", program)
+
+    assert configured == f"{errno.ENOENT} bus 'any': {missing}"
+    assert told == [f"stdevents: {missing}", "1"] * len(commands)
+
+
+def test_what_cannot_name_a_bus_is_told_so(command):
+    status, out, err = command("status", "a/b").end()
+
+    assert (status, out) == (2, "")
+    assert "cannot name a bus" in err

@@ -1,0 +1,177 @@
+"""The command `status`."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import sys
+
+import pytest
+from commands import WORKER, Program
+from inside import (
+    clean,
+    lock_file_of,
+    status,
+    status_of_dead,
+)
+from programs import start
+
+import stdevents
+
+pytestmark = pytest.mark.usefixtures("interruptible")
+
+
+def test_status_as_json(command, name, worker):
+    ahead, behind = worker(size="4k"), worker()
+    for _ in range(3):
+        ahead.say('["test", "tick"]')
+    ahead.say('"poll"')
+    status, out, err = command("status", name, "--json").end()
+    state = json.loads(out)
+
+    assert (status, err) == (0, "")
+    assert (state["name"], state["size"], state["last_id"]) == (name, 4096, 5)
+    assert (state["events"], state["event_slots"]) == (5, 16)
+    assert 0 < state["used"] < 4096
+    first, second = state["workers"]
+    assert (first["pid"], first["position"], first["lag"]) == (ahead.process.pid, 5, 0)
+    assert (second["pid"], second["position"], second["lag"]) == (behind.process.pid, 2, 3)
+    assert first["behind"] == 0 < second["behind"] == pytest.approx(3 / 16, abs=0.001)
+
+
+def test_status_tells_which_worker_is_lapped(command, name, worker):
+    ahead, behind = worker(size="4k"), worker()
+    for _ in range(20):
+        ahead.say('["test", "tick"]')
+    ahead.say('"poll"')
+    out = command("status", name).end()[1]
+
+    (line,) = [line for line in out.splitlines() if f" {behind.process.pid} " in line]
+    assert "100%" in line
+    assert "loses 4 events" in line  # 16 of the 20 are there still
+    (line,) = [line for line in out.splitlines() if f" {ahead.process.pid} " in line]
+    assert "loses" not in line
+    assert "\x1b" not in out
+
+
+@pytest.fixture
+def listed(name, worker, monkeypatch, capsys):
+    """`listed(...)` is what `status` says of a live bus, a stale one and a locked one."""
+    worker(), worker()
+    stale, locked = f"{name}-stale", f"{name}-lock"
+    program = Program(start(WORKER, stale, "{}"))
+    program.line()
+    program.signal(signal.SIGKILL).end()
+    bus = stdevents.Bus(locked, interval=0)
+    lock = os.open(lock_file_of(locked), os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    # The buses of other tests are none of ours.
+
+    def listed(as_json):
+        returned = status(monkeypatch, [name, stale, locked], as_json)
+        return returned, capsys.readouterr().out.splitlines()
+
+    yield listed
+    os.close(lock)
+    bus.close()
+    assert clean(stale)
+
+
+def test_status_without_a_name_lists_the_buses(listed, name):
+    status, lines = listed(as_json=False)
+    live, stale, locked = lines
+
+    assert live == f"{name}        2 workers"
+    assert stale == f"{name}-stale  no live worker; left behind by killed ones"
+    assert locked.startswith(f"{name}-lock   bus '{name}-lock': its lock could not be taken ")
+    assert status == 1  # something is wrong with one of them
+
+
+def test_status_without_a_name_lists_the_buses_as_json(listed, name):
+    status, lines = listed(as_json=True)
+    live, stale, locked = map(json.loads, lines)
+
+    assert (live["name"], live["size"], len(live["workers"])) == (name, 1 << 20, 2)
+    assert stale == {"name": f"{name}-stale", "error": status_of_dead(), "workers": []}
+    assert (locked["name"], locked["workers"]) == (f"{name}-lock", [])
+    assert "its lock could not be taken" in locked["error"]
+    assert status == 1
+
+
+def test_all_is_well_with_buses_that_are_live_or_stale(name, worker, monkeypatch):
+    worker()
+    assert status(monkeypatch, [name, f"{name}-gone"], as_json=False) == 0
+
+
+def test_the_list_of_all_buses_has_the_one_that_is_open(command, name, worker):
+    worker()
+
+    assert f"{name} 1 worker" in [
+        " ".join(line.split()) for line in command("status").end()[1].splitlines()
+    ]
+
+
+def test_a_watch_needs_the_name_of_a_bus(command):
+    status, out, err = command("status", "--watch").end()
+
+    assert (status, out) == (2, "")
+    assert err == (
+        "stdevents: --watch needs the NAME of a bus; without --watch, status lists them\n"
+    )
+
+
+def test_status_can_be_shown_where_there_is_only_ascii(command, name, worker):
+    worker()
+    status, out, err = command("status", name, PYTHONIOENCODING="ascii").end()
+
+    assert (status, err) == (0, "")
+    assert out.isascii()
+
+
+def test_a_watch_sees_the_bus_go_and_come_back(command, name, worker):
+    first = worker()
+    watch = command("status", name, "--watch", "--json")
+    epochs = [json.loads(watch.line())["epoch"]]
+    first.close("stdin")
+    while json.loads(watch.line())["workers"]:
+        pass
+    second = worker()
+    while True:
+        state = json.loads(watch.line())
+        if state["workers"]:
+            break
+    epochs.append(state["epoch"])
+
+    assert state["workers"][0]["pid"] == second.process.pid
+    assert epochs[0] != epochs[1]
+    status, _, err = watch.signal(signal.SIGINT).end()
+    assert (status, err) == (0, "")
+
+
+def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, worker):
+    """G5: as by a worker that was stopped in the middle of a post."""
+    worker()
+    lock = os.open(lock_file_of(name), os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    # All at once: each waits for the lock.
+    waiting = [command("status", name), command("check", name), command("post", name, "a", "b")]
+    for each in waiting:
+        status, out, err = each.end()
+        assert (status, out) == (1, "")
+        assert err.startswith(f"stdevents: bus {name!r}: its lock could not be taken ")
+        holder = f"process {os.getpid()}" if sys.platform.startswith("linux") else "a worker"
+        assert f"; {holder} holds it" in err
+    assert command("clean", name).end() == (0, f"{name}: in use, left alone\n", "")
+    fcntl.flock(lock, fcntl.LOCK_UN)
+
+    watch = command("status", name, "--watch", "--json")
+    assert json.loads(watch.line())["workers"]
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    while "error" not in json.loads(watch.line()):
+        pass
+    os.close(lock)
+    while "error" in json.loads(watch.line()):
+        pass
+    assert watch.signal(signal.SIGINT).end()[::2] == (0, "")

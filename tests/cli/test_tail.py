@@ -1,0 +1,101 @@
+"""The command `tail`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("interruptible")
+
+
+def test_tail_shows_what_comes(command, name, worker):
+    a_worker = worker()
+    tail = command("tail", name, "--oldest")
+    started = json.loads(tail.line())
+    assert (started["id"], started["source"], started["event"]) == (1, "stdevents", "started")
+
+    assert command("post", name, "cache", "drop", '{"é": 1}', "--unique", "k").end()[1] == "2\n"
+    event = json.loads(tail.line())
+    assert event.pop("pid") > 0
+    told = {"id": 2, "source": "cache", "event": "drop", "data": {"é": 1}, "unique": "k"}
+    assert event == told
+
+    a_worker.say('["test", "mine", [3]]')
+    mine = {"id": 3, "source": "test", "event": "mine", "data": [3]}
+    assert json.loads(tail.line()) == {**mine, "pid": a_worker.process.pid}
+    assert tail.signal(signal.SIGINT).end() == (0, "", "")
+
+
+def test_tail_takes_no_worker_slot(command, name, worker):
+    worker()
+    tail = command("tail", name, "--oldest")
+    tail.line()
+
+    state = json.loads(command("status", name, "--json").end()[1])
+    assert len(state["workers"]) == 1
+
+
+def test_tail_shows_only_what_it_is_asked_for(command, name, worker):
+    a_worker = worker()
+    for source, event in (("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("end", "end")):
+        a_worker.say(json.dumps([source, event]))
+
+    def first_ids(count, *options):
+        tail = command("tail", name, "--oldest", *options)
+        ids = [json.loads(tail.line())["id"] for _ in range(count)]
+        tail.signal(signal.SIGINT).end()
+        return ids
+
+    assert first_ids(2, "--source", "a") == [2, 3]
+    assert first_ids(2, "--event", "x") == [2, 4]
+    assert first_ids(1, "--source", "b", "--event", "y") == [5]
+
+
+def test_tail_shows_a_gap(command, name, worker):
+    """G3, for an onlooker."""
+    a_worker = worker(size=1024)
+    tail = command("tail", name, "--oldest")
+    assert json.loads(tail.line())["id"] == 1
+    tail.signal(signal.SIGSTOP)
+    os.waitpid(tail.process.pid, os.WUNTRACED)
+    for number in range(2, 12):
+        a_worker.say(json.dumps(["test", "tick", number]))
+    tail.signal(signal.SIGCONT)
+
+    gap = json.loads(tail.line())
+    assert gap == {"lost": {"first": 2, "last": gap["lost"]["last"], "count": gap["lost"]["count"]}}
+    ids = [json.loads(tail.line())["data"] for _ in range(gap["lost"]["last"] + 1, 12)]
+    assert ids == list(range(gap["lost"]["last"] + 1, 12))
+    assert gap["lost"]["count"] == gap["lost"]["last"] - 1 >= 6
+    tail.signal(signal.SIGINT).end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_tail_goes_on_when_the_bus_is_created_again(command, name, worker, number):
+    first = worker()
+    tail = command("tail", name, "--oldest")
+    tail.line()
+    if number == signal.SIGKILL:
+        first.signal(number).end()
+    else:
+        first.close("stdin")
+        assert json.loads(tail.line())["event"] == "stopping"
+    assert "no live worker any more; waiting" in tail.process.stderr.readline()
+
+    second = worker()
+    assert "created again" in tail.process.stderr.readline()
+    started = json.loads(tail.line())
+    assert (started["id"], started["pid"]) == (1, second.process.pid)
+    assert tail.signal(signal.SIGINT).end() == (0, "", "")
+
+
+def test_tail_ends_when_nobody_reads_it(command, name, worker):
+    worker()
+    tail = command("tail", name, "--oldest")
+    tail.line()
+    tail.close("stdout")
+
+    assert tail.end() == (0, None, "")

@@ -1,0 +1,816 @@
+"""What is private in the package, said as a test wants it: no other test reaches inside.
+
+When the package changes within, this is the file of the tests that changes with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+from fcntl import LOCK_UN, flock
+
+from stdevents._bus import codec as _codec
+from stdevents._bus import joining as _joining
+from stdevents._bus import life as _life
+from stdevents._bus import loop as _loop
+from stdevents._bus import progress as _progress
+from stdevents._bus import seat as _seat
+from stdevents._system import bell as _bell
+from stdevents._system import filelock as _filelock
+from stdevents._system import folder as _folder
+from stdevents._system import listener as _listener
+from stdevents._system import memory as _memory
+from stdevents._system import presence as _presence
+from stdevents._system import threadlock as _threadlock
+from stdevents._table import append as _append
+from stdevents._table import claim as _claim
+from stdevents._table import layout as _layout
+from stdevents._table import read as _read
+from stdevents._table import room as _room
+from stdevents._table import table as _table
+from stdevents._table import workers as _workers
+
+# Parts that are tested by themselves; those above the core only where they are asked for.
+Bell, Listener, Sleeper = _bell.Bell, _listener.Listener, _listener.Sleeper
+BELL_FULL = _bell.FULL
+ThreadLock = _threadlock.ThreadLock
+AT_MOST_EVERY = _loop.AT_MOST_EVERY
+MAGIC, VERSION, WORKERS, WORD = _layout.MAGIC, _layout.VERSION, _layout.WORKERS, _layout.WORD
+_LATE = {
+    "Evidence": "_cli.demo.verdict",
+    "Posted": "_cli.demo.verdict",
+    "judge": "_cli.demo.verdict",
+    "Status": "_cli.status",
+    "Terminal": "_cli.terminal",
+    "Position": "_relay.stream",
+    "Stream": "_relay.stream",
+    "Overtaken": "_relay.cursor",
+}
+
+
+def __getattr__(name):
+    if name not in _LATE:
+        raise AttributeError(name)
+    return getattr(_late(_LATE[name]), name)
+
+
+def _late(module):
+    return importlib.import_module(f"stdevents.{module}")
+
+
+# -- where a bus lives -----------------------------------------------------------------------------
+
+ROOT = _folder.root()  # of the folders of all buses
+
+
+def folder_of(name):
+    """The path of the bus's folder."""
+    return _folder.Folder(name).path
+
+
+def lock_file_of(name):
+    """The path of its lock file."""
+    return os.path.join(folder_of(name), "lock")
+
+
+def memory_name_of(name):
+    """The name of its shared memory."""
+    return _folder.Folder(name).segment_name
+
+
+def memory_file_of(name):
+    """Its shared memory as a file, where shared memory is files."""
+    return os.path.join("/dev/shm", memory_name_of(name))
+
+
+def names():
+    """The names of this user's buses, by their folders."""
+    return _folder.names()
+
+
+def remains_of(name):
+    """What there is of the bus, in use or left behind."""
+    return _joining.traces(name)
+
+
+def make_folder(name):
+    """Make its folder, as who opens it does first."""
+    _folder.Folder(name).make()
+
+
+def remove_folder(name):
+    """Remove its folder with all in it, as who leaves it last does."""
+    _folder.Folder(name).remove()
+
+
+def remove_memory(name):
+    """Remove its shared memory, whoever uses it."""
+    _memory.remove(_folder.Folder(name))
+
+
+def clean(name):
+    """Remove what is left of a bus that nobody has open; was it removed?"""
+    return _joining.clean(name)
+
+
+def attach(name):
+    """Look whether it can be opened to be looked at; its errors are raised."""
+    _joining.visit(name).close()
+
+
+# -- an open bus -----------------------------------------------------------------------------------
+
+
+def name_of(bus):
+    """The name that it was opened under last."""
+    return bus._life.name
+
+
+def is_kept_as_open(name):
+    """Does this process keep a bus of this name as one that it has open?"""
+    return name in _life._open_here
+
+
+def seat_of(bus):
+    """What it holds as a worker; another object after it was opened or joined again, or None."""
+    return bus._life.state.seat
+
+
+def settings_of(bus):
+    """Its settings by name, as they are now."""
+    return dict(vars(seat_of(bus).settings))
+
+
+def position_of(bus):
+    """The id of the event that it took last."""
+    return seat_of(bus).progress.position
+
+
+def go_back(bus, position):
+    """Have it be a worker that has come to `position`, and handled nothing yet."""
+    seat = seat_of(bus)
+    progress = _progress.Progress(position)
+    progress.run = seat.table.run_at(position)
+    seat.progress = seat.delivery.progress = progress
+
+
+def closing_of(bus):
+    """`closing()`: has a close of the bus, as it is open now, come to its wait for handlers?"""
+    delivery = seat_of(bus).delivery
+    return lambda: delivery.ended
+
+
+def has_its_ground(bus):
+    """Are its files and memory where newcomers look for them?"""
+    try:
+        seat_of(bus).check()
+    except _seat.LostGround:
+        return False
+    return True
+
+
+def locks_the_current_file(bus):
+    """Is the file that it locks the one in the folder?"""
+    seat = seat_of(bus)
+    return seat.folder.shows("lock", seat.lock_file.number)
+
+
+def look_at_ground(bus):
+    """Have its next poll look whether its ground is still there."""
+    seat_of(bus).next_look = 1e-9
+
+
+def look_at_ground_always(monkeypatch):
+    """Have each poll by hand look at that."""
+    monkeypatch.setattr(_life, "LOOK_EVERY", 0)
+
+
+def recover(bus):
+    """Be a worker anew, as after the bus was removed."""
+    life = bus._life
+    life._lose(life.state.seat, _seat.BusRemoved(None, "the test says that it was removed"))
+    life.use(lambda seat: None)
+
+
+def fork_hook_of_child(bus):
+    """What a forked child does about the bus, to be called."""
+    return bus._life.after_fork_in_child
+
+
+def without_parents_hooks(monkeypatch, bus):
+    """Have forks call only the child's hook, as some servers do."""
+    monkeypatch.setattr(bus._life, "before_fork", lambda: None)
+    monkeypatch.setattr(bus._life, "after_fork_in_parent", lambda: None)
+
+
+@contextlib.contextmanager
+def parent_hook_kept(bus):
+    """Within this, a fork does nothing in the parent for the bus; what it would do, at the end."""
+    bus._life.after_fork_in_parent = lambda: None
+    try:
+        yield
+    finally:
+        del bus._life.after_fork_in_parent
+    bus._life.after_fork_in_parent()
+
+
+def length_of_text(source, event, data):
+    """How many bytes such an event takes in the ring."""
+    return len(_codec.encode(source, event, data))
+
+
+def taking(length):
+    """Data of an event `s`, `e` that takes `length` bytes in the ring."""
+    return "x" * (length - length_of_text("s", "e", ""))
+
+
+def decode(text):
+    """The parts of an event as it stands in the ring, or in the stream of a relay."""
+    return _codec.decode(text)
+
+
+# -- the lock --------------------------------------------------------------------------------------
+
+
+def under_lock(bus, work, *arguments):
+    """Do `work` while this process has the lock of the bus; what it returns."""
+    return seat_of(bus).lock.hold(work, *arguments)
+
+
+def has_lock(bus):
+    """`has()`: does this process have the lock of the bus as it is open now?"""
+    lock = seat_of(bus).lock
+    return lock.is_inside
+
+
+def lock_has_owner(bus):
+    """Does the lock think that a thread of this process has it?"""
+    return bool(seat_of(bus).lock.owner)
+
+
+def is_under_the_lock(code):
+    """Code of the lock, and of what is done under it."""
+    modules = (_append, _claim, _filelock, _read, _room, _table)
+    return code.co_filename in [module.__file__ for module in modules]
+
+
+def is_wait_for_lock(code):
+    """Code that waits for the lock."""
+    lock = _filelock.FileLock
+    return code in (lock._wait_for_file.__code__, lock._wait_for_thread.__code__)
+
+
+def is_of_opening_lock(code):
+    """Code that opens the lock file and takes the lock for who comes or goes."""
+    return code is _joining._under_lock.__code__
+
+
+def is_of_letting_go(code):
+    """Code that closes the files of a worker whose ground is lost."""
+    return code is _seat.Seat._close.__code__
+
+
+def is_of_joining(code):
+    """Code that makes a process a worker."""
+    files = (_joining.__file__, _presence.__file__, _workers.__file__)
+    return code is _life.Life._open.__code__ or code.co_filename in files
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+def word_at(name):
+    """Where the word of the header is, counted in words: "LAST", "INTENT", "HEADER_MAGIC"…"""
+    return getattr(_layout, name)
+
+
+class Map:
+    """The byte map of a bus with a ring of `size` bytes: where its words are, and its parts."""
+
+    def __init__(self, size):
+        layout = _layout.Layout(size)
+        self.workers, self.claims, self.events = layout.workers, layout.claims, layout.events
+        self.total = layout.total
+        # In bytes.
+        self.header = range(WORD * _layout.HEADER_WORDS)
+        self.first_worker = range(self.header.stop, self.header.stop + WORD * _layout.WORKER_WORDS)
+        self.claim_slots = range(WORD * layout.claims_at, WORD * layout.events_at)
+        self.event_slots = range(self.claim_slots.stop, layout.ring_at)
+        self.ring = range(self.event_slots.stop, layout.total)
+        self.event_slot = WORD * _layout.EVENT_WORDS
+        self._slot_of = layout.slot_of
+
+    def event(self, event_id, word="ID"):
+        """Where a word of the event's slot is, counted in words."""
+        return self._slot_of(event_id) + getattr(_layout, f"EVENT_{word}")
+
+    def claim(self, slot, word):
+        """Where a word of a claim slot is, counted in words."""
+        at = self.claim_slots.start // WORD + slot * _layout.CLAIM_WORDS
+        return at + getattr(_layout, f"CLAIM_{word}")
+
+    def worker(self, slot, word):
+        """Where a word of a worker slot is, counted in words."""
+        at = _layout.HEADER_WORDS + slot * _layout.WORKER_WORDS
+        return at + getattr(_layout, f"WORKER_{word}")
+
+
+#: of an event slot, the bytes that the chain covers, or by which its text is found
+CHECKED = range(WORD * _layout.EVENT_CLAIMED)
+
+
+class Memory:
+    """The memory of an open bus: `words` and `bytes` of header and slots, the `ring`, the `whole`.
+
+    `descriptor`: of its file.
+    """
+
+    def __init__(self, bus):
+        seat = seat_of(bus)
+        layout, self.whole = seat.table.layout, seat.memory.buf
+        self.map = Map(layout.size)
+        self.words, self.bytes = seat.words, self.whole[: layout.ring_at]
+        self.ring = self.whole[layout.ring_at : layout.total]
+        self.descriptor = seat.memory._fd
+
+    @property
+    def last(self):
+        """The id of the event published last."""
+        return self.words[_layout.LAST]
+
+    def first_byte_of(self, event_id):
+        """Where the event's text begins, in the ring."""
+        before = self.words[self.map.event(event_id - 1, "END")] if event_id > 1 else 0
+        return before % len(self.ring)
+
+
+def epoch_of(bus):
+    """The random word by which it can be told from others of its name."""
+    return seat_of(bus).epoch
+
+
+def expire_all_keys(bus):
+    """Have all `unique` keys look as if their timeout had passed."""
+    memory = Memory(bus)
+    for slot in range(memory.map.claims):
+        memory.words[memory.map.claim(slot, "DEADLINE")] = 0
+
+
+class _CountedReads:
+    def __init__(self, words):
+        self.words = words
+        self.read = []
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return self.words[index]
+
+
+def words_read_by(bus, work):
+    """Which words of the memory a poll reads while `work` is done, in order."""
+    seat = seat_of(bus)
+    words, seat.words = seat.words, _CountedReads(seat.words)
+    work()
+    counted, seat.words = seat.words, words
+    return counted.read
+
+
+# -- the table's protocols -------------------------------------------------------------------------
+
+WRITING = {_append.Writer.write.__code__, _append.Writer._wrap.__code__}  # P2 and P3
+READING = {
+    function.__code__ for function in vars(_read.Reader).values() if hasattr(function, "__code__")
+}
+LOOKING_AT_SLOT = {_read.Reader.place.__code__, _read.Reader._oldest.__code__}
+
+
+def append(bus, *texts):
+    """Post events of these bytes, whatever they are; the last id."""
+    return seat_of(bus).table.append(texts)
+
+
+def last_of(bus):
+    """The id of the event published last."""
+    return seat_of(bus).table.last
+
+
+def read(bus, position):
+    """What a reader that has come to `position` gets: how far it is then, and (id, bytes) each."""
+    table = seat_of(bus).table
+    run = table.read(table.run_at(position))
+    return run.through, _records_of(table, run)
+
+
+def _records_of(table, run):
+    return list(enumerate(table.reader.cut(run), run.before + 1)) if run.text else []
+
+
+def read_unlocked(bus, event_id):
+    """The ids that a reader gets after this one's, without a look under the lock."""
+    table = seat_of(bus).table
+    run = table.reader.run(*table.reader.place(event_id - 1))
+    return [number for number, _ in _records_of(table, run)] if run else []
+
+
+def give_its_slot(bus, event_id, other_id):
+    """Have the slot of the other event say all that the event's does, but for the id."""
+    memory = Memory(bus)
+    source, target = memory.map.event(event_id), memory.map.event(other_id)
+    for word in range(1, memory.map.event_slot // WORD):
+        memory.words[target + word] = memory.words[source + word]
+
+
+def is_overwritten(bus, event_id):
+    """Is the event overwritten, or may it be?"""
+    reader = seat_of(bus).table.reader
+    return not reader._is_whole(reader.place(event_id - 1))
+
+
+def claim(bus, event_id, key):
+    """Claim the event by its `unique` key; is this worker the one to handle it?"""
+    seat = seat_of(bus)
+    how, _ = seat.table.claim(event_id, key, 30, seat.delivery._worker)
+    return how in (_claim.MINE, _claim.MINE_NOT_HELD)
+
+
+def take_key_only(bus, event_id, key):
+    """Take its key, as who is killed right before C4."""
+    claim(bus, event_id, key)
+    memory = Memory(bus)
+    memory.words[memory.map.event(event_id, "CLAIMED")] = 0
+
+
+def records_from(bus, position):
+    """The records that `tail` makes lines of, those after `position`."""
+    through, records = read(bus, position)
+    parts = [(number, _codec.decode(record)) for number, record in records]
+    return list(_late("_cli.tail")._lines(position, through, parts))
+
+
+def without_checksums(monkeypatch):
+    """Have no checksum find anything (R5)."""
+    monkeypatch.setattr(_append, "crc32", lambda *_: 0)
+    monkeypatch.setattr(_read, "crc32", lambda *_: 0)
+
+
+def never_ask_for_the_dead(monkeypatch):
+    """Have a post that waits for room not look who has died meanwhile."""
+    monkeypatch.setattr(_table, "DEATH_EVERY", 1000)
+
+
+def note_looks_for_the_living(monkeypatch, bus):
+    """The slots that are looked at to see whether a worker lives, in order from now on."""
+    looked, room = [], seat_of(bus).table._room
+    lives = room._lives
+    monkeypatch.setattr(room, "_lives", lambda slot: looked.append(slot) or lives(slot))
+    return looked
+
+
+def fail_to_open_files(monkeypatch, number):
+    """Have no file of a bus be opened: OSError of that number."""
+
+    def open_file(*_, create):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(_folder.Folder, "open_file", open_file)
+
+
+# -- something at a step ---------------------------------------------------------------------------
+
+_STEPS = {
+    "an event is written": (_append.Writer, "write"),
+    "a checksum is taken": (_append, "crc32"),
+    "an event is claimed": (_claim.Claims, "take"),
+    "the workers are listed": (_table.Table, "_workers"),
+    "a slow worker is looked at": (_room.Room, "has_moved"),
+    "a joiner goes back": (_table.Table, "go_back"),
+    "the last id is read": (_table.Table, "last"),
+    "the lock is held": (_filelock.FileLock, "hold"),
+    "a child becomes a worker": (_joining, "join"),
+    "a child opens the bell": (_folder.Folder, "open_fifo"),
+    "stopping is posted": (_life.Life, "_announce"),
+    "the bus is left": (_joining, "leave"),
+    "the loop sleeps": (_loop.LoopThread, "_sleep"),
+    "the place in the stream is written": ("_relay.cursor", "Cursor", "write"),
+}
+
+
+def before(monkeypatch, step, action):
+    """Call `action()` each time right before the step of that name, one of _STEPS.
+
+    It may undo `monkeypatch`, so that it is called once.
+    """
+    _wrap(monkeypatch, step, action, lambda: None)
+
+
+def after(monkeypatch, step, action):
+    """Call `action()` each time right after the step."""
+    _wrap(monkeypatch, step, lambda: None, action)
+
+
+def _wrap(monkeypatch, step, first, then):
+    owner, name = _STEPS[step][-2:]
+    if isinstance(owner, str):
+        owner = getattr(_late(_STEPS[step][0]), owner)
+    real = vars(owner)[name]
+    call = real.fget if isinstance(real, property) else real
+
+    @functools.wraps(call)
+    def wrapped(*arguments, **options):
+        first()
+        result = call(*arguments, **options)
+        then()
+        return result
+
+    monkeypatch.setattr(owner, name, property(wrapped) if call is not real else wrapped)
+
+
+def after_each_unlocking(monkeypatch, action):
+    """Call `action()` each time right after the lock file was unlocked."""
+
+    def unlock_and_act(descriptor, operation):
+        flock(descriptor, operation)
+        if operation == LOCK_UN:
+            action()
+
+    monkeypatch.setattr(_filelock, "flock", unlock_and_act)
+
+
+# -- bell and loop ---------------------------------------------------------------------------------
+
+
+def bell_of(bus):
+    """The bell that its posts ring."""
+    return seat_of(bus).bell
+
+
+def bell_file_of(bus):
+    """The number of the bell's open file."""
+    return seat_of(bus).bell.file.number
+
+
+def note_rings(bus):
+    """A list that grows by one for each time that a post of this process rings."""
+    table, rung = seat_of(bus).table, []
+    ring = table.ring
+    table.ring = lambda: (rung.append(1), ring())
+    return rung
+
+
+def may_sleep(bus):
+    """Do W1, and W2: is there nothing new?"""
+    return bus._life.may_sleep()
+
+
+def is_asleep(bus):
+    """Has its loop had its last look before it sleeps?"""
+    return bool(seat_of(bus).words[_layout.WAITING] and bus._life.loop._current.asleep)
+
+
+def loop_thread_of(bus):
+    """The thread of its loop, or None."""
+    current = bus._life.loop._current
+    return current and current._thread
+
+
+def start_loop(bus):
+    """Start its loop, as a fork or a configure that is nested in its start does."""
+    bus._life.loop.start()
+
+
+def listener_of(bus):
+    """What its loop waits with."""
+    return bus._life.loop._current.listener
+
+
+def caller_file_of(listener):
+    """The number of the file by which the listener is woken from its own process."""
+    return listener._call.number
+
+
+def called_file_of(listener):
+    """The number of the other end of that."""
+    return listener._called.number
+
+
+# -- asyncio ---------------------------------------------------------------------------------------
+
+
+def descriptor_of(async_bus):
+    """What its event loop watches, or -1 where it looks by a timer."""
+    return async_bus._descriptor
+
+
+def has_timer(async_bus):
+    """Does a timer of its event loop run?"""
+    return async_bus._timer is not None
+
+
+def streams_of(async_bus):
+    """The `events()` that it still feeds."""
+    return list(async_bus._streams)
+
+
+def tasks_of(async_bus):
+    """The tasks of its coroutine handlers."""
+    return async_bus._tasks
+
+
+def stop_listening(async_bus):
+    """Have its event loop no longer hear of news."""
+    async_bus._stop_listening()
+
+
+def poll_of_event_loop(async_bus):
+    """Poll as its event loop does."""
+    async_bus._poll()
+
+
+# -- the command line ------------------------------------------------------------------------------
+
+
+def faults_of(name):
+    """What `check` finds at fault, a line each."""
+    return _late("_cli.check").check(name)
+
+
+def examine(name):
+    """Look at it as `check` does; its errors are raised."""
+    _late("_cli.check").examine(name)
+
+
+def status(monkeypatch, names, as_json):
+    """`status` without a name, where there are these buses and no others; its exit status."""
+    command = _late("_cli.status")
+    monkeypatch.setattr(command, "names", lambda: names)
+    return command.main(None, watch=False, as_json=as_json)
+
+
+def status_of_dead():
+    """What `status` says of a bus whose workers are all dead."""
+    return _late("_cli.status").DEAD
+
+
+def workers_in(terminal, status, room):
+    """The lines in which `status` shows the workers, where there is room for so many."""
+    return _late("_cli.status")._workers_in(terminal, status, room)
+
+
+def worker_line(*arguments):
+    """The line in which `status` shows a worker."""
+    return _late("_cli.status")._worker_line(*arguments)
+
+
+def in_colour(terminal, line):
+    """A line of `tail` as the terminal shows it."""
+    return _late("_cli.tail")._in_colour(terminal, line)
+
+
+def clean_all(monkeypatch, names):
+    """`clean` without a name, where there are these buses and no lost memory; its exit status."""
+    command = _late("_cli.clean")
+    monkeypatch.setattr(command, "names", lambda: names)
+    monkeypatch.setattr(command, "remove_lost_segments", list)
+    return command.main(None)
+
+
+def remove_lost_memory(monkeypatch, path):
+    """Have `clean` remove the memory at `path`, and no other, if it has lost its folder."""
+    command = _late("_cli.clean")
+    everywhere = command._segments()
+    assert path in everywhere
+    monkeypatch.setattr(command, "_segments", lambda: {path: everywhere[path]})
+    return command.remove_lost_segments()
+
+
+# -- the relay -------------------------------------------------------------------------------------
+
+RELAY_CELLS = _layout.CELLS
+
+
+def code_of_relaying():
+    """Code that appends what a reader has read, and its place."""
+    cursor = _late("_relay.cursor")
+    functions = (
+        (_table.Table, ("append",)),
+        (_append.Writer, ("write", "_wrap", "_look_closer")),
+        (_filelock.FileLock, ("hold",)),
+        (cursor.Step, ("check", "write")),
+        (cursor.Cursor, ("position", "_valid", "write", "take")),
+    )
+    return {getattr(of, one).__code__ for of, names in functions for one in names}
+
+
+def reader_of(bus):
+    """The pid of the worker that was elected to read the stream, or 0."""
+    words = seat_of(bus).words
+    slot = words[_late("_relay.cursor").READER]
+    return slot and words[_workers.at(slot - 1) + _layout.WORKER_PID]
+
+
+def depose_reader(bus):
+    """Nobody is elected to read any more."""
+    words = seat_of(bus).words
+    under_lock(bus, words.__setitem__, _late("_relay.cursor").READER, 0)
+
+
+def elect_until_far_future(bus):
+    """Have the election end later than one can."""
+    cursor = _late("_relay.cursor")
+    seat_of(bus).words[cursor.UNTIL] += 1000 * cursor.LEASE
+
+
+def place_in_stream(bus):
+    """How far into the stream the bus has come, or None."""
+    return _late("_relay.cursor").Cursor(seat_of(bus).words).position()
+
+
+def new_reader(host):
+    """One more reader for the bus of the host."""
+    life, relay = host.bus._life, host.relay._life
+    seat = life.use(lambda seat: seat)  # a forked child takes it at its first call
+    return _late("_relay.reader").Reader(
+        seat, life.handlers, relay.stream, "new", False, relay.counts
+    )
+
+
+def batches_from(reader, position, count):
+    """What the reader makes of so many entries after `position`: batches, read but not appended."""
+    return list(reader._batches(position, reader._stream.look(position, count)))
+
+
+def hold_batch(reader, before, batch):
+    """Have the reader be about to append this batch, which it read at the place `before`."""
+    step = _late("_relay.cursor").Step(reader._term, before, batch.after)
+    reader._pending = [(batch, step)]
+
+
+def read_twice_and_resign(relay):
+    """Have the relay's reader be elected, read twice, and give up its place."""
+    reader = relay._life.reader
+    reader._renewal = 0
+    assert reader.elect() and reader.read() and reader.read()
+    reader.resign()
+
+
+def is_away(relay):
+    """Has it noticed that Redis is away?"""
+    return relay._life.away
+
+
+def pause_of(relay):
+    """Seconds between two tries to reach Redis."""
+    return relay._life.loop.interval
+
+
+def send_buffer_later(relay):
+    """Have a relay whose thread was stopped begin its work anew when told to: `begin()`."""
+    life = relay._life
+    life.loop.interval = 1.0
+
+    def begin():
+        life._hurry = False
+        life.send_waiting()
+        life.loop.start()
+
+    return begin
+
+
+def relay_once(relay):
+    """Do what the relay's thread does at a time, in this thread."""
+    relay._life.poll_in_loop(None)
+
+
+def stop_and_start_again(relay):
+    """Do what a fork does to the relay of the parent."""
+    relay._life.before_fork()
+    relay._life.after_fork_in_parent()
+
+
+def poll_and_look(bus):
+    """Poll as its loop does, which looks at its ground as well."""
+    bus._life.poll_in_loop(None)
+
+
+def elect_often(monkeypatch):
+    """Have relays look often whether somebody reads."""
+    monkeypatch.setattr(_late("_relay.life"), "EVERY", 0.02)
+
+
+def elect_for(monkeypatch, seconds):
+    """Have an election hold for so long."""
+    monkeypatch.setattr(_late("_relay.cursor"), "LEASE", seconds * 1_000_000_000)
+
+
+def one_event_a_batch(monkeypatch):
+    """Have readers append each event by itself."""
+    monkeypatch.setattr(_late("_relay.reader"), "LONGEST_BATCH", 1)
+
+
+def as_before_redis_7(monkeypatch):
+    """Have Redis not tell what only Redis 7 does."""
+    stream = _late("_relay.stream")
+    old = stream.LOOK.replace("'entries-added'", "'-'").replace("'max-deleted-entry-id'", "'-'")
+    monkeypatch.setattr(stream, "LOOK", old)
