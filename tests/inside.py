@@ -783,10 +783,14 @@ def relay_once(relay):
     relay._life.poll_in_loop(None)
 
 
-def stop_and_start_again(relay):
-    """Do what a fork does to the relay of the parent."""
+@contextlib.contextmanager
+def stopped(relay):
+    """The relay's thread has ended, and is started again, as for a fork."""
     relay._life.before_fork()
-    relay._life.after_fork_in_parent()
+    try:
+        yield
+    finally:
+        relay._life.after_fork_in_parent()
 
 
 def poll_and_look(bus):

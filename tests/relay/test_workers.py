@@ -25,7 +25,7 @@ from inside import (
     new_reader,
     place_in_stream,
     reader_of,
-    stop_and_start_again,
+    stopped,
 )
 from programs import run
 
@@ -269,7 +269,8 @@ def test_a_child_that_was_forked_without_hooks_has_the_relay_too(host, fork, has
     a = host("a")
     a.relay.post("test", "event", 0)
     a.until(("event", 0))
-    with monkeypatch.context() as patch:
+    # Stopped: a lock that its thread holds, of redis-py, say, nobody would release in the child.
+    with monkeypatch.context() as patch, stopped(a.relay):
         patch.setattr(os, "fork", ctypes.PyDLL(None).fork)
 
         def live(parent):
@@ -296,7 +297,8 @@ def test_a_thread_that_could_not_be_started_is_started_by_the_next_post(host, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        stop_and_start_again(a.relay)
+        with stopped(a.relay):
+            pass
     a.relay.post("test", "event", 1)
     a.until(("event", 1))
 
