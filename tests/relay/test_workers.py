@@ -6,11 +6,10 @@ import ctypes
 import os
 import signal
 import threading
-import warnings
 from types import SimpleNamespace
 
 import pytest
-from children import SECONDS
+from children import SECONDS, threads_are_ours
 from entries import entry_of, only
 from hosts import Host
 from inside import (
@@ -172,16 +171,25 @@ def test_a_forked_child_has_the_relay_too(host, fork, hasty):
     a.until(*only((1, 2)))
 
 
+@threads_are_ours
 def test_a_process_with_a_relay_may_fork_at_any_time(host, fork):
-    """Without a warning of threads: that of the relay ends before, and starts again."""
-    a = host("a", wait_max=SECONDS)  # which is how long a fork waits for it
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for number in range(15):
-            a.relay.post("test", "event", number)
-            fork(lambda parent: None).result()
-    assert [str(warning.message) for warning in caught] == []
+    a = host("a", wait_max=SECONDS)  # which is how long a fork waits for the relay's thread
+    for number in range(15):
+        a.relay.post("test", "event", number)
+        fork(lambda parent: None).result()
     a.until(*only(range(15)))
+
+
+def test_a_fork_waits_until_the_thread_of_the_relay_has_ended(host):
+    """Not only Python's account of it: the kernel has removed the thread."""
+    a = host("a", wait_max=SECONDS)
+    a.wait_for(lambda: a.relay.stats().reading)
+    for number in range(15):
+        running = len(os.listdir("/proc/self/task"))
+        with stopped(a.relay):
+            assert len(os.listdir("/proc/self/task")) == running - 1
+        a.relay.post("test", "event", number)
+        a.until(*only(range(number + 1)))
 
 
 def test_a_child_that_was_forked_while_redis_stands_still_reaches_it_later(host, server, fork):
