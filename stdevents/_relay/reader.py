@@ -253,7 +253,7 @@ class Reader:
             record = codec.encode_relayed(source, event, data, unique, *where)
             key = None if unique is None else codec.key_of(unique)
             # The workers of a host are assumed to have the same handlers.
-            if key and not self._handlers.living(self._handlers.find(source, event)):
+            if key and self._handlers.living(self._handlers.find(source, event)) is None:
                 key = ""
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             self._skip(written_id.decode(), error)
