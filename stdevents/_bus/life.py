@@ -627,7 +627,7 @@ class Life:
             return True
         return not self.loop.runs() and self._poller in (0, get_ident())
 
-    def is_in_handler(self) -> bool:
-        """Does a handler run in this process?"""
+    def is_busy(self) -> bool:
+        """Does a handler run in this process, which the loop's end has to wait for?"""
         seat = self.state.seat
         return seat is not None and seat.is_in_handler()
