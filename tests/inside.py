@@ -15,6 +15,7 @@ from stdevents._bus import codec as _codec
 from stdevents._bus import joining as _joining
 from stdevents._bus import life as _life
 from stdevents._bus import loop as _loop
+from stdevents._bus import polling as _polling
 from stdevents._bus import progress as _progress
 from stdevents._bus import seat as _seat
 from stdevents._system import bell as _bell
@@ -186,7 +187,7 @@ def look_at_ground(bus):
 
 def look_at_ground_always(monkeypatch):
     """Have each poll by hand look at that."""
-    monkeypatch.setattr(_life, "LOOK_EVERY", 0)
+    monkeypatch.setattr(_polling, "LOOK_EVERY", 0)
 
 
 def recover(bus):
@@ -563,35 +564,35 @@ def note_rings(bus):
 
 def may_sleep(bus):
     """Do W1, and W2: is there nothing new?"""
-    return bus._life.may_sleep()
+    return bus._life.polling.may_sleep()
 
 
 def is_asleep(bus):
     """Has its loop had its last look before it sleeps?"""
-    return bool(seat_of(bus).words[_layout.WAITING] and bus._life.loop._current.asleep)
+    return bool(seat_of(bus).words[_layout.WAITING] and bus._life.polling.loop._current.asleep)
 
 
 def loop_thread_of(bus):
     """The thread of its loop, or None."""
-    current = bus._life.loop._current
+    current = bus._life.polling.loop._current
     return current and current._thread
 
 
 def have_loop_poll(bus, poll):
     """Have its loop call `poll(real)` for each poll, `real` being the one that it does else."""
-    life = bus._life
-    real = life.poll_in_loop
-    life.poll_in_loop = lambda signals: poll(lambda: real(signals))
+    polling = bus._life.polling
+    real = polling.poll_in_loop
+    polling.poll_in_loop = lambda signals: poll(lambda: real(signals))
 
 
 def start_loop(bus):
     """Start its loop, as a fork or a configure that is nested in its start does."""
-    bus._life.loop.start()
+    bus._life.polling.loop.start()
 
 
 def listener_of(bus):
     """What its loop waits with."""
-    return bus._life.loop._current.listener
+    return bus._life.polling.loop._current.listener
 
 
 def caller_file_of(listener):
@@ -804,7 +805,7 @@ def stopped(relay):
 
 def poll_and_look(bus):
     """Poll as its loop does, which looks at its ground as well."""
-    bus._life.poll_in_loop(None)
+    bus._life.polling.poll_in_loop(None)
 
 
 def elect_often(monkeypatch):
