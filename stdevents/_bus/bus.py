@@ -289,7 +289,8 @@ class Bus:
 
     def stats(self) -> Stats:
         """Counts of this process; NotConfigured if the bus is not open."""
-        return self._life.use(lambda seat: seat.stats(self._handlers.failed))
+        counts: Stats = self._life.use(lambda seat: seat.stats(self._handlers.failed))
+        return counts
 
     def workers(self) -> list[WorkerInfo]:
         """The live workers of the bus, by slot. NotConfigured; LockTimeout.

@@ -241,9 +241,7 @@ class Life:
             self.state = Closing(seat)
             if seat is not None:
                 seat.end()  # a poll ends with the handler that it is in
-                self.polling.wait_for_handlers(
-                    seat, seat.settings.wait_max if wait is None else wait
-                )
+                self.polling.wait_for_handlers(seat, wait)
         finally:  # an exception from outside must not leave a worker that nobody can get rid of
             self._finish(seat)
 

@@ -129,8 +129,10 @@ class Polling:
             return True
         return not self.loop.runs() and self._poller in (0, get_ident())
 
-    def wait_for_handlers(self, seat: Seat, wait: float) -> None:
-        """Wait until no other thread is in a handler, at most so many seconds."""
+    def wait_for_handlers(self, seat: Seat, wait: float | None) -> None:
+        """Wait until no other thread is in a handler, so many seconds at most, or `wait_max`."""
+        if wait is None:
+            wait = seat.settings.wait_max
         deadline = monotonic() + wait
         self.loop.end(wait)
         if self.turn.is_inside():
