@@ -242,6 +242,20 @@ def under_lock(bus, work, *arguments):
     return bus._life.use(lambda seat: seat.lock.hold(work, *arguments))
 
 
+def after_next_hold(bus, action):
+    """Call `action()` once, when a post of this process has let go of the lock."""
+    table = seat_of(bus).table
+    hold = table._hold
+
+    def hold_and_act(*arguments):
+        result = hold(*arguments)
+        table._hold = hold
+        action()
+        return result
+
+    table._hold = hold_and_act
+
+
 def has_lock(bus):
     """`has()`: does this process have the lock of the bus as it is open now?"""
     lock = seat_of(bus).lock
