@@ -153,14 +153,11 @@ class Life:
         if not seat.next_look or now < seat.next_look:
             return
         seat.next_look = now + LOOK_EVERY
-        self._look_now(seat)
-
-    def _look_now(self, seat: Seat) -> None:
         seat.check()
-        if seat.slot is None and not joining.has_live_worker(seat):
-            raise BusRemoved(None, f"bus {self.name!r}: its workers have all left")
-        if seat.slot is not None and not self.loop.runs():
-            # It could not be started, or not again after a fork.
+        if seat.slot is None:
+            if not joining.has_live_worker(seat):
+                raise BusRemoved(None, f"bus {self.name!r}: its workers have all left")
+        elif not self.loop.runs():  # it could not be started, or not again after a fork
             with contextlib.suppress(RuntimeError):
                 self._run_loop(seat)
 
@@ -195,6 +192,8 @@ class Life:
         self.state, self.name, self.loop.name = opening, name, name = Opening(), name, name
         seat = None
         try:
+            if not os.geteuid():  # who is root may give up the right to read the package's files
+                from .. import _types  # noqa: F401
             hooks.watch_exit()
             codec.forget()
             self.handlers.failed = 0
@@ -507,7 +506,7 @@ class Life:
         if now >= self._next_look:
             # Half an interval: a sleep may end a little early.
             self._next_look = now + min(LOOK_EVERY, self.loop.interval / 2)
-            self._look_now(seat)
+            seat.check()
         self._take_turn(seat, FOREVER, signals)
 
     def _take_turn(self, seat: Seat, deadline: float, signals: Signals | None) -> None:
@@ -533,7 +532,7 @@ class Life:
             if not self.may_sleep():
                 watch.wake()
         if heard and not news:
-            self._look_now(seat)  # who leaves removed ground rings its bell
+            seat.check()  # who leaves removed ground rings its bell
 
     # -- what else a seat is used for --------------------------------------------------------------
 

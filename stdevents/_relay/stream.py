@@ -14,7 +14,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any, Callable, NamedTuple, Tuple
 
-from .._bus.handlers import is_coroutine_function
+from .._bus.callbacks import is_coroutine_function
 from .._errors import RelayError
 
 REMEMBERED = 86_400_000  # milliseconds for which a post may be sent again
@@ -101,13 +101,12 @@ class Position(NamedTuple):
         return f"{self.milliseconds}-{self.sequence}"
 
 
-class Move(NamedTuple):
+class Step(NamedTuple):
     """A step of the cursor, requested by the reader of a term."""
 
     term: int
     before: Position | None
     after: Position
-    pids: tuple[int, ...] = ()  # the posters of the events that come with it
 
 
 class Gap(NamedTuple):
@@ -119,7 +118,7 @@ class Gap(NamedTuple):
     after: Position  # where to go on
 
 
-class Look(NamedTuple):
+class Snapshot(NamedTuple):
     """A stream at one instant, and some of its entries."""
 
     last: EntryId  # the id that was given last
@@ -187,13 +186,13 @@ class Stream:
         )
         return entry.decode()
 
-    def look(self, after: Position, count: int) -> Look:
+    def look(self, after: Position, count: int) -> Snapshot:
         """The stream now, with at most `count` of the entries after a position."""
         start = written(following(after.entry))
         last, first, length, added, deleted, *entries = self._ask(
             self._look, [self.name], [start, count]
         )
-        return Look(
+        return Snapshot(
             parse(last),
             parse(first) if first else following(parse(last)),
             length,

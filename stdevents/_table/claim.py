@@ -76,7 +76,8 @@ class Claims:
             words[place + CLAIM_DEADLINE] = 0  # C3: the key is ours; free until all of it is there
             if not has_key:
                 high, low = _halves(key_hash.digest())
-                words[place + CLAIM_KEY], words[place + CLAIM_KEY + 1] = high, low
+                words[place + CLAIM_KEY] = high
+                words[place + CLAIM_KEY + 1] = low
             words[place + CLAIM_WORKER] = worker
             words[place + CLAIM_EVENT] = event_id
             words[place + CLAIM_TAKEN] = now

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Place = Tuple[int, int, int]
 
 RUN_BYTES = 1 << 16  # at most, in one run; one event may be larger
+RUN_EVENTS = 256  # at most, in one run: what many more are decoded into leaves the cache
 UNKNOWN = 1 << 64  # an END that no event has
 
 _comma = b","
@@ -77,6 +78,8 @@ class Reader:
         """
         words, size = self._words, self._size
         through = words[LAST]  # R1
+        if through > before + RUN_EVENTS:
+            through = before + RUN_EVENTS
         if self._reorders:
             _fence.fence()  # R1: what is published is visible after this
         slot = self._slots + EVENT_WORDS * (through % self._count)

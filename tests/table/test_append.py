@@ -97,7 +97,6 @@ def killed_at(table, step, records, companion=None):
             lambda: write(table, records, companion),
             at(step, kill),
             traced=is_append,
-            opcodes=True,
         )
     except Killed:
         return True
@@ -130,7 +129,23 @@ def test_a_poster_killed_at_any_step_leaves_all_or_nothing(tmp_path, before):
         assert number_published(ground.words) == (1 if is_there else None)
         if not killed:
             break
-    assert published == {True, False} and step > 100
+    assert published == {True, False} and step > 30
+
+
+def test_intent_is_never_lowered(ground, table):
+    """P2: what a poster that died has overwritten stays so, though the next one writes less."""
+    table.append((record("x" * 500),))
+    step = 0
+    while ground.words[INTENT] < 1024:
+        step += 1
+        assert killed_at(table, step, [record("d" * 600), record("e")])
+    intents = ground.words[INTENT], ground.words[INTENT_ID]
+    while ground.words[INTENT_ID] < 3:
+        step += 1
+        assert killed_at(table, step, [record("d" * 600), record("e")])
+    ground.table().append((record("short"),))
+    assert ground.words[LAST] == 2
+    assert (ground.words[INTENT], ground.words[INTENT_ID]) == (intents[0], 3)
 
 
 def test_a_companion_that_refuses_leaves_nothing(ground, table):

@@ -184,7 +184,6 @@ def test_a_claimer_killed_at_any_step_leaves_the_event_to_one(tmp_path, held):
                 lambda: table.claim(event, "key", 100, ME),  # noqa: B023
                 at(step, kill),
                 traced=is_claim,
-                opcodes=True,
             )
         except Killed:
             killed = True
@@ -195,4 +194,4 @@ def test_a_claimer_killed_at_any_step_leaves_the_event_to_one(tmp_path, held):
         assert table.claim(post(table), "key", 100, OTHER) == (IGNORE, holder)
         if not killed:
             break
-    assert outcomes == {MINE, IGNORE} and step > 60
+    assert outcomes == {MINE, IGNORE} and step > 20

@@ -72,6 +72,8 @@ def test_events_that_are_there_are_read_without_the_lock(ground, table):
     with held(ground.table()):
         ground.bounds.wait_max = 0.01
         assert numbers_of(texts_of(ground.table())) == list(range(1, 11))
+        run = ground.table().run_at(4)
+        assert numbers_of(texts_of(ground.table(), run)) == list(range(5, 11))
 
 
 def test_what_is_overwritten_needs_the_lock_and_skips_nothing_without(ground, table):

@@ -16,7 +16,6 @@ import threading
 import time
 from collections import deque
 from contextlib import closing
-from dataclasses import asdict
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +174,7 @@ class Worker:
         while self.bus.stats().lag:
             self.read_rows()
         self.bus.poll()
-        counts = {"reads": self.reads, "stale": self.stale, **asdict(self.bus.stats())}
+        counts = {"reads": self.reads, "stale": self.stale, **self.bus.stats()._asdict()}
         return counts, [self.reports.popleft() for _ in range(len(self.reports))]
 
     def do_open_tiny(self, name: str) -> None:
