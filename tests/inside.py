@@ -468,6 +468,19 @@ def note_looks_for_the_living(monkeypatch, bus):
     return looked
 
 
+def note_takings_of_the_lock(monkeypatch, bus):
+    """A list that grows by one for each post that takes the lock."""
+    table, taken = seat_of(bus).table, []
+    hold = table._hold
+    monkeypatch.setattr(table, "_hold", lambda *work: (taken.append(1), hold(*work))[1])
+    return taken
+
+
+def hide_folder(monkeypatch, bus):
+    """Have its folder be nowhere for this process, as in a root of its own."""
+    monkeypatch.setattr(seat_of(bus).folder, "path", "/nowhere")
+
+
 def fail_to_open_files(monkeypatch, number):
     """Have no file of a bus be opened: OSError of that number."""
 
@@ -480,14 +493,13 @@ def fail_to_open_files(monkeypatch, number):
 # -- something at a step ---------------------------------------------------------------------------
 
 _STEPS = {
-    "an event is written": (_append.Writer, "write"),
+    "an event is written": (_append, "ends"),
     "a checksum is taken": (_append, "crc32"),
     "an event is claimed": (_claim.Claims, "take"),
     "the workers are listed": (_table.Table, "_workers"),
     "a slow worker is looked at": (_room.Room, "has_moved"),
     "a joiner goes back": (_table.Table, "go_back"),
     "the last id is read": (_table.Table, "last"),
-    "the lock is held": (_filelock.FileLock, "hold"),
     "a child becomes a worker": (_joining, "join"),
     "a child opens the bell": (_folder.Folder, "open_fifo"),
     "stopping is posted": (_life.Life, "_announce"),
