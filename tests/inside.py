@@ -404,7 +404,10 @@ def read(bus, position):
 
 
 def _records_of(table, run):
-    return list(enumerate(table.reader.cut(run), run.before + 1)) if run.text else []
+    """The records of a run by their ids, each with its comma; None where that cannot be said."""
+    records = table.reader.cut(run) if run.text else []
+    whole = [record and record.rstrip(b",") + b"," for record in records]  # the last one has none
+    return list(enumerate(whole, run.before + 1))
 
 
 def read_unlocked(bus, event_id):

@@ -15,7 +15,6 @@ from inside import (
     hide_folder,
     length_of_text,
     lock_file_of,
-    length_of_text,
     name_of,
     never_ask_for_the_dead,
     note_looks_for_the_living,
