@@ -19,6 +19,7 @@ from stdevents._bus import progress as _progress
 from stdevents._bus import seat as _seat
 from stdevents._system import bell as _bell
 from stdevents._system import filelock as _filelock
+from stdevents._system import files as _files
 from stdevents._system import folder as _folder
 from stdevents._system import listener as _listener
 from stdevents._system import memory as _memory
@@ -36,6 +37,7 @@ from stdevents._table import workers as _workers
 Bell, Listener, Sleeper = _bell.Bell, _listener.Listener, _listener.Sleeper
 BELL_FULL = _bell.FULL
 ThreadLock = _threadlock.ThreadLock
+OpenFile = _files.OpenFile
 AT_MOST_EVERY = _loop.AT_MOST_EVERY
 MAGIC, VERSION, WORKERS, WORD = _layout.MAGIC, _layout.VERSION, _layout.WORKERS, _layout.WORD
 _LATE = {
@@ -236,7 +238,7 @@ def decode(text):
 
 def under_lock(bus, work, *arguments):
     """Do `work` while this process has the lock of the bus; what it returns."""
-    return seat_of(bus).lock.hold(work, *arguments)
+    return bus._life.use(lambda seat: seat.lock.hold(work, *arguments))
 
 
 def has_lock(bus):
@@ -588,6 +590,13 @@ def loop_thread_of(bus):
     """The thread of its loop, or None."""
     current = bus._life.loop._current
     return current and current._thread
+
+
+def have_loop_poll(bus, poll):
+    """Have its loop call `poll(real)` for each poll, `real` being the one that it does else."""
+    life = bus._life
+    real = life.poll_in_loop
+    life.poll_in_loop = lambda signals: poll(lambda: real(signals))
 
 
 def start_loop(bus):

@@ -6,7 +6,6 @@ Steps are lines, of which each third is tried, or opcodes, each seventh; with --
 from __future__ import annotations
 
 import signal
-import sys
 
 import pytest
 from children import SECONDS
@@ -27,7 +26,6 @@ from inside import (
 from steps import at, die, with_steps
 
 LOCAL = 4  # events that others post after each kill: as many as take the ids of the dead one's
-HAS_OPCODES = sys.implementation.name == "cpython"
 APPENDING = code_of_relaying()
 
 
@@ -67,7 +65,7 @@ def lines(request):
 @pytest.fixture
 def opcodes(request, lines):
     """The same, where there are opcodes to trace."""
-    return (True, 1 if request.config.option.long else 7) if HAS_OPCODES else lines
+    return True, 1 if request.config.option.long else 7
 
 
 def kill_at_each_step(readers, fork, client, traced, steps):
