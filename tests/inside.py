@@ -385,7 +385,6 @@ WRITING = {_append.Writer.write.__code__, _append.Writer._wrap.__code__}  # P2 a
 READING = {
     function.__code__ for function in vars(_read.Reader).values() if hasattr(function, "__code__")
 }
-LOOKING_AT_SLOT = {_read.Reader.place.__code__, _read.Reader._oldest.__code__}
 
 
 def append(bus, *texts):
@@ -410,21 +409,6 @@ def _records_of(table, run):
     records = table.reader.cut(run) if run.text else []
     whole = [record and record.rstrip(b",") + b"," for record in records]  # the last one has none
     return list(enumerate(whole, run.before + 1))
-
-
-def read_unlocked(bus, event_id):
-    """The ids that a reader gets after this one's, without a look under the lock."""
-    table = seat_of(bus).table
-    run = table.reader.run(*table.reader.place(event_id - 1))
-    return [number for number, _ in _records_of(table, run)] if run else []
-
-
-def give_its_slot(bus, event_id, other_id):
-    """Have the slot of the other event say all that the event's does, but for the id."""
-    memory = Memory(bus)
-    source, target = memory.map.event(event_id), memory.map.event(other_id)
-    for word in range(1, memory.map.event_slot // WORD):
-        memory.words[target + word] = memory.words[source + word]
 
 
 def is_overwritten(bus, event_id):
@@ -452,12 +436,6 @@ def records_from(bus, position):
     through, records = read(bus, position)
     parts = [(number, _codec.decode(record)) for number, record in records]
     return list(_late("_cli.tail")._lines(position, through, parts))
-
-
-def without_checksums(monkeypatch):
-    """Have no checksum find anything (R5)."""
-    monkeypatch.setattr(_append, "crc32", lambda *_: 0)
-    monkeypatch.setattr(_read, "crc32", lambda *_: 0)
 
 
 def never_ask_for_the_dead(monkeypatch):

@@ -259,6 +259,32 @@ def test_a_handler_that_would_wait_for_its_own_worker_is_told_at_once(bus):
     assert [error.pid for error in errors] == [os.getpid()]
 
 
+def test_a_thread_that_would_wait_for_its_own_poll_is_told_at_once(bus):
+    """It is the only one that polls, and it is not polling now."""
+    bus.configure(shm_retries=10**9)
+    with pytest.raises(stdevents.NoRoom) as caught:
+        for _ in range(2 * SLOTS):
+            bus.post("test", "event")
+    assert caught.value.pids == (os.getpid(),)
+
+
+def test_a_post_waits_for_a_thread_that_polls(bus, monkeypatch):
+    """Another one of its own process."""
+
+    def poll():
+        poller = threading.Thread(target=bus.poll)
+        poller.start()
+        poller.join()
+
+    bus.post("test", "event")
+    poll()
+    bus.configure(shm_retries=10**6, wait_interval=0.001)
+    while_it_waits(monkeypatch, poll)
+    for _ in range(SLOTS):
+        bus.post("test", "event")
+    assert bus.stats().lost == 0
+
+
 def test_who_joins_takes_over_the_mode(bus, name):
     program = """
 import logging, stdevents, sys
