@@ -400,7 +400,6 @@ WRITING = {_append.Writer.write.__code__, _append.Writer._wrap.__code__}  # P2 a
 READING = {
     function.__code__ for function in vars(_read.Reader).values() if hasattr(function, "__code__")
 }
-LOOKING_AT_SLOT = {_read.Reader.place.__code__, _read.Reader._oldest.__code__}
 
 
 def append(bus, *texts):
@@ -421,22 +420,10 @@ def read(bus, position):
 
 
 def _records_of(table, run):
-    return list(enumerate(table.reader.cut(run), run.before + 1)) if run.text else []
-
-
-def read_unlocked(bus, event_id):
-    """The ids that a reader gets after this one's, without a look under the lock."""
-    table = seat_of(bus).table
-    run = table.reader.run(*table.reader.place(event_id - 1))
-    return [number for number, _ in _records_of(table, run)] if run else []
-
-
-def give_its_slot(bus, event_id, other_id):
-    """Have the slot of the other event say all that the event's does, but for the id."""
-    memory = Memory(bus)
-    source, target = memory.map.event(event_id), memory.map.event(other_id)
-    for word in range(1, memory.map.event_slot // WORD):
-        memory.words[target + word] = memory.words[source + word]
+    """The records of a run by their ids, each with its comma; None where that cannot be said."""
+    records = table.reader.cut(run) if run.text else []
+    whole = [record and record.rstrip(b",") + b"," for record in records]  # the last one has none
+    return list(enumerate(whole, run.before + 1))
 
 
 def is_overwritten(bus, event_id):
@@ -466,12 +453,6 @@ def records_from(bus, position):
     return list(_late("_cli.tail")._lines(position, through, parts))
 
 
-def without_checksums(monkeypatch):
-    """Have no checksum find anything (R5)."""
-    monkeypatch.setattr(_append, "crc32", lambda *_: 0)
-    monkeypatch.setattr(_read, "crc32", lambda *_: 0)
-
-
 def never_ask_for_the_dead(monkeypatch):
     """Have a post that waits for room not look who has died meanwhile."""
     monkeypatch.setattr(_table, "DEATH_EVERY", 1000)
@@ -483,6 +464,19 @@ def note_looks_for_the_living(monkeypatch, bus):
     lives = room._lives
     monkeypatch.setattr(room, "_lives", lambda slot: looked.append(slot) or lives(slot))
     return looked
+
+
+def note_takings_of_the_lock(monkeypatch, bus):
+    """A list that grows by one for each post that takes the lock."""
+    table, taken = seat_of(bus).table, []
+    hold = table._hold
+    monkeypatch.setattr(table, "_hold", lambda *work: (taken.append(1), hold(*work))[1])
+    return taken
+
+
+def hide_folder(monkeypatch, bus):
+    """Have its folder be nowhere for this process, as in a root of its own."""
+    monkeypatch.setattr(seat_of(bus).folder, "path", "/nowhere")
 
 
 def fail_to_open_files(monkeypatch, number):
@@ -504,7 +498,6 @@ _STEPS = {
     "a slow worker is looked at": (_room.Room, "has_moved"),
     "a joiner goes back": (_table.Table, "go_back"),
     "the last id is read": (_table.Table, "last"),
-    "the lock is held": (_filelock.FileLock, "hold"),
     "a child becomes a worker": (_joining, "join"),
     "a child opens the bell": (_folder.Folder, "open_fifo"),
     "stopping is posted": (_life.Life, "_announce"),
