@@ -454,6 +454,7 @@ class Life:
             with contextlib.suppress(RuntimeError):
                 self.loop.start(PAUSE_AFTER_FORK)
             return
+        self.loop.forked()  # else it waits for the end of the fork, when the bus is opened
         self._begin_here()
 
     def _away_in_child(self, state: State, in_own_handler: bool) -> Away:
