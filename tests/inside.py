@@ -236,12 +236,15 @@ def decode(text):
 
 def under_lock(bus, work, *arguments):
     """Do `work` while this process has the lock of the bus; what it returns."""
-    return seat_of(bus).lock.hold(work, *arguments)
+    return bus._life.use(lambda seat: seat.lock.hold(work, *arguments))
 
 
 def has_lock(bus):
-    """`has()`: does this process have the lock of the bus as it is open now?"""
-    lock = seat_of(bus).lock
+    """`has()`: does this process have the lock of the bus as it is open now?
+
+    A forked child takes its seat before.
+    """
+    lock = bus._life.use(lambda seat: seat.lock)
     return lock.is_inside
 
 
