@@ -1,7 +1,8 @@
 """The public types that most workers never use; they are loaded on demand.
 
-Importing typing takes a third of the memory that a worker needs for all else of this package. So its modules import types only if TYPE_CHECKING: type checkers take a
-variable of this name for true, whatever its value.
+Importing typing takes a third of the memory that a worker needs for all else of this package. So
+its modules import types only if TYPE_CHECKING: type checkers take a variable of this name for true,
+whatever its value.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from stdevents._bus import progress as _progress
 from stdevents._bus import seat as _seat
 from stdevents._system import bell as _bell
 from stdevents._system import filelock as _filelock
+from stdevents._system import files as _files
 from stdevents._system import folder as _folder
 from stdevents._system import listener as _listener
 from stdevents._system import memory as _memory
@@ -36,6 +37,7 @@ from stdevents._table import workers as _workers
 Bell, Listener, Sleeper = _bell.Bell, _listener.Listener, _listener.Sleeper
 BELL_FULL = _bell.FULL
 ThreadLock = _threadlock.ThreadLock
+OpenFile = _files.OpenFile
 AT_MOST_EVERY = _loop.AT_MOST_EVERY
 MAGIC, VERSION, WORKERS, WORD = _layout.MAGIC, _layout.VERSION, _layout.WORKERS, _layout.WORD
 _LATE = {
@@ -578,6 +580,13 @@ def loop_thread_of(bus):
     return current and current._thread
 
 
+def have_loop_poll(bus, poll):
+    """Have its loop call `poll(real)` for each poll, `real` being the one that it does else."""
+    life = bus._life
+    real = life.poll_in_loop
+    life.poll_in_loop = lambda signals: poll(lambda: real(signals))
+
+
 def start_loop(bus):
     """Start its loop, as a fork or a configure that is nested in its start does."""
     bus._life.loop.start()
@@ -695,37 +704,47 @@ RELAY_CELLS = _layout.CELLS
 
 def code_of_relaying():
     """Code that appends what a reader has read, and its place."""
-    cursor = _late("_relay.cursor").Cursor
-    of_table = ("append", "_publish", "_write", "exclusively")
-    of_cursor = ("check", "position", "_valid", "write", "move", "take_back")
-    return {getattr(_table.Table, function).__code__ for function in of_table} | {
-        getattr(cursor, function).__code__ for function in of_cursor
-    }
+    cursor = _late("_relay.cursor")
+    functions = (
+        (_table.Table, ("append",)),
+        (_append.Writer, ("write", "_wrap", "_look_closer")),
+        (_filelock.FileLock, ("hold",)),
+        (cursor.Step, ("check", "write")),
+        (cursor.Cursor, ("position", "_valid", "write", "take")),
+    )
+    return {getattr(of, one).__code__ for of, names in functions for one in names}
 
 
 def reader_of(bus):
     """The pid of the worker that was elected to read the stream, or 0."""
-    words = bus._session.words
-    slot = words[_layout.RELAY_READER]
-    return slot and words[_layout.HEADER_WORDS + (slot - 1) * _layout.WORKER_WORDS]
+    words = seat_of(bus).words
+    slot = words[_late("_relay.cursor").READER]
+    return slot and words[_workers.at(slot - 1) + _layout.WORKER_PID]
 
 
 def depose_reader(bus):
     """Nobody is elected to read any more."""
-    words = bus._session.words
-    under_lock(bus, words.__setitem__, _layout.RELAY_READER, 0)
+    words = seat_of(bus).words
+    under_lock(bus, words.__setitem__, _late("_relay.cursor").READER, 0)
+
+
+def elect_until_far_future(bus):
+    """Have the election end later than one can."""
+    cursor = _late("_relay.cursor")
+    seat_of(bus).words[cursor.UNTIL] += 1000 * cursor.LEASE
 
 
 def place_in_stream(bus):
     """How far into the stream the bus has come, or None."""
-    return bus._session.table.cursor.position()
+    return _late("_relay.cursor").Cursor(seat_of(bus).words).position()
 
 
 def new_reader(host):
     """One more reader for the bus of the host."""
-    relay = host.relay
+    life, relay = host.bus._life, host.relay._life
+    seat = life.use(lambda seat: seat)  # a forked child takes it at its first call
     return _late("_relay.reader").Reader(
-        host.bus, host.bus._session, relay._stream, "new", False, relay._counts
+        seat, life.handlers, relay.stream, "new", False, relay.counts
     )
 
 
@@ -736,14 +755,13 @@ def batches_from(reader, position, count):
 
 def hold_batch(reader, before, batch):
     """Have the reader be about to append this batch, which it read at the place `before`."""
-    events, pids, after = batch
-    move = _late("_relay.stream").Move(reader._term, before, after, tuple(pids))
-    reader._pending = [(tuple(events), move)]
+    step = _late("_relay.cursor").Step(reader._term, before, batch.after)
+    reader._pending = [(batch, step)]
 
 
 def read_twice_and_resign(relay):
     """Have the relay's reader be elected, read twice, and give up its place."""
-    reader = relay._reader
+    reader = relay._life.reader
     reader._renewal = 0
     assert reader.elect() and reader.read() and reader.read()
     reader.resign()
@@ -751,24 +769,40 @@ def read_twice_and_resign(relay):
 
 def is_away(relay):
     """Has it noticed that Redis is away?"""
-    return relay._away
+    return relay._life.away
 
 
 def pause_of(relay):
     """Seconds between two tries to reach Redis."""
-    return relay._loop.interval
+    return relay._life.loop.interval
 
 
 def send_buffer_later(relay):
     """Have a relay whose thread was stopped begin its work anew when told to: `begin()`."""
-    relay._loop.interval = 1.0
+    life = relay._life
+    life.loop.interval = 1.0
 
     def begin():
-        relay._hurry = False
-        relay._send_waiting()
-        relay._loop.start()
+        life._hurry = False
+        life.send_waiting()
+        life.loop.start()
 
     return begin
+
+
+def relay_once(relay):
+    """Do what the relay's thread does at a time, in this thread."""
+    relay._life.poll_in_loop(None)
+
+
+@contextlib.contextmanager
+def stopped(relay):
+    """The relay's thread has ended, and is started again, as for a fork."""
+    relay._life.before_fork()
+    try:
+        yield
+    finally:
+        relay._life.after_fork_in_parent()
 
 
 def poll_and_look(bus):
@@ -778,7 +812,7 @@ def poll_and_look(bus):
 
 def elect_often(monkeypatch):
     """Have relays look often whether somebody reads."""
-    monkeypatch.setattr(_late("_relay.relay"), "EVERY", 0.02)
+    monkeypatch.setattr(_late("_relay.life"), "EVERY", 0.02)
 
 
 def elect_for(monkeypatch, seconds):

@@ -29,6 +29,7 @@ def with_steps(work, at_step, traced=is_ours, opcodes=False):
         if not traced(frame.f_code):
             return None
         if opcodes:
+            frame.f_trace = local  # from Python 3.13 on the next line does nothing without it
             frame.f_trace_opcodes = True
         return local
 

@@ -67,14 +67,9 @@ STANDARD = {("_system/memory.py", "_fd")}  # SharedMemory tells its file in no o
 UPWARDS = {
     ("_system/filelock.py", "_bus/settings"),
     ("_table/table.py", "_bus/segment"),
-    ("_table/table.py", "_relay/cursor"),
-    ("_table/table.py", "_relay/stream"),
 }
 TOUCHED = {
     ("_bus/bus.py", "_is_owned"),
-    ("_relay/relay.py", "_ready"),
-    ("_relay/relay.py", "_recover_from"),
-    ("_relay/relay.py", "_session"),
     ("aio.py", "_handlers"),
     ("aio.py", "_watchers"),
 }
@@ -251,7 +246,6 @@ def core(tmp_path):
     return run
 
 
-@pytest.mark.xfail(strict=True, reason="the table imports the cursor of the relay")
 def test_the_core_works_alone(core, name):
     """Rule 2: post, unique, local, fork, stats and workers, where the rest is deleted."""
     seen, ignored, alone = json.loads(core(CORE_AT_WORK, name))
@@ -260,12 +254,18 @@ def test_the_core_works_alone(core, name):
     assert alone
 
 
-@pytest.mark.xfail(strict=True, reason="what is missing is told by the error of an import")
 @pytest.mark.parametrize(("missing", "place"), [("Relay", "_relay"), ("aio", "aio.py")])
 def test_what_was_deleted_says_so_where_it_is_asked_for(core, missing, place):
     """Rule 2."""
     said = core(ASK_FOR_MISSING, missing)
     assert missing in said and place in said
+
+
+def test_an_import_that_fails_within_a_part_is_told_as_it_is(core, tmp_path):
+    """It is not the part that is missing."""
+    (tmp_path / "stdevents" / "aio.py").write_text("import nowhere")
+    program = ASK_FOR_MISSING.replace("AttributeError", "ModuleNotFoundError")
+    assert core(program, "aio") == "No module named 'nowhere'\n"
 
 
 # -- the tests -------------------------------------------------------------------------------------

@@ -135,7 +135,7 @@ def traces(name: str) -> list[str]:
 
 def has_live_worker(seat: Seat) -> bool:
     """Has any worker the bus open that this seat is on? LostGround; LockTimeout."""
-    return seat.lock.hold(lambda: bool(presence.live_slots(seat.folder)[0]))
+    return seat.lock.hold(lambda: bool(presence.live_slots(seat.folder, WORKERS)[0]))
 
 
 # -- under the lock --------------------------------------------------------------------------------
@@ -262,13 +262,13 @@ def _leave(seat: Seat) -> None:
 
 
 def _clear_dead(folder: Folder, words: memoryview) -> None:
-    for slot in presence.live_slots(folder)[1]:
+    for slot in presence.live_slots(folder, WORKERS)[1]:
         workers.end(words, slot)
         presence.remove(folder, slot)
 
 
 def _remove_if_last(folder: Folder) -> bool:
-    if presence.live_slots(folder)[0]:
+    if presence.live_slots(folder, WORKERS)[0]:
         return False
     try:
         shared.remove(folder)
@@ -307,7 +307,7 @@ def _ground_in_use(
 
     Memory that was written under another lock file must not be shared: two locks exclude nobody.
     """
-    if resume is None and not presence.live_slots(folder)[0]:
+    if resume is None and not presence.live_slots(folder, WORKERS)[0]:
         return None
     try:
         memory = shared.open_memory(folder)
@@ -323,7 +323,7 @@ def _ground_in_use(
         if header.word(memory.buf, HEADER_LOCK) == os.fstat(lock_file.number).st_ino and (
             resume is None
             or header.word(memory.buf, HEADER_EPOCH) == resume.epoch
-            or presence.live_slots(folder)[0]
+            or presence.live_slots(folder, WORKERS)[0]
         ):
             return memory, layout
     except BaseException:

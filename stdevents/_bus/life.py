@@ -499,21 +499,21 @@ class Life:
         return "done"
 
     def poll_in_loop(self, signals: Signals | None) -> None:
-        """Look whether the bus is there still, and handle what is new."""
-        self.use(self._look_and_take_turn, signals)
+        """Handle what is new, and look whether the bus is there still."""
+        self.use(self._take_turn_and_look, signals)
 
-    def _look_and_take_turn(self, seat: Seat, signals: Signals | None) -> None:
+    def _take_turn_and_look(self, seat: Seat, signals: Signals | None) -> None:
+        self._take_turn(seat, FOREVER, signals)
         now = monotonic()
         if now >= self._next_look:
             # Half an interval: a sleep may end a little early.
             self._next_look = now + min(LOOK_EVERY, self.loop.interval / 2)
             seat.check()
-        self._take_turn(seat, FOREVER, signals)
 
     def _take_turn(self, seat: Seat, deadline: float, signals: Signals | None) -> None:
         seat.progress_of_worker()
-        self.look(seat)
         self.turn.hold(deadline, self._handle, seat, signals)
+        self.look(seat)  # after: what a removed bus still has is handled first
 
     def _handle(self, seat: Seat, signals: Signals | None) -> None:
         assert seat.delivery is not None
@@ -628,7 +628,7 @@ class Life:
             return True
         return not self.loop.runs() and self._poller in (0, get_ident())
 
-    def is_in_handler(self) -> bool:
-        """Does a handler run in this process?"""
+    def is_busy(self) -> bool:
+        """Does a handler run in this process, which the loop's end has to wait for?"""
         seat = self.state.seat
         return seat is not None and seat.is_in_handler()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
         def may_sleep(self) -> bool: ...
 
-        def is_in_handler(self) -> bool: ...
+        def is_busy(self) -> bool: ...
 
 
 # Seconds between two wake-ups at least: waking costs many times the handling of one event of a
@@ -182,7 +182,7 @@ class LoopThread:
         return self._thread is threading.current_thread()
 
     def end(self, wait: float) -> None:
-        """End it, and wait for that; `wait` seconds at most if it is in a handler."""
+        """End it, and wait for that; `wait` seconds at most if it is busy, as in a handler."""
         self._ended = True
         self.listener.wake()
         if self.is_this_thread():
@@ -190,7 +190,7 @@ class LoopThread:
         begun = monotonic()
         while self._thread.is_alive():
             waited = monotonic() - begun
-            if waited >= (wait if self._poller.is_in_handler() else max(wait, LONGEST_END)):
+            if waited >= (wait if self._poller.is_busy() else max(wait, LONGEST_END)):
                 return
             self._thread.join(min(0.001 + waited, max(wait - waited, 0.001)))
         self._await_end_of_task(wait)

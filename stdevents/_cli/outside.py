@@ -19,7 +19,7 @@ from .._system import presence as _presence
 from .._system.folder import names
 from .._table import workers as _workers
 from .._table.header import OVERFLOWS
-from .._table.layout import HEADER_OVERFLOW, Layout
+from .._table.layout import HEADER_OVERFLOW, WORKERS, Layout
 from .._table.read import Run
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class OpenBus:
         )
 
     def _live_slots(self) -> frozenset[int]:
-        return frozenset(_presence.live_slots(self._seat.folder)[0])
+        return frozenset(_presence.live_slots(self._seat.folder, WORKERS)[0])
 
 
 class Copy(NamedTuple):

@@ -1,6 +1,7 @@
 """The stream in Redis, and the scripts that ask it, so that each answer is of one instant.
 
-An entry is `v 1 host HOST pid PID event JSON`, the JSON being that of `_codec`. Beside the
+An entry is `v 1 host HOST pid PID event JSON`, the JSON being `[source, event, data]`, with
+the key of `unique` behind it if there is one. Beside the
 stream there are, under names that begin with `{stream}:`,
 
     post:TOKEN      number and entry of the last post of one poster: a post that is sent again
@@ -99,14 +100,6 @@ class Position(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.milliseconds}-{self.sequence}"
-
-
-class Step(NamedTuple):
-    """A step of the cursor, requested by the reader of a term."""
-
-    term: int
-    before: Position | None
-    after: Position
 
 
 class Gap(NamedTuple):

@@ -70,6 +70,13 @@ class Folder:
         self.segment_name = f"{PREFIX}-{self.user:x}-{short}"
 
     def make(self) -> None:
+        """Make it if it is missing."""
+        if self.user != os.geteuid() and not os.path.lexists(self.path):
+            raise self.error(
+                errno.EPERM,
+                f"it was removed, and this process, now of user {os.geteuid()}, "
+                f"cannot create it again for user {self.user}; restart its workers",
+            )
         try:
             os.mkdir(self.path, 0o700)
         except FileExistsError:

@@ -68,13 +68,13 @@ def lives(folder: Folder, slot: int) -> bool:
     return False
 
 
-def live_slots(folder: Folder) -> tuple[list[int], list[int]]:
-    """The slots of the live workers, and those of the dead that have left a file."""
+def live_slots(folder: Folder, slots: int) -> tuple[list[int], list[int]]:
+    """Of so many slots those of the live workers, and of the dead that have left a file."""
     alive: list[int] = []
     dead: list[int] = []
     for file in folder.files():
         prefix, _, number = file.partition(".")
-        if prefix == PREFIX and number.isdigit():
+        if prefix == PREFIX and number.isdigit() and int(number) < slots:
             (alive if lives(folder, int(number)) else dead).append(int(number))
     return sorted(alive), sorted(dead)
 

@@ -197,7 +197,7 @@ def test_a_child_that_closes_the_bus_leaves_it_to_its_parent(bus, fork):
     assert [worker.pid for worker in bus.workers()] == [os.getpid()]
     bus.post("test", "event")
     bus.poll()
-    assert len(seen) == 2  # the child's `started` and `stopping`
+    assert seen == [], "it never began, so it posted neither `started` nor `stopping`"
 
 
 def test_a_child_may_close_and_configure_anew(bus, fork, name):
@@ -366,7 +366,6 @@ import os, sys
 import stdevents
 
 stdevents.configure(sys.argv[1], interval=0)
-assert "stdevents._types" not in sys.modules
 child = os.fork()
 if not child:
     sys.meta_path.clear()

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from inside import (
+    have_loop_poll,
     loop_thread_of,
 )
 from waiting import LONG, loop_threads, wait_until_in
@@ -55,15 +56,15 @@ def test_the_loop_outlives_what_a_handler_raises(name, caplog, error):
 
 def test_a_loop_that_comes_to_itself_when_the_bus_is_closed_says_nothing(name, caplog):
     bus = stdevents.Bus(name, interval=0.01, wait_max=0.05)
-    inside, closed, poll = threading.Event(), threading.Event(), bus.poll
+    inside, closed = threading.Event(), threading.Event()
     loop = loop_thread_of(bus)
 
-    def late():
+    def late(poll):
         inside.set()
         closed.wait(LONG)
         poll()
 
-    bus.poll = late
+    have_loop_poll(bus, late)
     inside.wait(LONG)
     bus.close()
     closed.set()

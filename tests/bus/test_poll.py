@@ -75,7 +75,7 @@ def test_poll_waits_for_the_poll_of_another_thread(bus, news):
     if news:
         bus.post("test", "other")
     second.start()
-    wait_until_in(second, "wait")
+    wait_until_in(second, "_wait")
     go_on.set()
     first.join()
     second.join()

@@ -2,8 +2,8 @@
 
     random SIGKILL: 400 cases, 0 violations, seed 4711
 
-The quick size runs with all other tests, the long one with `pytest --long tests/campaigns`. A
-long run says every half minute how far it has come.
+The quick size runs with `pytest tests/campaigns`, the long one with `--long`, too. A long run says
+every half minute how far it has come.
 """
 
 from __future__ import annotations

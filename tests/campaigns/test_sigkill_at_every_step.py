@@ -1,13 +1,12 @@
 """SIGKILL before every single step of post, poll, claim, fork, join and leave.
 
-A step is an opcode of the package in the long size (on CPython). In the quick one it is a line of
-a post, and some lines further on in all else.
+A step is an opcode of the package in the long size. In the quick one it is a line of a post, and
+some lines further on in all else.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 
 from inside import fork_hook_of_child
 from seen import Seen
@@ -17,7 +16,6 @@ from steps import at, die, with_steps
 import stdevents
 
 NAME = "SIGKILL at every step"
-HAS_OPCODES = sys.implementation.name == "cpython"
 SMALL, WRAPPING = "é", "é" * 1_500  # the bus has room for one of the second kind, and a part
 
 
@@ -44,7 +42,7 @@ class Deaths:
 
     def _live(self, parent, work, before, step):
         before()
-        with_steps(work, at(step, die), opcodes=self.campaign.long and HAS_OPCODES)
+        with_steps(work, at(step, die), opcodes=self.campaign.long)
 
 
 def post(deaths, name, text, unique=None):

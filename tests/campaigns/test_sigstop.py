@@ -71,7 +71,7 @@ class Pair:
             self.bus.post("test", "once", number, unique=f"key {number}")
         self.child.say((work, chance.randrange(1, STEPS)))
         self.child.wait_until_stopped()
-        if is_locked(self.name):
+        if is_locked(self.name, patience=0.05):
             self._live_on_beside_it(number, work)
         done = self._never_go_on() if for_ever else self._go_on()
         assert_sound(self.name)

@@ -28,9 +28,11 @@ ESCAPE = re.compile("\x1b\\[[?0-9;]*[A-Za-z]")
 CROWD = """
 import os, sys, stdevents
 bus = stdevents.Bus(sys.argv[1], interval=0, size="4k")
+alive, living = os.pipe()
 for _ in range(29):
     if not os.fork():
-        sys.stdin.read()
+        os.close(living)
+        os.read(alive, 1)  # until their parent closes it, or has ended
         bus.close()
         os._exit(0)
 for _ in range(20):
@@ -38,6 +40,7 @@ for _ in range(20):
 bus.poll()
 print("open", flush=True)
 sys.stdin.read()
+os.close(living)
 for _ in range(29):
     os.wait()
 bus.close()
@@ -100,9 +103,13 @@ def screen():
 def crowd(name):
     """30 workers on the bus `name`."""
     process = start(CROWD, name)
-    assert process.stdout.readline() == "open\n"
-    yield
-    assert process.communicate()[1] == ""
+    try:
+        assert process.stdout.readline() == "open\n"
+        yield
+        assert process.communicate(timeout=SECONDS)[1] == ""
+    finally:
+        process.kill()
+        process.wait()
 
 
 def line_of(screen, pattern):

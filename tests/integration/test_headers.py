@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import re
 import shlex
@@ -42,9 +41,21 @@ def packages(file):
     return set(more)
 
 
-SERVERS = [
-    file for file in FILES if re.search("; (gunicorn|uvicorn|uwsgi) ", " ".join(lines(file)))
-]
+def server_of(file):
+    """The server that its header starts."""
+    found = re.search("; (gunicorn|uvicorn|uwsgi) ", " ".join(lines(file)))
+    return found and found[1]
+
+
+def request_of(line):
+    """(path, data): what the curl command of a header asks for, and what it puts there."""
+    data, path = re.fullmatch(
+        r"curl (?:-X PUT -d (\S+) )?http://127\.0\.0\.1:8000(\S+)", line
+    ).groups()
+    return path, data
+
+
+SERVERS = [file for file in FILES if server_of(file)]
 PROGRAMS = [file for file in FILES if lines(file)[1].startswith("python ")]
 
 
@@ -82,22 +93,27 @@ def test_every_example_is_here():
 def test_what_is_installed_for_these_tests_is_what_the_headers_install():
     tox = ConfigParser(interpolation=None)
     tox.read(TOX)
-    here = set(tox["testenv:integration"]["deps"].split())
+    of_uwsgi = set(tox["testenv:uwsgi"]["deps"].split())
+    assert tox["testenv:uwsgi"]["commands_pre"].endswith(" pip install --quiet uwsgi")
     theirs = set.union(*map(packages, FILES)) - {"gunicorn"}  # which is in gunicorn[gevent], too
+    here = {*tox["testenv:integration"]["deps"].split(), *of_uwsgi, "uwsgi"}
     assert theirs | {"pytest", "redis"} == here
 
 
-@pytest.mark.parametrize("file", SERVERS)
-def test_a_server_starts_and_answers_as_its_header_says(file, shell, serve, told):
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(file, marks=pytest.mark.uwsgi if server_of(file) == "uwsgi" else ())
+        for file in SERVERS
+    ],
+)
+def test_a_server_starts_and_answers_as_its_header_says(file, clone, serve, told):
     begin, *requests = lines(file)[1:]
     begin = begin.replace("cd examples; ", f"cd clone/examples; {OWN} exec ")
     begin = begin.replace("127.0.0.1:8000", "{socket}")
     server = serve("/bin/sh", "-c", begin, PATH=PATH)
     if requests:
-        put, get = (
-            json.loads(shell(f"{line} --silent --fail --unix-socket {server.socket}"))
-            for line in requests
-        )
+        put, get = (server.ask(*request_of(line)) for line in requests)
         assert put["event"]
         assert get["price"] == "3.20"
     workers = server.change_price("tea", WORKERS)

@@ -17,6 +17,8 @@ UWSGI = (
     *("--hook-master-start", "unix_signal:15 gracefully_kill_them_all"),
 )
 
+pytestmark = pytest.mark.uwsgi
+
 lazy_or_not = pytest.mark.parametrize("lazy", [(), ("--lazy-apps",)], ids=["", "lazy-apps"])
 threads_or_not = pytest.mark.parametrize(
     "threads", [(), ("--enable-threads",)], ids=["", "enable-threads"]

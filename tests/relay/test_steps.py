@@ -1,4 +1,4 @@
-"""The reader killed at each step of its way from the stream to the bus; rules of `_cursor`.
+"""The reader killed at each step of its way from the stream to the bus; rules of `cursor`.
 
 Steps are lines, of which each third is tried, or opcodes, each seventh; with --long, all.
 """
@@ -6,7 +6,6 @@ Steps are lines, of which each third is tried, or opcodes, each seventh; with --
 from __future__ import annotations
 
 import signal
-import sys
 
 import pytest
 from children import SECONDS
@@ -21,13 +20,14 @@ from inside import (
     one_event_a_batch,
     place_in_stream,
     poll_and_look,
+    relay_once,
     remove_folder,
     remove_memory,
+    seat_of,
 )
 from steps import at, die, with_steps
 
 LOCAL = 4  # events that others post after each kill: as many as take the ids of the dead one's
-HAS_OPCODES = sys.implementation.name == "cpython"
 APPENDING = code_of_relaying()
 
 
@@ -67,7 +67,7 @@ def lines(request):
 @pytest.fixture
 def opcodes(request, lines):
     """The same, where there are opcodes to trace."""
-    return (True, 1 if request.config.option.long else 7) if HAS_OPCODES else lines
+    return True, 1 if request.config.option.long else 7
 
 
 def kill_at_each_step(readers, fork, client, traced, steps):
@@ -212,3 +212,16 @@ def test_a_removed_bus_tells_that_what_was_on_the_stream_may_be_lost(host, clien
     a.wait_for(lambda: ("event", 2) in a.seen)
     assert isinstance(a, Host)
     assert [seen for seen in a.seen if seen[0] == "event"] == only((1, 2))
+
+
+def test_a_relay_finds_out_by_itself_that_the_bus_was_removed(host, watchdog):
+    """Where nobody polls or posts, it would read on to a bus that nobody joins any more."""
+    a = host("a")
+    a.relay.close()
+    before = seat_of(a.bus)
+    remove_folder(name_of(a.bus))
+    remove_memory(name_of(a.bus))
+    while seat_of(a.bus) is before:
+        relay_once(a.relay)
+    a.bus.post("test", "event", 1)
+    a.wait_for(lambda: ("event", 1) in a.seen)

@@ -19,6 +19,7 @@ from inside import (
     BELL_FULL,
     Bell,
     Listener,
+    OpenFile,
     Sleeper,
     before,
     bell_file_of,
@@ -290,7 +291,7 @@ def test_a_listener_that_cannot_be_made_leaves_no_descriptor():
 
     before = count()
     with pytest.raises((OSError, ValueError)):
-        Listener(Bell())
+        Listener(Bell(OpenFile()))
     assert count() == before
 
 
