@@ -257,8 +257,11 @@ def after_next_hold(bus, action):
 
 
 def has_lock(bus):
-    """`has()`: does this process have the lock of the bus as it is open now?"""
-    lock = seat_of(bus).lock
+    """`has()`: does this process have the lock of the bus as it is open now?
+
+    A forked child takes its seat before.
+    """
+    lock = bus._life.use(lambda seat: seat.lock)
     return lock.is_inside
 
 

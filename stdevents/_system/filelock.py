@@ -17,6 +17,7 @@ Not: a network file system, a thread that is killed while its process lives on.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -98,7 +99,10 @@ class FileLock:
                                 number = -1
                                 raise self._failure(error) from error
                             result = work(*arguments)
-                            flock(number, LOCK_UN)
+                            try:
+                                flock(number, LOCK_UN)
+                            except OSError:  # what was done is done: no caller may do it again
+                                self._unlock_again(number)
                             owner.clear()
                         except BaseException:
                             if owner.get("thread") == me:
@@ -165,6 +169,12 @@ class FileLock:
             # posts does so only while it holds this one.
             time.sleep(0)
         self._threads.run_deferred()
+
+    @staticmethod
+    def _unlock_again(number: int) -> None:
+        # Where this fails as well, the next release unlocks it, or the end of the process.
+        with contextlib.suppress(OSError):
+            flock(number, LOCK_UN)
 
     def _failure(self, error: OSError | ValueError) -> Exception:
         if isinstance(error, ValueError) or error.errno in (errno.EBADF, errno.ESPIPE):

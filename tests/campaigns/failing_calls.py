@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import json
+import logging
 import multiprocessing
 import os
 import sys
@@ -326,6 +327,7 @@ def run(scenario, name, errors):
 
 if __name__ == "__main__":
     intervention = Intervention()
+    logging.getLogger("stdevents").addHandler(logging.NullHandler())  # of each failure
     bus_name, which = sys.argv[1:3]
     neighbour = Neighbour(bus_name)
     attempt(create, bus_name, 0, 0, 0)  # what is loaded and opened late is
