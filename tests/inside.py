@@ -82,6 +82,11 @@ def lock_file_of(name):
     return os.path.join(folder_of(name), "lock")
 
 
+def file_of_worker(name, slot):
+    """The path of the file by which a worker lives."""
+    return os.path.join(folder_of(name), f"worker.{slot}")
+
+
 def memory_name_of(name):
     """The name of its shared memory."""
     return _folder.Folder(name).segment_name
@@ -238,6 +243,11 @@ def decode(text):
     return _codec.decode(text)
 
 
+def lives(bus, slot):
+    """Is the worker of that slot alive, as posts that wait see it?"""
+    return _presence.lives(seat_of(bus).folder, slot)
+
+
 # -- the lock --------------------------------------------------------------------------------------
 
 
@@ -290,7 +300,7 @@ class Clock:
     """A clock that only pauses move: `pauses` are those that there were."""
 
     def __init__(self):
-        self.now, self.pauses = 1000.0, []
+        self.now, self.pauses = 0.0, []
 
     def sleep(self, seconds):
         self.pauses.append(seconds)
@@ -616,6 +626,25 @@ def note_rings(bus):
     ring = table.ring
     table.ring = lambda: (rung.append(1), ring())
     return rung
+
+
+def act_in_its_ring(bus, action):
+    """Have its posts do this right before they ring, with all that comes before and after."""
+    table = seat_of(bus).table
+    ring = table.ring
+    table.ring = lambda: (action(), ring())
+
+
+def when_it_has_heard(monkeypatch, action):
+    """Call `action()` when a poll has taken what `fileno` heard."""
+    wait = Listener.wait
+
+    def wait_and_act(listener, timeout):
+        heard = wait(listener, timeout)
+        action()
+        return heard
+
+    monkeypatch.setattr(Listener, "wait", wait_and_act)
 
 
 def may_sleep(bus):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic
 
 import pytest
 from inside import Busy, Inside, clock_of_pauses, thread_lock
 from outside import Late, come_at_once, raising
+from waiting import LONG
 
 FOREVER = float("inf")
 
@@ -16,12 +18,8 @@ def lock():
     return thread_lock()
 
 
-def have_an_ended_thread_own(lock):
-    """As after exceptions that cut off its last cleaning up."""
-    thread = threading.Thread(target=lambda: lock.owner.setdefault("thread", threading.get_ident()))
-    thread.start()
-    thread.join()
-    assert lock.owner
+def own(lock):
+    lock.owner["thread"] = threading.get_ident()
 
 
 def test_work_is_done_while_it_is_owned_and_its_result_returned(lock):
@@ -94,26 +92,34 @@ def test_another_lock_is_not_inside(lock):
 
 
 def test_what_is_left_over_of_this_thread_is_taken_over(lock):
-    lock.owner["thread"] = threading.get_ident()
+    own(lock)
     assert not lock.is_inside()
     assert not lock.owner
-    lock.owner["thread"] = threading.get_ident()
+    own(lock)
     assert lock.hold(0, lambda: "done") == "done"
     assert not lock.owner
 
 
 def test_what_an_ended_thread_owns_is_taken_over_by_one_of_those_who_wait(lock):
-    have_an_ended_thread_own(lock)
-    at_work, most = [], []
+    """As after exceptions that cut off its last cleaning up."""
+    at_work, most, go = [], [], threading.Event()
 
     def work():
         at_work.append(1)
         most.append(len(at_work))
         at_work.pop()
 
-    threads = [threading.Thread(target=lock.hold, args=(FOREVER, work)) for _ in range(8)]
-    for thread in threads:
+    def wait():
+        go.wait()
+        lock.hold(monotonic() + LONG, work)
+
+    threads = [threading.Thread(target=wait) for _ in range(8)]
+    # Last: a thread that is started after its end may get its ident.
+    for thread in [*threads, threading.Thread(target=lambda: own(lock))]:
         thread.start()
+    thread.join()
+    assert lock.owner
+    go.set()
     for thread in threads:
         thread.join()
     assert most == [1] * 8
