@@ -218,6 +218,16 @@ def without_parents_hooks(monkeypatch, bus):
 
 
 @contextlib.contextmanager
+def loops_begin_after(seconds):
+    """Within this, the loop of a forked child begins so long after the fork."""
+    pause, _polling.PAUSE_AFTER_FORK = _polling.PAUSE_AFTER_FORK, seconds
+    try:
+        yield
+    finally:
+        _polling.PAUSE_AFTER_FORK = pause
+
+
+@contextlib.contextmanager
 def parent_hook_kept(bus):
     """Within this, a fork does nothing in the parent for the bus; what it would do, at the end."""
     bus._life.after_fork_in_parent = lambda: None
