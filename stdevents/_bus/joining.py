@@ -43,6 +43,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, List, Tuple, TypeVar, Union
 
+    from .._errors import SegmentError
     from .handlers import Handlers
 
     T = TypeVar("T")
@@ -77,7 +78,10 @@ def join(
                 raise folder.error(error.errno, f"cannot be opened: {error}") from error
             raise
 
-    return _under_lock(folder, settings, mark, opened, create, take)
+    try:
+        return _under_lock(folder, settings, mark, opened, create, take)
+    except FileNotFoundError:  # not even its folder is there
+        raise _nobody_to_tell(folder) from None
 
 
 def visit(name: str) -> Seat:
@@ -199,9 +203,7 @@ def _take_seat(
 ) -> Seat:
     ground = _ground_in_use(folder, lock_file, resume)
     if ground is None and settings.role == "poster":
-        raise folder.error(
-            errno.ENOENT, "no worker has it open, and a poster has nobody to tell; start one"
-        )
+        raise _nobody_to_tell(folder)
     if ground is None:
         shared.remove(folder)
         ground = _create(folder, settings, lock_file)
@@ -229,6 +231,10 @@ def _take_seat(
     pid, now = os.getpid(), int(time.time())
     workers.begin(words, seat.slot, pid, serial, now, role, progress.position)
     return seat
+
+
+def _nobody_to_tell(folder: Folder) -> SegmentError:
+    return folder.error(errno.ENOENT, "no worker has it open, so a poster tells nobody; start one")
 
 
 def _sit_down(

@@ -195,7 +195,9 @@ class Life:
         if isinstance(lost, Forked) or not self._mark.word[0]:
             self.after_fork_in_child()
             return
-        if self._moving.hold(FOREVER, self._lose_now, seat) and isinstance(lost, BusRemoved):
+        if not self._moving.hold(FOREVER, self._lose_now, seat):
+            return
+        if isinstance(lost, BusRemoved) and seat.slot is not None:  # a poster is told by an error
             what = "%s; joining it again, events that were posted since are lost to this worker"
             report(what, lost, level=WARNING)
 
