@@ -15,6 +15,7 @@ from stdevents._bus import codec as _codec
 from stdevents._bus import joining as _joining
 from stdevents._bus import life as _life
 from stdevents._bus import loop as _loop
+from stdevents._bus import polling as _polling
 from stdevents._bus import progress as _progress
 from stdevents._bus import seat as _seat
 from stdevents._system import bell as _bell
@@ -186,7 +187,7 @@ def look_at_ground(bus):
 
 def look_at_ground_always(monkeypatch):
     """Have each poll by hand look at that."""
-    monkeypatch.setattr(_life, "LOOK_EVERY", 0)
+    monkeypatch.setattr(_polling, "LOOK_EVERY", 0)
 
 
 def recover(bus):
@@ -242,6 +243,20 @@ def decode(text):
 def under_lock(bus, work, *arguments):
     """Do `work` while this process has the lock of the bus; what it returns."""
     return bus._life.use(lambda seat: seat.lock.hold(work, *arguments))
+
+
+def after_next_hold(bus, action):
+    """Call `action()` once, when a post of this process has let go of the lock."""
+    table = seat_of(bus).table
+    hold = table._hold
+
+    def hold_and_act(*arguments):
+        result = hold(*arguments)
+        table._hold = hold
+        action()
+        return result
+
+    table._hold = hold_and_act
 
 
 def has_lock(bus):
@@ -391,7 +406,6 @@ WRITING = {_append.Writer.write.__code__, _append.Writer._wrap.__code__}  # P2 a
 READING = {
     function.__code__ for function in vars(_read.Reader).values() if hasattr(function, "__code__")
 }
-LOOKING_AT_SLOT = {_read.Reader.place.__code__, _read.Reader._oldest.__code__}
 
 
 def append(bus, *texts):
@@ -412,22 +426,10 @@ def read(bus, position):
 
 
 def _records_of(table, run):
-    return list(enumerate(table.reader.cut(run), run.before + 1)) if run.text else []
-
-
-def read_unlocked(bus, event_id):
-    """The ids that a reader gets after this one's, without a look under the lock."""
-    table = seat_of(bus).table
-    run = table.reader.run(*table.reader.place(event_id - 1))
-    return [number for number, _ in _records_of(table, run)] if run else []
-
-
-def give_its_slot(bus, event_id, other_id):
-    """Have the slot of the other event say all that the event's does, but for the id."""
-    memory = Memory(bus)
-    source, target = memory.map.event(event_id), memory.map.event(other_id)
-    for word in range(1, memory.map.event_slot // WORD):
-        memory.words[target + word] = memory.words[source + word]
+    """The records of a run by their ids, each with its comma; None where that cannot be said."""
+    records = table.reader.cut(run) if run.text else []
+    whole = [record and record.rstrip(b",") + b"," for record in records]  # the last one has none
+    return list(enumerate(whole, run.before + 1))
 
 
 def is_overwritten(bus, event_id):
@@ -457,12 +459,6 @@ def records_from(bus, position):
     return list(_late("_cli.tail")._lines(position, through, parts))
 
 
-def without_checksums(monkeypatch):
-    """Have no checksum find anything (R5)."""
-    monkeypatch.setattr(_append, "crc32", lambda *_: 0)
-    monkeypatch.setattr(_read, "crc32", lambda *_: 0)
-
-
 def never_ask_for_the_dead(monkeypatch):
     """Have a post that waits for room not look who has died meanwhile."""
     monkeypatch.setattr(_table, "DEATH_EVERY", 1000)
@@ -474,6 +470,19 @@ def note_looks_for_the_living(monkeypatch, bus):
     lives = room._lives
     monkeypatch.setattr(room, "_lives", lambda slot: looked.append(slot) or lives(slot))
     return looked
+
+
+def note_takings_of_the_lock(monkeypatch, bus):
+    """A list that grows by one for each post that takes the lock."""
+    table, taken = seat_of(bus).table, []
+    hold = table._hold
+    monkeypatch.setattr(table, "_hold", lambda *work: (taken.append(1), hold(*work))[1])
+    return taken
+
+
+def hide_folder(monkeypatch, bus):
+    """Have its folder be nowhere for this process, as in a root of its own."""
+    monkeypatch.setattr(seat_of(bus).folder, "path", "/nowhere")
 
 
 def fail_to_open_files(monkeypatch, number):
@@ -488,14 +497,13 @@ def fail_to_open_files(monkeypatch, number):
 # -- something at a step ---------------------------------------------------------------------------
 
 _STEPS = {
-    "an event is written": (_append.Writer, "write"),
+    "an event is written": (_append, "ends"),  # P1
     "a checksum is taken": (_append, "crc32"),
     "an event is claimed": (_claim.Claims, "take"),
     "the workers are listed": (_table.Table, "_workers"),
     "a slow worker is looked at": (_room.Room, "has_moved"),
     "a joiner goes back": (_table.Table, "go_back"),
     "the last id is read": (_table.Table, "last"),
-    "the lock is held": (_filelock.FileLock, "hold"),
     "a child becomes a worker": (_joining, "join"),
     "a child opens the bell": (_folder.Folder, "open_fifo"),
     "stopping is posted": (_life.Life, "_announce"),
@@ -569,35 +577,35 @@ def note_rings(bus):
 
 def may_sleep(bus):
     """Do W1, and W2: is there nothing new?"""
-    return bus._life.may_sleep()
+    return bus._life.polling.may_sleep()
 
 
 def is_asleep(bus):
     """Has its loop had its last look before it sleeps?"""
-    return bool(seat_of(bus).words[_layout.WAITING] and bus._life.loop._current.asleep)
+    return bool(seat_of(bus).words[_layout.WAITING] and bus._life.polling.loop._current.asleep)
 
 
 def loop_thread_of(bus):
     """The thread of its loop, or None."""
-    current = bus._life.loop._current
+    current = bus._life.polling.loop._current
     return current and current._thread
 
 
 def have_loop_poll(bus, poll):
     """Have its loop call `poll(real)` for each poll, `real` being the one that it does else."""
-    life = bus._life
-    real = life.poll_in_loop
-    life.poll_in_loop = lambda signals: poll(lambda: real(signals))
+    polling = bus._life.polling
+    real = polling.poll_in_loop
+    polling.poll_in_loop = lambda signals: poll(lambda: real(signals))
 
 
 def start_loop(bus):
     """Start its loop, as a fork or a configure that is nested in its start does."""
-    bus._life.loop.start()
+    bus._life.polling.loop.start()
 
 
 def listener_of(bus):
     """What its loop waits with."""
-    return bus._life.loop._current.listener
+    return bus._life.polling.loop._current.listener
 
 
 def caller_file_of(listener):
@@ -810,7 +818,7 @@ def stopped(relay):
 
 def poll_and_look(bus):
     """Poll as its loop does, which looks at its ground as well."""
-    bus._life.poll_in_loop(None)
+    bus._life.polling.poll_in_loop(None)
 
 
 def elect_often(monkeypatch):

@@ -153,6 +153,7 @@ def _under_lock(
 
     FileNotFoundError where there is no folder, and none is to be created.
     """
+    done: tuple[T] | None
     while True:
         try:
             if create:
@@ -171,8 +172,7 @@ def _under_lock(
             _close(opened)
             raise
         if done is not None:
-            (result,) = done
-            return result
+            return done[0]
         _close(opened)
 
 

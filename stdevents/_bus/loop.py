@@ -86,6 +86,11 @@ class Loop:
         if current is not None:
             self._end(current, wait)
 
+    def end(self, wait: float) -> None:
+        """End the thread, and start none until there is an interval again."""
+        self.interval = 0.0
+        self.stop(wait)
+
     def _end(self, thread: LoopThread, wait: float) -> None:
         self._ending.add(thread)
         thread.end(wait)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .._system.memory import Memory
     from .._system.process import Mark
     from .._table.table import Table
+    from .._types import Stats
     from .delivery import Delivery
     from .progress import Progress
     from .settings import Settings
@@ -137,6 +138,25 @@ class Seat:
         except ValueError:
             return None, None, event_id
         return source, event, event_id
+
+    def stats(self, handler_errors: int) -> Stats:
+        """The counts of this process."""
+        from .._types import Stats
+
+        progress = self.progress
+        if progress is None:  # a poster
+            return Stats(self.posted(), 0, 0, 0, handler_errors, self.table.last, 0)
+        position = progress.position  # first, since both only grow: the lag is 0 or more
+        last_id: int = self.table.last
+        return Stats(
+            posted=self.posted(),
+            handled=progress.handled,
+            lost=progress.lost,
+            ignored=progress.ignored,
+            handler_errors=handler_errors,
+            last_id=last_id,
+            lag=last_id - position,
+        )
 
     def end(self) -> None:
         """Have a poll end with the handler that it is in."""

@@ -212,7 +212,7 @@ class RelayLife:
 
     def _step_on(self, seat: Seat) -> None:
         self._goes_on = False
-        self.bus.look(seat)
+        self.bus.polling.look(seat)
         reader = self._reader_of(seat)
         self.send_waiting()
         if reader.elect():

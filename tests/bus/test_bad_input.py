@@ -13,7 +13,7 @@ import pickle
 import threading
 
 import pytest
-from inside import memory_name_of, settings_of
+from inside import length_of_text, memory_name_of, settings_of
 
 import stdevents
 
@@ -345,7 +345,7 @@ def test_local_data_need_not_be_json(bus, seen):
 
 def test_data_larger_than_the_ring_is_refused_with_its_size_and_the_limit(name):
     """To the byte; G6."""
-    frame = len('["s","e",""]')
+    frame = length_of_text("s", "e", "")
     with contextlib.closing(stdevents.Bus(name, interval=0, size=4096)) as bus:
         with pytest.raises(stdevents.PayloadTooLarge) as caught:
             bus.post("s", "e", "x" * (4097 - frame))
@@ -362,7 +362,7 @@ def test_the_size_is_that_in_utf_8(name):
     with contextlib.closing(stdevents.Bus(name, interval=0, size=4096)) as bus:
         with pytest.raises(stdevents.PayloadTooLarge) as caught:
             bus.post("s", "e", "€" * 2000)
-        assert caught.value.size == 6000 + len('["s","e",""]')
+        assert caught.value.size == 6000 + length_of_text("s", "e", "")
 
 
 def test_a_refused_post_costs_no_other_event(bus, seen):

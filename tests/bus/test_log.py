@@ -6,6 +6,7 @@ import logging
 import os
 
 import pytest
+from programs import start
 from waiting import LONG
 
 import stdevents
@@ -38,7 +39,7 @@ def test_no_payload_is_ever_logged(tiny, caplog):
 
     bus.register(fail, "test")
     bus.post_local("test", "local", secret)
-    for _ in range(10):
+    for _ in range(100):  # more than there is room for
         bus.post("test", "event", secret)
     bus.post("test", "event", secret, unique="key")
     bus.post("test", "event", secret, unique="key")
@@ -50,3 +51,37 @@ def test_no_payload_is_ever_logged(tiny, caplog):
     assert secret in [data for data, *_ in calls]
     assert {record.levelname for record in caplog.records} == {"DEBUG", "WARNING", "ERROR"}
     assert secret not in caplog.text
+
+
+# -- without a log configured ----------------------------------------------------------------------
+
+FAIL = """
+import sys
+import stdevents
+
+def fail(data, event, source, pid):
+    raise LookupError("of the handler")
+
+assert "logging" not in sys.modules
+if "logging" in sys.argv:
+    import logging
+bus = stdevents.Bus(sys.argv[1], size=1024, interval=0)
+bus.register(fail, "test", "event")
+for _ in range(50):
+    bus.post("test", "event", "the payload")
+bus.poll()
+assert bus.stats().handler_errors == 3
+bus.close()
+"""
+
+
+@pytest.mark.parametrize("imported", ["logging", ""])
+def test_what_goes_wrong_is_seen_without_a_log_configured(name, imported):
+    """Also where nobody has imported logging, which is not imported for that; and no payload."""
+    process = start(FAIL, name, imported)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (0, ""), err
+    assert "are lost, overwritten" in err
+    assert err.count("event callback failed; source=test, event=event, pid=") == 3
+    assert err.count("LookupError: of the handler") == 3
+    assert "the payload" not in err

@@ -6,9 +6,7 @@ import gc
 import os
 
 import pytest
-from inside import (
-    expire_all_keys,
-)
+from inside import expire_all_keys
 from programs import LATE_WORKER, run
 from waiting import LONG, let_pass
 

@@ -56,7 +56,8 @@ def test_a_damaged_counter_keeps_newcomers_out_and_is_not_made_worse(name, worke
 
 def test_another_layout_version_is_called_so(name, worker, memory):
     write_word(memory, "HEADER_MAGIC", MAGIC + 1)
-    assert f"layout version {VERSION + 1}, this stdevents has {VERSION}" in assert_refused(name)
+    refusal = assert_refused(name)
+    assert f"layout version {VERSION + 1}, and this stdevents has {VERSION}" in refusal
 
 
 def test_memory_that_is_cut_short_is_refused_while_somebody_lives(name, folder, stale):

@@ -30,7 +30,7 @@ FILL_UP_AND_POST = """
 import os, sys
 import stdevents
 
-bus = stdevents.Bus(sys.argv[1], size="64k", interval=0)
+bus = stdevents.Bus(sys.argv[1], size="64k", interval=0, timeout=1e-9)
 try:
     with open("/dev/shm/filler", "wb", buffering=0) as filler:
         while True:
