@@ -89,9 +89,7 @@ class Model:
 
     def oldest(self, first=1):
         """The first event that is there, before which there is a slot to begin at."""
-        while first <= self.last and (
-            self.is_overwritten(first) or not self.has_slot(first - 1)
-        ):
+        while first <= self.last and (self.is_overwritten(first) or not self.has_slot(first - 1)):
             first += 1
         return first
 
