@@ -251,14 +251,17 @@ def _sit_down(
 
 
 def _leave(seat: Seat) -> None:
-    # A worker that gave up its privileges may not remove files; the others clear up.
-    with contextlib.suppress(PermissionError):
+    try:
         # Not again: once its file is closed, the slot is another worker's.
         if seat.slot is not None and seat.worker_file is not None and seat.worker_file.is_ours():
             workers.end(seat.words, seat.slot)
             presence.leave(seat.folder, seat.slot, seat.worker_file)
         if seat.folder.shows(LOCK, seat.lock_file.number):
             _remove_if_last(seat.folder)
+    except OSError as error:
+        # A worker that gave up its privileges may not remove files; the others clear up.
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            raise
 
 
 def _clear_dead(folder: Folder, words: memoryview) -> None:
