@@ -182,7 +182,7 @@ class Life:
         return seat
 
     def _take_seat(self, state: Away) -> Seat:
-        """As the user that it was on the bus; the bus may be another one now."""
+        """A seat on the bus of that name, which may be another one now."""
         state.settings.take_any()
         seat = joining.join(
             state.folder, state.settings, self._mark, self.handlers, state.opened, state.resume

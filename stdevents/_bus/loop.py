@@ -225,7 +225,7 @@ class LoopThread:
 
     def _sleep(self) -> None:
         fell_asleep = monotonic()
-        self.listener.wait(self._loop.interval)
+        self.listener.wait(self._loop.interval)  # W3
         too_soon = fell_asleep + AT_MOST_EVERY - monotonic()
         if too_soon > 0:
             time.sleep(too_soon)
