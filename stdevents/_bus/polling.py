@@ -19,11 +19,23 @@ from .states import Away
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Protocol, TypeVar
 
-    from .life import Life
     from .loop import Signals
     from .seat import Seat
+    from .states import State
+
+    T = TypeVar("T")
+
+    class Life(Protocol):
+        """What polls need of the life of their bus."""
+
+        state: State
+
+        def use(self, work: Callable[..., T], *arguments: Any) -> T: ...
+
+        def is_nested(self) -> bool: ...
+
 
 LOOK_EVERY = 0.5  # seconds between two looks whether the bus is still there
 
