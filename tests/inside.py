@@ -197,9 +197,12 @@ def recover(bus):
     life.use(lambda seat: None)
 
 
-def fork_hook_of_child(bus):
-    """What a forked child does about the bus, to be called."""
-    return bus._life.after_fork_in_child
+def put_off_hook_of_child(bus):
+    """Have the next forked children not run their hook for the bus; what it does, to be called."""
+    life = bus._life
+    hook = life.after_fork_in_child
+    life.after_fork_in_child = lambda: None
+    return hook
 
 
 def without_parents_hooks(monkeypatch, bus):

@@ -223,16 +223,15 @@ class Bus:
         TypeError or ValueError for a bad `wait`.
         """
         seat, polling = self._life.state.seat, self._polling
-        if (
-            seat is not None
-            and seat.progress is not None
-            and seat.words[LAST] == seat.progress.position  # R1
-            and not seat.progress.local
-            and not polling.turn.owner
-            and polling.watch is None
-            and not (seat.next_look and monotonic() >= seat.next_look)
-        ):
-            return "done"
+        if seat is not None and seat.words[LAST] == seat.progress.position:  # R1
+            looks = seat.next_look
+            if not (
+                seat.progress.local
+                or polling.turn.owner
+                or polling.watch
+                or (looks and monotonic() >= looks)
+            ):
+                return "done"
         return polling.poll(settings.seconds("wait", wait))
 
     # -- handlers ----------------------------------------------------------------------------------

@@ -64,13 +64,14 @@ def join(
 
     SegmentError; LockTimeout; nothing is left open or half made then.
     """
+    close(opened)  # of a try that was interrupted at its very end
     create = settings.role != "poster"
 
     def take(lock: FileLock, lock_file: OpenFile) -> Seat:
         try:
             return _take_seat(folder, settings, mark, handlers, opened, resume, lock, lock_file)
         except BaseException as error:
-            _close(opened, but=1)  # the lock is still needed
+            close(opened, but=1)  # the lock is still needed
             with contextlib.suppress(OSError):  # the first error counts
                 _remove_if_last(folder)
             if isinstance(error, OSError) and not isinstance(error, StdeventsError):
@@ -121,7 +122,7 @@ def clean(name: str) -> bool:
         # A process killed between making the folder and its lock left no lock to open.
         return _under_lock(folder, Settings(), Mark(), opened, True, remove)
     finally:
-        _close(opened)
+        close(opened)
 
 
 def traces(name: str) -> list[str]:
@@ -169,11 +170,11 @@ def _under_lock(
         try:
             done = lock.hold(_if_current, folder, lock, lock_file, work)
         except BaseException:
-            _close(opened)
+            close(opened)
             raise
         if done is not None:
             return done[0]
-        _close(opened)
+        close(opened)
 
 
 def _if_current(
@@ -182,7 +183,8 @@ def _if_current(
     return (work(lock, lock_file),) if folder.shows(LOCK, lock_file.number) else None
 
 
-def _close(opened: Opened, but: int = 0) -> None:
+def close(opened: Opened, but: int = 0) -> None:
+    """Close what was opened for a seat that nobody got, in reverse, but for the first few."""
     while len(opened) > but:
         opened.pop().close()
 
@@ -251,14 +253,17 @@ def _sit_down(
 
 
 def _leave(seat: Seat) -> None:
-    # A worker that gave up its privileges may not remove files; the others clear up.
-    with contextlib.suppress(PermissionError):
+    try:
         # Not again: once its file is closed, the slot is another worker's.
         if seat.slot is not None and seat.worker_file is not None and seat.worker_file.is_ours():
             workers.end(seat.words, seat.slot)
             presence.leave(seat.folder, seat.slot, seat.worker_file)
         if seat.folder.shows(LOCK, seat.lock_file.number):
             _remove_if_last(seat.folder)
+    except OSError as error:
+        # A worker that gave up its privileges may not remove files; the others clear up.
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            raise
 
 
 def _clear_dead(folder: Folder, words: memoryview) -> None:

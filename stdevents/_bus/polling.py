@@ -205,6 +205,7 @@ class Polling:
 
     def queue(self, seat: Seat, local: tuple[str, str, Any]) -> None:
         """Queue an event for this process."""
+        seat.mark.check()
         seat.progress_of_worker().local.append(local)
         self.loop.wake_if_asleep()
         watch = self.watch
