@@ -201,7 +201,7 @@ class LoopThread:
         self._await_end_of_task(wait)
 
     def forget(self) -> None:
-        """Close what a copy of it has, or one that could not be started."""
+        """Close the files of a copy in a forked child, or of one that could not be started."""
         self._ended = True  # for a child that was forked by its handler
         self.listener.abandon()
 

@@ -116,7 +116,7 @@ class Polling:
             if not self.may_sleep():
                 watch.wake()
         if heard and not news and self._life.state.seat is seat:
-            seat.check()  # who leaves removed ground rings its bell
+            seat.check()  # a worker that finds the bus removed rings, so that others look
 
     def look(self, seat: Seat) -> None:
         """LostGround if the bus is not there any more; looks now and then, where no loop does."""

@@ -52,7 +52,7 @@ class Away(State):
         self.resume = resume  # None: a poster, which comes from nowhere
         self.opened: Opened = []
         self.taken: Seat | None = None
-        #: a copy of the parent's, which keeps the bus until a seat is taken
+        #: a copy of the parent's worker file, which keeps the bus until a seat is taken
         self.held: OpenFile = NONE
 
     @classmethod
