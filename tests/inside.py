@@ -95,7 +95,7 @@ def names():
 
 def remains_of(name):
     """What there is of the bus, in use or left behind."""
-    return _joining.traces(name)
+    return _joining.remains_of(name)
 
 
 def make_folder(name):
@@ -214,12 +214,12 @@ def without_parents_hooks(monkeypatch, bus):
 @contextlib.contextmanager
 def parent_hook_kept(bus):
     """Within this, a fork does nothing in the parent for the bus; what it would do, at the end."""
-    bus._life.after_fork_in_parent = lambda: None
+    kept, bus._life.after_fork_in_parent = bus._life.after_fork_in_parent, lambda: None
     try:
         yield
     finally:
-        del bus._life.after_fork_in_parent
-    bus._life.after_fork_in_parent()
+        bus._life.after_fork_in_parent = kept
+    kept()
 
 
 def length_of_text(source, event, data):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 
 from .._errors import NoRoom, NotConfigured, StdeventsError
 from .._log import WARNING, report
@@ -47,7 +48,9 @@ class Life:
         self.handlers = handlers
         self.name = ""
         self.state: State = CLOSED
-        self.polling = Polling(self)
+        self.polling = polling = Polling(self)
+        self.before_fork = polling.before_fork
+        self.after_fork_in_parent = polling.after_fork_in_parent
         self._begin_here()
         hooks.enter(self)
 
@@ -114,6 +117,7 @@ class Life:
         try:
             if not os.geteuid():  # who is root may give up the right to read the package's files
                 from .. import _types  # noqa: F401
+                from . import notjson  # noqa: F401
             hooks.watch_exit()
             codec.forget()
             self.handlers.failed = 0
@@ -216,11 +220,11 @@ class Life:
         self._notice_fork()
         if self._moving.is_inside():
             if not isinstance(self.state, Closing):
-                self._moving.deferred.append(self.close)
+                self._moving.deferred.append(partial(self.close, wait))
             return
         seat = self.state.seat
         if seat is not None and seat.lock.is_inside():
-            seat.lock.deferred.append(self.close)
+            seat.lock.deferred.append(partial(self.close, wait))
             return
         if isinstance(self.state, Closing) and self.polling.turn.is_inside():
             return  # who closes waits for this very handler
@@ -281,14 +285,6 @@ class Life:
             _open_here.pop(self.name, None)
 
     # -- fork --------------------------------------------------------------------------------------
-
-    def before_fork(self) -> None:
-        """Before a fork: the loop's thread is not copied."""
-        self.polling.before_fork()
-
-    def after_fork_in_parent(self) -> None:
-        """After a fork: the loop goes on."""
-        self.polling.after_fork_in_parent()
 
     def after_fork_in_child(self) -> None:
         """After a fork: let go of what is the parent's, and take a seat; begin later.
