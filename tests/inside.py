@@ -104,7 +104,7 @@ def names():
 
 def remains_of(name):
     """What there is of the bus, in use or left behind."""
-    return _joining.traces(name)
+    return _joining.remains_of(name)
 
 
 def make_folder(name):
@@ -206,9 +206,12 @@ def recover(bus):
     life.use(lambda seat: None)
 
 
-def fork_hook_of_child(bus):
-    """What a forked child does about the bus, to be called."""
-    return bus._life.after_fork_in_child
+def put_off_hook_of_child(bus):
+    """Have the next forked children not run their hook for the bus; what it does, to be called."""
+    life = bus._life
+    hook = life.after_fork_in_child
+    life.after_fork_in_child = lambda: None
+    return hook
 
 
 def without_parents_hooks(monkeypatch, bus):
@@ -230,12 +233,12 @@ def loops_begin_after(seconds):
 @contextlib.contextmanager
 def parent_hook_kept(bus):
     """Within this, a fork does nothing in the parent for the bus; what it would do, at the end."""
-    bus._life.after_fork_in_parent = lambda: None
+    kept, bus._life.after_fork_in_parent = bus._life.after_fork_in_parent, lambda: None
     try:
         yield
     finally:
-        del bus._life.after_fork_in_parent
-    bus._life.after_fork_in_parent()
+        bus._life.after_fork_in_parent = kept
+    kept()
 
 
 def length_of_text(source, event, data):

@@ -223,16 +223,15 @@ class Bus:
         TypeError or ValueError for a bad `wait`.
         """
         seat, polling = self._life.state.seat, self._polling
-        if (
-            seat is not None
-            and seat.progress is not None
-            and seat.words[LAST] == seat.progress.position  # R1
-            and not seat.progress.local
-            and not polling.turn.owner
-            and polling.watch is None
-            and not (seat.next_look and monotonic() >= seat.next_look)
-        ):
-            return "done"
+        if seat is not None and seat.words[LAST] == seat.progress.position:  # R1
+            looks = seat.next_look
+            if not (
+                seat.progress.local
+                or polling.turn.owner
+                or polling.watch
+                or (looks and monotonic() >= looks)
+            ):
+                return "done"
         return polling.poll(settings.seconds("wait", wait))
 
     # -- handlers ----------------------------------------------------------------------------------
@@ -255,9 +254,11 @@ class Bus:
     def register_weak(
         self, callback: AnyHandler, source: str | None = None, *events: str
     ) -> AnyHandler:
-        """As `register`, without keeping `callback` alive: it is called until it is collected.
+        """Have `callback` called for events until it is collected: it is not kept alive.
 
-        A bound method lives as long as its object. TypeError for what cannot be held weakly.
+        For every event, or those of `source`, or only `events` of it. A bound method lives as long
+        as its object. Returns the callback. TypeError for what `register` refuses, and for what
+        cannot be held weakly.
         """
         self._handlers.add(callback, levels(source, events), weak=True)
         return callback

@@ -17,7 +17,6 @@ Not: a network file system, a thread that is killed while its process lives on.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
@@ -73,7 +72,7 @@ class FileLock:
         file, or the process, is not the one that it was.
         """
         owner, file, me = self.owner, self._file, threading.get_ident()
-        number = file.number
+        number, done = file.number, False
         if owner and self.is_inside(sys._getframe(1)):
             raise Inside(f"bus {self._name!r}: this call interrupted another one of its thread")
         if not self._mark.word[0]:
@@ -99,19 +98,19 @@ class FileLock:
                                 number = -1
                                 raise self._failure(error) from error
                             result = work(*arguments)
-                            try:
-                                flock(number, LOCK_UN)
-                            except OSError:  # what was done is done: no caller may do it again
-                                self._unlock_again(number)
+                            done = True
+                            flock(number, LOCK_UN)
                             owner.clear()
-                        except BaseException:
+                        except BaseException as error:
                             if owner.get("thread") == me:
                                 try:
                                     flock(number, LOCK_UN)
                                 except (OSError, ValueError):  # it was closed, which unlocks it
                                     pass
                                 owner.clear()
-                            raise
+                            # Of the unlocking: what was done is done; no caller may do it again.
+                            if not (done and type(error) is OSError):
+                                raise
                     except BaseException:
                         if owner.get("thread") == me:
                             flock(number, LOCK_UN)
@@ -169,12 +168,6 @@ class FileLock:
             # posts does so only while it holds this one.
             time.sleep(0)
         self._threads.run_deferred()
-
-    @staticmethod
-    def _unlock_again(number: int) -> None:
-        # Where this fails as well, the next release unlocks it, or the end of the process.
-        with contextlib.suppress(OSError):
-            flock(number, LOCK_UN)
 
     def _failure(self, error: OSError | ValueError) -> Exception:
         if isinstance(error, ValueError) or error.errno in (errno.EBADF, errno.ESPIPE):

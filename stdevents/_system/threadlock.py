@@ -9,8 +9,8 @@ A thread that finds itself the owner is either
 
     inside      a signal handler or finaliser has interrupted the call that took it, whose frame is
                 on the stack: what is wanted now has to wait until that call ends
-    left over   the call has ended, by so many exceptions that its cleaning up was cut off as well:
-                the lock is free
+    left over   the call has ended, by so many exceptions that its clean-up was cut off as well: the
+                lock is free
 
 `threading` is looked up at each use: after monkey patching, which may follow the import, a thread
 is a greenlet.
@@ -66,8 +66,8 @@ class ThreadLock:
         if self.owner and self.is_inside(sys._getframe(1)):
             raise Inside("this call interrupted another one of its thread; call it after that")
         owner, me = self.owner, threading.get_ident()
-        # Nested: a second exception that comes amid the cleaning up after a first one meets the
-        # next `finally`.
+        # Nested: a second exception from outside, which comes during the clean-up after the first,
+        # meets the next `finally`.
         try:
             try:
                 try:

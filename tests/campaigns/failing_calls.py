@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import logging
 import multiprocessing
@@ -17,8 +16,9 @@ import sys
 import threading
 import traceback
 
-from inside import folder_of, lock_file_of, memory_file_of, name_of
+from inside import folder_of, memory_file_of, name_of
 from intervene import Intervention
+from state import is_locked
 
 import stdevents
 
@@ -97,8 +97,7 @@ def assert_sound(bus, seen):
 
 
 def assert_free(bus):
-    with open(lock_file_of(name_of(bus)), "r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert not is_locked(name_of(bus)), "the lock was kept"
 
 
 # -- scenarios -------------------------------------------------------------------------------------
