@@ -9,7 +9,8 @@ import contextlib
 import functools
 import importlib
 import os
-from fcntl import LOCK_UN, flock
+import threading
+from fcntl import LOCK_EX, LOCK_UN, flock
 
 from stdevents._bus import codec as _codec
 from stdevents._bus import joining as _joining
@@ -201,7 +202,7 @@ def put_off_hook_of_child(bus):
     """Have the next forked children not run their hook for the bus; what it does, to be called."""
     life = bus._life
     hook = life.after_fork_in_child
-    life.after_fork_in_child = lambda: None
+    life.after_fork_in_child = lambda: delattr(life, "after_fork_in_child")  # in the child alone
     return hook
 
 
@@ -266,6 +267,18 @@ def has_lock(bus):
     """
     lock = bus._life.use(lambda seat: seat.lock)
     return lock.is_inside
+
+
+def leave_lock_over(bus):
+    """As a call of this thread that has ended, and could release nothing."""
+    seat = seat_of(bus)
+    seat.lock.owner["thread"] = threading.get_ident()
+    flock(seat.lock_file.number, LOCK_EX)
+
+
+def leave_turn_over(bus):
+    """As a poll of this thread that has ended, and could not say so."""
+    bus._life.polling.turn.owner["thread"] = threading.get_ident()
 
 
 def lock_has_owner(bus):
