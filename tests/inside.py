@@ -9,7 +9,8 @@ import contextlib
 import functools
 import importlib
 import os
-from fcntl import LOCK_UN, flock
+import threading
+from fcntl import LOCK_EX, LOCK_UN, flock
 from types import SimpleNamespace
 
 from stdevents._bus import codec as _codec
@@ -210,7 +211,7 @@ def put_off_hook_of_child(bus):
     """Have the next forked children not run their hook for the bus; what it does, to be called."""
     life = bus._life
     hook = life.after_fork_in_child
-    life.after_fork_in_child = lambda: None
+    life.after_fork_in_child = lambda: delattr(life, "after_fork_in_child")  # in the child alone
     return hook
 
 
@@ -332,6 +333,16 @@ def clock_of_pauses(monkeypatch):
 def refuse_wiping_on_fork(monkeypatch):
     """Have the kernel refuse what marks memory to be wiped in a fork, as an old one does."""
     monkeypatch.setattr(_process, "MADV_WIPEONFORK", 9999)
+def leave_lock_over(bus):
+    """As a call of this thread that has ended, and could release nothing."""
+    seat = seat_of(bus)
+    seat.lock.owner["thread"] = threading.get_ident()
+    flock(seat.lock_file.number, LOCK_EX)
+
+
+def leave_turn_over(bus):
+    """As a poll of this thread that has ended, and could not say so."""
+    bus._life.polling.turn.owner["thread"] = threading.get_ident()
 
 
 def lock_has_owner(bus):
