@@ -9,7 +9,9 @@ import signal
 import pytest
 from children import SECONDS
 from inside import (
+    Listener,
     act_in_its_ring,
+    bell_of,
     look_at_ground,
     look_at_ground_always,
     remove_folder,
@@ -129,6 +131,15 @@ def test_a_poll_that_a_handler_ends_leaves_it_readable(bus, error):
     assert is_readable(bus)
     be_silent(bus)
     assert seen == [0, 1]
+
+
+def test_a_wait_that_is_closed_by_another_thread_ends_and_raises_nothing(bus):
+    """G5: as of the loop of an interrupted start, or of a poll while the bus is closed."""
+    listener = Listener(bell_of(bus))
+    listener.wake()
+    assert listener.wait(SECONDS) is True
+    listener.close()
+    assert listener.wait(SECONDS) is False
 
 
 # -- its files -------------------------------------------------------------------------------------
