@@ -8,7 +8,7 @@ import sys
 import threading
 
 import pytest
-from outside import Late, late
+from outside import Late, Raising
 from programs import run
 from seen import everything_from
 from state import assert_sound
@@ -229,7 +229,7 @@ def buses(name):
 @pytest.fixture
 def interrupt_start(monkeypatch):
     """`interrupt_start(in_child)`: a signal handler raises when a hook has started a thread."""
-    handler = signal.signal(signal.SIGUSR1, late)
+    handler = signal.signal(signal.SIGUSR1, Raising())
     ignored = []
     monkeypatch.setattr(sys, "unraisablehook", lambda raised: ignored.append(raised.exc_type))
     start, parent = threading.Thread.start, os.getpid()

@@ -18,7 +18,7 @@ from inside import (
     remove_memory,
     when_it_has_heard,
 )
-from outside import Late, late
+from outside import Late, Raising
 from seen import everything_from
 
 import stdevents
@@ -94,7 +94,7 @@ def test_a_poll_that_is_interrupted_after_it_heard_leaves_it_readable(bus, monke
     """G5: what was heard is not heard again, and nobody rings who sleeps for all they know."""
     seen = everything_from(bus, "test")
     be_silent(bus)
-    handler = signal.signal(signal.SIGUSR1, late)
+    handler = signal.signal(signal.SIGUSR1, Raising())
     try:
         bus.post("test", "event", 0)
         when_it_has_heard(monkeypatch, lambda: signal.raise_signal(signal.SIGUSR1))
