@@ -2,12 +2,13 @@
 
     worker A                    shared memory                     worker B
     post ── encode ── append ─▶ event slots + ring ─▶ read ── decode ── handlers
-                      (lock)    1 2 3 4 5 …                       poll, every `interval`
+                      (lock)    1 2 3 4 5 …           woken by a post, or every `interval`
     post_local ─▶ handlers of A
 
 Every worker that opened the bus gets every event, all of them in the same order, its poster
 included; an event with `unique` is handled by one of them; a worker that missed events is told
-which. No server process, no socket: one shared-memory segment and a file lock.
+which. No server process, no socket: one shared-memory segment and a file lock. What goes wrong is
+logged, by default to standard error.
 
     import stdevents
 

@@ -11,6 +11,7 @@ import importlib
 import os
 import threading
 from fcntl import LOCK_EX, LOCK_UN, flock
+from types import SimpleNamespace
 
 from stdevents._bus import codec as _codec
 from stdevents._bus import joining as _joining
@@ -26,6 +27,7 @@ from stdevents._system import folder as _folder
 from stdevents._system import listener as _listener
 from stdevents._system import memory as _memory
 from stdevents._system import presence as _presence
+from stdevents._system import process as _process
 from stdevents._system import threadlock as _threadlock
 from stdevents._table import append as _append
 from stdevents._table import claim as _claim
@@ -38,8 +40,10 @@ from stdevents._table import workers as _workers
 # Parts that are tested by themselves; those above the core only where they are asked for.
 Bell, Listener, Sleeper = _bell.Bell, _listener.Listener, _listener.Sleeper
 BELL_FULL = _bell.FULL
-ThreadLock = _threadlock.ThreadLock
-OpenFile = _files.OpenFile
+ThreadLock, Inside, Busy = _threadlock.ThreadLock, _threadlock.Inside, _threadlock.Busy
+FileLock = _filelock.FileLock
+OpenFile, FilesClosed = _files.OpenFile, _files.FilesClosed
+Mark, Forked = _process.Mark, _process.Forked
 AT_MOST_EVERY = _loop.AT_MOST_EVERY
 MAGIC, VERSION, WORKERS, WORD = _layout.MAGIC, _layout.VERSION, _layout.WORKERS, _layout.WORD
 _LATE = {
@@ -79,6 +83,11 @@ def lock_file_of(name):
     return os.path.join(folder_of(name), "lock")
 
 
+def file_of_worker(name, slot):
+    """The path of the file by which a worker lives."""
+    return os.path.join(folder_of(name), f"worker.{slot}")
+
+
 def memory_name_of(name):
     """The name of its shared memory."""
     return _folder.Folder(name).segment_name
@@ -96,7 +105,7 @@ def names():
 
 def remains_of(name):
     """What there is of the bus, in use or left behind."""
-    return _joining.traces(name)
+    return _joining.remains_of(name)
 
 
 def make_folder(name):
@@ -213,14 +222,24 @@ def without_parents_hooks(monkeypatch, bus):
 
 
 @contextlib.contextmanager
-def parent_hook_kept(bus):
-    """Within this, a fork does nothing in the parent for the bus; what it would do, at the end."""
-    bus._life.after_fork_in_parent = lambda: None
+def loops_begin_after(seconds):
+    """Within this, the loop of a forked child begins so long after the fork."""
+    pause, _polling.PAUSE_AFTER_FORK = _polling.PAUSE_AFTER_FORK, seconds
     try:
         yield
     finally:
-        del bus._life.after_fork_in_parent
-    bus._life.after_fork_in_parent()
+        _polling.PAUSE_AFTER_FORK = pause
+
+
+@contextlib.contextmanager
+def parent_hook_kept(bus):
+    """Within this, a fork does nothing in the parent for the bus; what it would do, at the end."""
+    kept, bus._life.after_fork_in_parent = bus._life.after_fork_in_parent, lambda: None
+    try:
+        yield
+    finally:
+        bus._life.after_fork_in_parent = kept
+    kept()
 
 
 def length_of_text(source, event, data):
@@ -236,6 +255,11 @@ def taking(length):
 def decode(text):
     """The parts of an event as it stands in the ring, or in the stream of a relay."""
     return _codec.decode(text)
+
+
+def lives(bus, slot):
+    """Is the worker of that slot alive, as posts that wait see it?"""
+    return _presence.lives(seat_of(bus).folder, slot)
 
 
 # -- the lock --------------------------------------------------------------------------------------
@@ -269,6 +293,46 @@ def has_lock(bus):
     return lock.is_inside
 
 
+def thread_lock():
+    """A lock between threads."""
+    return ThreadLock()
+
+
+def file_lock(path, wait_max=0.0, wait_interval=0.01):
+    """A lock by the file at `path`, as one process has it."""
+    file = OpenFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC))
+    bounds = SimpleNamespace(wait_max=wait_max, wait_interval=wait_interval)
+    return FileLock("alone", file, Mark(), bounds)
+
+
+def number_of(lock):
+    """The number of the file that it locks."""
+    return lock._file.number
+
+
+class Clock:
+    """A clock that only pauses move: `pauses` are those that there were."""
+
+    def __init__(self):
+        self.now, self.pauses = 0.0, []
+
+    def sleep(self, seconds):
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def clock_of_pauses(monkeypatch):
+    """Have both locks wait by a Clock."""
+    clock = Clock()
+    for module in (_filelock, _threadlock):
+        monkeypatch.setattr(module, "monotonic", lambda: clock.now)
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def refuse_wiping_on_fork(monkeypatch):
+    """Have the kernel refuse what marks memory to be wiped in a fork, as an old one does."""
+    monkeypatch.setattr(_process, "MADV_WIPEONFORK", 9999)
 def leave_lock_over(bus):
     """As a call of this thread that has ended, and could release nothing."""
     seat = seat_of(bus)
@@ -586,6 +650,25 @@ def note_rings(bus):
     ring = table.ring
     table.ring = lambda: (rung.append(1), ring())
     return rung
+
+
+def act_in_its_ring(bus, action):
+    """Have its posts do this right before they ring, with all that comes before and after."""
+    table = seat_of(bus).table
+    ring = table.ring
+    table.ring = lambda: (action(), ring())
+
+
+def when_it_has_heard(monkeypatch, action):
+    """Call `action()` when a poll has taken what `fileno` heard."""
+    wait = Listener.wait
+
+    def wait_and_act(listener, timeout):
+        heard = wait(listener, timeout)
+        action()
+        return heard
+
+    monkeypatch.setattr(Listener, "wait", wait_and_act)
 
 
 def may_sleep(bus):

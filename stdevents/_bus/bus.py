@@ -254,9 +254,11 @@ class Bus:
     def register_weak(
         self, callback: AnyHandler, source: str | None = None, *events: str
     ) -> AnyHandler:
-        """As `register`, without keeping `callback` alive: it is called until it is collected.
+        """Have `callback` called for events until it is collected: it is not kept alive.
 
-        A bound method lives as long as its object. TypeError for what cannot be held weakly.
+        For every event, or those of `source`, or only `events` of it. A bound method lives as long
+        as its object. Returns the callback. TypeError for what `register` refuses, and for what
+        cannot be held weakly.
         """
         self._handlers.add(callback, levels(source, events), weak=True)
         return callback

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 
 from .._errors import NoRoom, NotConfigured, StdeventsError
 from .._log import WARNING, report
 from .._system.files import LostGround
 from .._system.folder import Folder
-from .._system.process import Forked, Mark
+from .._system.process import Mark
 from .._system.threadlock import FOREVER, Inside, ThreadLock
 from . import codec, hooks, joining
 from .delivery import events
@@ -47,7 +48,9 @@ class Life:
         self.handlers = handlers
         self.name = ""
         self.state: State = CLOSED
-        self.polling = Polling(self)
+        self.polling = polling = Polling(self)
+        self.before_fork = polling.before_fork
+        self.after_fork_in_parent = polling.after_fork_in_parent
         self._begin_here()
         hooks.enter(self)
 
@@ -83,6 +86,7 @@ class Life:
 
     def open(self, shm: str | None, options: dict[str, Any]) -> None:
         """Open the bus, or change the settings of the open one; as `Bus.configure`."""
+        self._notice_fork()
         if self.is_nested():
             raise Inside(
                 "configure: it interrupted another call of its thread; "
@@ -113,6 +117,7 @@ class Life:
         try:
             if not os.geteuid():  # who is root may give up the right to read the package's files
                 from .. import _types  # noqa: F401
+                from . import notjson  # noqa: F401
             hooks.watch_exit()
             codec.forget()
             self.handlers.failed = 0
@@ -125,6 +130,8 @@ class Life:
             self.state = Open(seat)
             self.polling.run_loop(seat)
         except BaseException:
+            if seat is None:
+                joining.close(opening.opened)
             self._finish(seat)
             raise
         settings.compare_size(name, seat.table.layout.size)
@@ -157,8 +164,7 @@ class Life:
 
     def _arrive(self) -> Seat:
         """The seat, after taking another one where the ground was lost."""
-        if not self._mark.word[0]:
-            self.after_fork_in_child()
+        self._notice_fork()
         return self._moving.hold(FOREVER, self._arrive_now)
 
     def _arrive_now(self) -> Seat:
@@ -192,10 +198,10 @@ class Life:
 
     def _lose(self, seat: Seat, lost: LostGround) -> None:
         """Be away, from a seat that is lost."""
-        if isinstance(lost, Forked) or not self._mark.word[0]:
-            self.after_fork_in_child()
+        self._notice_fork()
+        if not self._moving.hold(FOREVER, self._lose_now, seat):
             return
-        if self._moving.hold(FOREVER, self._lose_now, seat) and isinstance(lost, BusRemoved):
+        if isinstance(lost, BusRemoved) and seat.slot is not None:
             what = "%s; joining it again, events that were posted since are lost to this worker"
             report(what, lost, level=WARNING)
 
@@ -211,13 +217,14 @@ class Life:
 
     def close(self, wait: float | None = None) -> None:
         """Close the bus, as `Bus.close`."""
+        self._notice_fork()
         if self._moving.is_inside():
             if not isinstance(self.state, Closing):
-                self._moving.deferred.append(self.close)
+                self._moving.deferred.append(partial(self.close, wait))
             return
         seat = self.state.seat
         if seat is not None and seat.lock.is_inside():
-            seat.lock.deferred.append(self.close)
+            seat.lock.deferred.append(partial(self.close, wait))
             return
         if isinstance(self.state, Closing) and self.polling.turn.is_inside():
             return  # who closes waits for this very handler
@@ -279,56 +286,38 @@ class Life:
 
     # -- fork --------------------------------------------------------------------------------------
 
-    def before_fork(self) -> None:
-        """Before a fork: the loop's thread is not copied."""
-        self.polling.before_fork()
-
-    def after_fork_in_parent(self) -> None:
-        """After a fork: the loop goes on."""
-        self.polling.after_fork_in_parent()
-
     def after_fork_in_child(self) -> None:
         """After a fork: let go of what is the parent's, and take a seat; begin later.
 
         May be called again when it was interrupted. It does not rely on the other hooks: some
         servers call only this one, and C code none.
         """
-        if self._mark.word[0]:  # an earlier hook of another module has posted
+        self._notice_fork()
+
+    def _notice_fork(self) -> None:
+        if self._mark.word[0]:  # also where an earlier hook of another module has posted
             return
         state = self.state
         in_own_handler = self.polling.turn.is_inside()
-        for copy in state.opened if isinstance(state, (Opening, Away)) else ():
-            copy.close()
+        if isinstance(state, Opening) or (isinstance(state, Away) and state.taken is None):
+            joining.close(state.opened)
         if not isinstance(state, (Open, Away)):  # if not closed, it is so by a thread left behind
             self._forget_parents(state.leaving if isinstance(state, Closing) else None)
             self._be_closed()
             self._begin_here()
             return
-        self.state = away = self._away_in_child(state, in_own_handler)
+        self.state = away = Away.of_child(state, in_own_handler)
         self._forget_parents(state.taken if isinstance(state, Away) else state.seat)
         self._begin_here()
         # If it fails, the next call tries again, and raises what is in the way. So does the loop,
         # which logs it: a child that only listens makes no call.
         with contextlib.suppress(StdeventsError, OSError):
-            away.taken = self._take_seat(away)
+            self._moving.hold(FOREVER, self._take_seat_in_child, away)
         self.polling.after_fork_in_child()
 
-    def _away_in_child(self, state: State, in_own_handler: bool) -> Away:
-        seat = state.seat
-        if seat is not None:
-            away = Away(seat.folder, seat.settings, seat.resume())
-            if seat.worker_file is not None:
-                away.held, seat.worker_file = seat.worker_file, None
-        else:
-            assert isinstance(state, Away)
-            away = Away(state.folder, state.settings, state.resume)
-            away.held = state.held
-            if state.taken is not None and state.taken.worker_file is not None:
-                away.held, state.taken.worker_file = state.taken.worker_file, None
-        away.settings.forked()
-        if away.resume is not None:
-            away.resume = away.resume.forked(in_own_handler)
-        return away
+    def _take_seat_in_child(self, away: Away) -> None:
+        if self.state is away:
+            away.taken = self._take_seat(away)
 
     def _forget_parents(self, seat: Seat | None) -> None:
         if seat is not None:

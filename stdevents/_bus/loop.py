@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 import time
+from _signal import pthread_sigmask  # that of signal makes enums of all signals: 50 times slower
+from signal import SIG_BLOCK, SIG_SETMASK, valid_signals
 
 from .._errors import StdeventsError
 from .._log import report
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 # Seconds between two wake-ups at least: waking costs many times the handling of one event of a
 # burst, which is handled by the clock, in long runs.
 AT_MOST_EVERY = 0.0005
+ALL_SIGNALS = tuple(map(int, valid_signals()))
 PAUSE_AFTER_FORK = 0.1  # seconds: by then a child that only execs has done so, and all hooks ran
 LONGEST_END = 0.5  # seconds for which a thread is waited for that is in no handler
 
@@ -147,12 +149,12 @@ class Signals:
 
     def unblock(self) -> None:
         """Before handlers."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+        pthread_sigmask(SIG_SETMASK, self._blocked)
 
     @staticmethod
     def block() -> None:
         """After them."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        pthread_sigmask(SIG_SETMASK, ALL_SIGNALS)
 
 
 class LoopThread:
@@ -174,13 +176,13 @@ class LoopThread:
 
     def start(self) -> None:
         """Start it with all signals blocked, from its first instant on."""
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        blocked = pthread_sigmask(SIG_BLOCK, ())
         self._starter, self._signals = threading.get_native_id(), Signals(blocked)
         try:
             Signals.block()
             self._thread.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            pthread_sigmask(SIG_SETMASK, blocked)
 
     def is_this_thread(self) -> bool:
         """Is it the calling one?"""
@@ -201,7 +203,7 @@ class LoopThread:
         self._await_end_of_task(wait)
 
     def forget(self) -> None:
-        """Close what a copy of it has, or one that could not be started."""
+        """Close the files of a copy in a forked child, or of one that could not be started."""
         self._ended = True  # for a child that was forked by its handler
         self.listener.abandon()
 

@@ -19,11 +19,23 @@ from .states import Away
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Protocol, TypeVar
 
-    from .life import Life
     from .loop import Signals
     from .seat import Seat
+    from .states import State
+
+    T = TypeVar("T")
+
+    class Life(Protocol):
+        """What polls need of the life of their bus."""
+
+        state: State
+
+        def use(self, work: Callable[..., T], *arguments: Any) -> T: ...
+
+        def is_nested(self) -> bool: ...
+
 
 LOOK_EVERY = 0.5  # seconds between two looks whether the bus is still there
 
@@ -104,7 +116,7 @@ class Polling:
             if not self.may_sleep():
                 watch.wake()
         if heard and not news and self._life.state.seat is seat:
-            seat.check()  # who leaves removed ground rings its bell
+            seat.check()  # a worker that finds the bus removed rings, so that others look
 
     def look(self, seat: Seat) -> None:
         """LostGround if the bus is not there any more; looks now and then, where no loop does."""
@@ -205,6 +217,7 @@ class Polling:
 
     def queue(self, seat: Seat, local: tuple[str, str, Any]) -> None:
         """Queue an event for this process."""
+        seat.mark.check()
         seat.progress_of_worker().local.append(local)
         self.loop.wake_if_asleep()
         watch = self.watch

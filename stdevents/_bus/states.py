@@ -33,6 +33,8 @@ class Opening(State):
 class Open(State):
     """This process is on the bus."""
 
+    seat: Seat
+
     def __init__(self, seat: Seat) -> None:
         self.seat = seat
 
@@ -50,8 +52,24 @@ class Away(State):
         self.resume = resume  # None: a poster, which comes from nowhere
         self.opened: Opened = []
         self.taken: Seat | None = None
-        #: a copy of the parent's, which keeps the bus until a seat is taken
+        #: a copy of the parent's worker file, which keeps the bus until a seat is taken
         self.held: OpenFile = NONE
+
+    @classmethod
+    def of_child(cls, parent: Open | Away, by_handler: bool) -> Away:
+        """The state of a forked child; `by_handler` if a handler of the forking thread forks it."""
+        before = parent.taken if isinstance(parent, Away) else parent.seat
+        if isinstance(parent, Away):
+            away = cls(parent.folder, parent.settings, parent.resume)
+            away.held = parent.held
+        else:
+            away = cls(parent.seat.folder, parent.seat.settings, parent.seat.resume())
+        if before is not None and before.worker_file is not None:
+            away.held, before.worker_file = before.worker_file, None
+        away.settings.forked()
+        if away.resume is not None:
+            away.resume = away.resume.forked(by_handler)
+        return away
 
 
 class Closing(State):

@@ -114,10 +114,10 @@ class Relay:
     ) -> str | None:
         """Put an event on the stream, for all workers of all hosts, this one's included.
 
-        As `Bus.post`, but that with `unique` one worker of all hosts handles it. It is for the
-        host that comes to it first and whose reader, the one process that reads the stream for
-        it, has a handler for it; there it is as if it was posted on the bus. The key is held for
-        `timeout` seconds from then, for all hosts.
+        `data` is anything that the json module can write. With `unique` one worker of all hosts
+        handles it: on the host that comes to it first and whose reader, the one process that
+        reads the stream for it, has a handler for it; there it is as if it was posted on the bus.
+        The key is held for `timeout` seconds from then, for all hosts.
 
         Returns the id of its entry, or None if it is in the buffer. Raises what `Bus.post` does,
         but for NoRoom and LockTimeout; RelayError when Redis is away, or refuses, and nothing

@@ -108,7 +108,7 @@ class FileLock:
                                 except (OSError, ValueError):  # it was closed, which unlocks it
                                     pass
                                 owner.clear()
-                            # Of the unlocking: what is done is done, no caller may do it again.
+                            # Of the unlocking: what was done is done; no caller may do it again.
                             if not (done and type(error) is OSError):
                                 raise
                     except BaseException:

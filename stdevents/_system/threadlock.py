@@ -22,7 +22,6 @@ import gc
 import sys
 import threading
 import time
-from _thread import get_ident
 from collections import deque
 
 from .._errors import StdeventsError
@@ -113,12 +112,12 @@ class ThreadLock:
 
     def free_from_ended_thread(self) -> None:
         """Free it if its owner's thread has ended."""
-        if threading.get_ident is not get_ident:  # greenlets, which the interpreter does not know
-            return
         if self._taking_over.acquire(False):  # so that only one of those who wait clears it
             try:
                 owner = self.owner.get("thread")
-                if owner is not None and owner not in sys._current_frames():
+                living = sys._current_frames()  # after it: an owner may be a thread begun just now
+                # The calling thread is not there if it is a greenlet: its like are unknown then.
+                if owner is not None and owner not in living and threading.get_ident() in living:
                     self.owner.clear()
             finally:
                 self._taking_over.release()
