@@ -192,7 +192,7 @@ def test_what_was_deferred_and_is_interrupted_is_done_by_the_next_call(lock):
     assert not lock.deferred
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_signals_at_once_leave_it_free(lock, count):
     """G5: each raises amid the cleaning up after the one before."""
     with raising() as late:
