@@ -101,12 +101,12 @@ def test_close_names_the_handler_that_it_does_not_wait_for(bus, caplog, interval
 def test_close_waits_as_long_as_it_is_told_to(bus, caplog):
     """Longer than `wait_max`, and says nothing of what ends in time."""
     inside, may_end = threading.Event(), threading.Event()
-    bus.configure(wait_max=0.001)
     bus.register(lambda *_: (inside.set(), may_end.wait(LONG)), "test")
     bus.post("test", "event")
     polling = threading.Thread(target=bus.poll)
     polling.start()
     assert inside.wait(LONG)
+    bus.configure(wait_max=1e-9)
     closing = threading.Thread(target=bus.close, args=(LONG,))
     closing.start()
     wait_until_in(closing, "_wait")

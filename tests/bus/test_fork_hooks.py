@@ -12,7 +12,7 @@ from outside import Late, Raising
 from programs import run
 from seen import everything_from
 from state import assert_sound
-from waiting import LONG, loop_threads
+from waiting import LONG, loop_threads, wait_until_in
 
 import stdevents
 
@@ -239,6 +239,7 @@ def interrupt_start(monkeypatch):
             start(thread)
             if (os.getpid() != parent) == in_child:
                 threading.Thread.start = start
+                wait_until_in(thread, "wait")
                 signal.raise_signal(signal.SIGUSR1)
 
         monkeypatch.setattr(threading.Thread, "start", start_and_be_interrupted)
