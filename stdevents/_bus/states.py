@@ -20,7 +20,9 @@ if TYPE_CHECKING:
         """What of polls is looked at."""
 
         turn: ThreadLock
-        watch: object
+
+        @property
+        def watch(self) -> object: ...
 
     AtHand = Tuple[memoryview, Progress, Deque[Any], Dict[str, int], Polling, Seat]
 
