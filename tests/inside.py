@@ -352,6 +352,11 @@ def lock_has_owner(bus):
     return bool(seat_of(bus).lock.owner)
 
 
+def turn_has_owner(bus):
+    """Does a thread of this process have the turn to poll, as far as the bus knows?"""
+    return bool(bus._life.polling.turn.owner)
+
+
 def is_under_the_lock(code):
     """Code of the lock, and of what is done under it."""
     modules = (_append, _claim, _filelock, _read, _room, _table)

@@ -15,17 +15,44 @@ class Late(BaseException):
     """What the handlers of those signals raise."""
 
 
-def late(number, frame):
-    raise Late
+class Raising:
+    """Handlers of SIGNALS that raise, as long as it is `on`."""
+
+    on = True
+
+    def __call__(self, number, frame):
+        if self.on:
+            raise Late
+
+    def ends(self, work):
+        """Do it; whether it ends by Late. What comes later than that raises no more."""
+        try:
+            try:
+                try:
+                    try:
+                        work()
+                        self.on = False
+                        return False
+                    except Late:
+                        self.on = False
+                except Late:
+                    self.on = False
+            except Late:
+                self.on = False
+        except Late:
+            self.on = False
+        return True
 
 
 @contextlib.contextmanager
 def raising():
-    """Within this, the handlers of SIGNALS raise."""
+    """Within this, the handlers of SIGNALS raise, as long as what it gives is `on`."""
+    late = Raising()
     before = {number: signal.signal(number, late) for number in SIGNALS}
     try:
-        yield
+        yield late
     finally:
+        late.on = False
         for number, handler in before.items():
             signal.signal(number, handler)
 

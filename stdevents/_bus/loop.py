@@ -73,6 +73,7 @@ class Loop:
         try:
             started.start()
         except BaseException:
+            started.end(0)  # a signal handler may have raised when it had been started
             started.forget()
             raise
         # Another thread, or a signal handler, may have done the same meanwhile, or ended it.

@@ -86,6 +86,8 @@ class Listener:
         except OSError:  # its file was closed: as where there is no epoll
             time.sleep(timeout)
             return False
+        except ValueError:  # it was closed here, by another thread, and hears nothing any more
+            return False
         if any(number == self._called.number for number, _ in heard):
             self._use(self._hear_call)
         return bool(heard)

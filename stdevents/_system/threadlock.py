@@ -65,27 +65,37 @@ class ThreadLock:
         if self.owner and self.is_inside(sys._getframe(1)):
             raise Inside("this call interrupted another one of its thread; call it after that")
         owner, me = self.owner, threading.get_ident()
-        # Nested: a second exception from outside, which comes during the clean-up after the first,
-        # meets the next `finally`.
+        # Nested, as in FileLock: another exception from outside, which comes during the clean-up
+        # after the first, meets the next handler.
         try:
             try:
                 try:
                     try:
-                        if owner.setdefault("thread", me) != me:
-                            self._wait(deadline, me)
-                        return work(*arguments)
-                    finally:
+                        try:
+                            if owner.setdefault("thread", me) != me:
+                                self._wait(deadline, me)
+                            result = work(*arguments)
+                            owner.clear()
+                        except BaseException:
+                            if owner.get("thread") == me:
+                                owner.clear()
+                            raise
+                    except BaseException:
                         if owner.get("thread") == me:
                             owner.clear()
-                finally:
+                        raise
+                except BaseException:
                     if owner.get("thread") == me:
                         owner.clear()
-            finally:
+                    raise
+            except BaseException:
                 if owner.get("thread") == me:
                     owner.clear()
+                raise
         finally:
             if self.deferred:
                 self.run_deferred()
+        return result
 
     def _wait(self, deadline: float, me: int) -> None:
         # Not by a condition: a signal handler may have interrupted who holds the condition's lock.

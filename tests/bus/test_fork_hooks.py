@@ -8,11 +8,11 @@ import sys
 import threading
 
 import pytest
-from outside import Late, late
+from outside import Late, Raising
 from programs import run
 from seen import everything_from
 from state import assert_sound
-from waiting import LONG
+from waiting import LONG, loop_threads
 
 import stdevents
 
@@ -229,7 +229,7 @@ def buses(name):
 @pytest.fixture
 def interrupt_start(monkeypatch):
     """`interrupt_start(in_child)`: a signal handler raises when a hook has started a thread."""
-    handler = signal.signal(signal.SIGUSR1, late)
+    handler = signal.signal(signal.SIGUSR1, Raising())
     ignored = []
     monkeypatch.setattr(sys, "unraisablehook", lambda raised: ignored.append(raised.exc_type))
     start, parent = threading.Thread.start, os.getpid()
@@ -246,6 +246,17 @@ def interrupt_start(monkeypatch):
 
     yield interrupt_start
     signal.signal(signal.SIGUSR1, handler)
+
+
+def test_a_start_of_the_loop_that_is_interrupted_leaves_no_thread(name, fork, interrupt_start):
+    """G5: it would poll beside the next one, and be there at each fork."""
+    bus = stdevents.Bus(name, interval=LONG)
+    interrupt_start(in_child=False)
+    fork(lambda parent: None).result()
+    assert loop_threads(name) == []
+    bus.configure(interval=LONG)
+    assert len(loop_threads(name)) == 1
+    bus.close()
 
 
 def all_hear(buses):

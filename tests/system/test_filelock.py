@@ -11,7 +11,7 @@ import threading
 
 import pytest
 from inside import FilesClosed, Forked, Inside, clock_of_pauses, file_lock, number_of
-from outside import Late, come_at_once, raising
+from outside import come_at_once, raising
 
 import stdevents
 
@@ -209,9 +209,8 @@ def test_what_an_ended_thread_left_over_is_taken_over(path):
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_signals_at_once_leave_it_free_for_other_processes(lock, path, count):
     """G5: each raises amid the cleaning up after the one before."""
-    with raising():
-        with pytest.raises(Late):
-            lock.hold(come_at_once, count)
+    with raising() as late:
+        assert late.ends(lambda: lock.hold(come_at_once, count))
         assert is_free(path)
         assert not lock.owner
 

@@ -9,14 +9,16 @@ import signal
 import pytest
 from children import SECONDS
 from inside import (
+    Listener,
     act_in_its_ring,
+    bell_of,
     look_at_ground,
     look_at_ground_always,
     remove_folder,
     remove_memory,
     when_it_has_heard,
 )
-from outside import Late, late
+from outside import Late, Raising
 from seen import everything_from
 
 import stdevents
@@ -92,7 +94,7 @@ def test_a_poll_that_is_interrupted_after_it_heard_leaves_it_readable(bus, monke
     """G5: what was heard is not heard again, and nobody rings who sleeps for all they know."""
     seen = everything_from(bus, "test")
     be_silent(bus)
-    handler = signal.signal(signal.SIGUSR1, late)
+    handler = signal.signal(signal.SIGUSR1, Raising())
     try:
         bus.post("test", "event", 0)
         when_it_has_heard(monkeypatch, lambda: signal.raise_signal(signal.SIGUSR1))
@@ -129,6 +131,15 @@ def test_a_poll_that_a_handler_ends_leaves_it_readable(bus, error):
     assert is_readable(bus)
     be_silent(bus)
     assert seen == [0, 1]
+
+
+def test_a_wait_that_is_closed_by_another_thread_ends_and_raises_nothing(bus):
+    """G5: as of the loop of an interrupted start, or of a poll while the bus is closed."""
+    listener = Listener(bell_of(bus))
+    listener.wake()
+    assert listener.wait(SECONDS) is True
+    listener.close()
+    assert listener.wait(SECONDS) is False
 
 
 # -- its files -------------------------------------------------------------------------------------

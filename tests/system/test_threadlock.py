@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 from inside import Busy, Inside, clock_of_pauses, thread_lock
-from outside import Late, come_at_once, raising
+from outside import come_at_once, raising
 from waiting import LONG
 
 FOREVER = float("inf")
@@ -192,10 +192,9 @@ def test_what_was_deferred_and_is_interrupted_is_done_by_the_next_call(lock):
     assert not lock.deferred
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_signals_at_once_leave_it_free(lock, count):
     """G5: each raises amid the cleaning up after the one before."""
-    with raising():
-        with pytest.raises(Late):
-            lock.hold(FOREVER, come_at_once, count)
+    with raising() as late:
+        assert late.ends(lambda: lock.hold(FOREVER, come_at_once, count))
         assert not lock.owner
