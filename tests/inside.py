@@ -333,6 +333,8 @@ def clock_of_pauses(monkeypatch):
 def refuse_wiping_on_fork(monkeypatch):
     """Have the kernel refuse what marks memory to be wiped in a fork, as an old one does."""
     monkeypatch.setattr(_process, "MADV_WIPEONFORK", 9999)
+
+
 def leave_lock_over(bus):
     """As a call of this thread that has ended, and could release nothing."""
     seat = seat_of(bus)
