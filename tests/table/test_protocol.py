@@ -105,7 +105,7 @@ def test_a_poll_with_an_exception_at_any_line_goes_on_after_it(no_garbage, name,
     bus.close()
 
 
-LARGE = "x" * 2000  # an event of this fills a ring of 2 KiB
+LARGE = "x" * 2015  # an event of this fills a ring of 2 KiB, whatever the pid
 
 
 def overfull(name):
