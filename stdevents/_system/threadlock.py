@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.01  # seconds
+ENDED_EVERY = 0.1  # seconds after which who waits looks whether the owner's thread has ended
 FOREVER = float("inf")
 
 
@@ -99,14 +100,17 @@ class ThreadLock:
 
     def _wait(self, deadline: float, me: int) -> None:
         # Not by a condition: a signal handler may have interrupted who holds the condition's lock.
-        pause = FIRST_PAUSE
+        pause, look = FIRST_PAUSE, monotonic() + ENDED_EVERY
         while self.owner.setdefault("thread", me) != me:
-            left = deadline - monotonic()
-            if left <= 0:
+            now = monotonic()
+            if now >= min(look, deadline):
+                look = now + ENDED_EVERY
+                if self.free_from_ended_thread():
+                    continue
+            if now >= deadline:
                 raise Busy("another thread has it")
-            time.sleep(min(pause, left))
+            time.sleep(min(pause, deadline - now))
             pause = min(2 * pause, LONGEST_PAUSE)
-            self.free_from_ended_thread()
 
     def is_inside(self, frame: FrameType | None = None) -> bool:
         """Is the calling thread in a `hold` of this, at or below `frame`, by default anywhere?
@@ -120,17 +124,19 @@ class ThreadLock:
         self.owner.clear()
         return False
 
-    def free_from_ended_thread(self) -> None:
-        """Free it if its owner's thread has ended."""
+    def free_from_ended_thread(self) -> bool:
+        """Free it if its owner's thread has ended; had it?"""
         if self._taking_over.acquire(False):  # so that only one of those who wait clears it
             try:
                 owner = self.owner.get("thread")
-                living = sys._current_frames()  # after it: an owner may be a thread begun just now
+                living = _living()  # after it: an owner may be a thread begun just now
                 # The calling thread is not there if it is a greenlet: its like are unknown then.
                 if owner is not None and owner not in living and threading.get_ident() in living:
                     self.owner.clear()
+                    return True
             finally:
                 self._taking_over.release()
+        return False
 
     def run_deferred(self) -> None:
         """Do what was deferred, unless the calling thread is inside once more."""
@@ -153,6 +159,19 @@ class ThreadLock:
             except BaseException:
                 self.deferred.appendleft(todo)
                 raise
+
+
+def _living() -> dict[int, FrameType]:
+    """The threads of this process, by ident."""
+    # CPython holds a lock of its own meanwhile. If it collects garbage there, and another thread
+    # comes to run that wants this lock, both wait for ever.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        if collects:
+            gc.enable()
 
 
 def is_running(code: CodeType, subject: object, frame: FrameType) -> bool:

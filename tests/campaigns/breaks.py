@@ -229,7 +229,7 @@ LOCK = (
     ),
     broken(
         "the lock of a thread that has ended is not taken over", "_system/filelock.py",
-        "left_over", "                self._threads.free_from_ended_thread()\n", "",
+        "left_over", "if self._threads.free_from_ended_thread():\n", "if False:\n",
     ),
     broken(
         "a turn that is left over is not taken over", "_system/threadlock.py", "left_over",
