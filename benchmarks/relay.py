@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import redis
 
 import stdevents
+from stdevents._bus.bus import life_of
 from stdevents._relay import reader as _reader
 from stdevents._relay import stream as _stream
 
@@ -74,9 +75,9 @@ class Paths:
     def relay(self):
         """A reader of the relay, on a bus of its own."""
         bus = stdevents.Bus(f"benchmark-{os.getpid()}-reader", size="16m", interval=0)
-        counts = Counter()
+        life, counts = life_of(bus), Counter()
         stream = _stream.Stream(self.client, "full")
-        reader = _reader.Reader(bus, bus._session, stream, "oldest", False, counts)
+        reader = _reader.Reader(life.state.seat, life.handlers, stream, "oldest", False, counts)
         assert reader.elect()
         start = time.perf_counter()
         while reader.read():

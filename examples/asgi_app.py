@@ -14,15 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import tempfile
 from pathlib import Path
 
 import stdevents
 from stdevents import aio
-
-logging.basicConfig()  # uvicorn shows its own log only, not that of a handler that fails
 
 prices = Path(os.environ.get("PRICES", tempfile.gettempdir()))
 cache: dict[str, str] = {}

@@ -7,13 +7,10 @@ python examples/cache.py
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import time
 
 import stdevents
-
-logging.basicConfig()  # else nobody hears of a handler that fails
 
 users = {7: "Ada"}
 

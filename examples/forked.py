@@ -8,13 +8,10 @@ python -m stdevents post my-app jobs stop '"enough"'
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 
 import stdevents
-
-logging.basicConfig()  # else nobody hears of a handler that fails
 
 CHILDREN = 3
 enough = threading.Event()

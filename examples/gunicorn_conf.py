@@ -18,6 +18,6 @@ workers = 4
 
 def post_fork(server, worker):
     # gunicorn's log is for its own messages only. Now it gets all others, too: else failed handlers
-    # and lost events would not be seen.
+    # and lost events would be written to standard error, without a time.
     logging.basicConfig(handlers=worker.log.error_log.handlers)
     stdevents.configure("my-app")

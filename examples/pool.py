@@ -6,7 +6,6 @@ python examples/pool.py [fork | spawn | forkserver]
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import sys
@@ -14,8 +13,6 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 
 import stdevents
-
-logging.basicConfig()  # else nobody hears of a handler that fails
 
 WORKERS = 3
 cache = {}

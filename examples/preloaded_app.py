@@ -9,13 +9,10 @@ there are such, see gunicorn_conf.py. For gevent see gevent_conf.py.
 
 from __future__ import annotations
 
-import logging
-
 from flask_app import app
 
 import stdevents
 
 __all__ = ["app"]
 
-logging.basicConfig()  # else nobody would hear of a handler that failed, or of lost events
 stdevents.configure("my-app")

@@ -6,14 +6,11 @@ python examples/refresh.py
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import time
 
 import stdevents
-
-logging.basicConfig()  # else nobody hears of a handler that fails
 
 WORKERS = 4
 cache = {}

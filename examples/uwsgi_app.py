@@ -11,16 +11,12 @@ polls before each request, and so it handles first what came while its worker wa
 
 from __future__ import annotations
 
-import logging
-
 import uwsgi
 from flask_app import app
 
 import stdevents
 
 __all__ = ["app"]
-
-logging.basicConfig()  # else nobody would hear of a handler that failed, or of lost events
 
 
 def open_bus():

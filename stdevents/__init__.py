@@ -2,12 +2,13 @@
 
     worker A                    shared memory                     worker B
     post ── encode ── append ─▶ event slots + ring ─▶ read ── decode ── handlers
-                      (lock)    1 2 3 4 5 …                       poll, every `interval`
+                      (lock)    1 2 3 4 5 …           woken by a post, or every `interval`
     post_local ─▶ handlers of A
 
 Every worker that opened the bus gets every event, all of them in the same order, its poster
 included; an event with `unique` is handled by one of them; a worker that missed events is told
-which. No server process, no socket: one shared-memory segment and a file lock.
+which. No server process, no socket: one shared-memory segment and a file lock. What goes wrong is
+logged, by default to standard error.
 
     import stdevents
 
@@ -107,21 +108,34 @@ workers: _Final = default.workers
 close: _Final = default.close
 
 
+# What is loaded by those who use it, not into every worker; and what a copy may be without.
+_ELSEWHERE = {
+    "aio": ".aio",
+    "Relay": "._relay.relay",
+    "RelayStats": "._relay.relay",
+    "Handler": "._types",
+    "Origin": "._types",
+    "Stats": "._types",
+    "WorkerInfo": "._types",
+}
+
+
 def __getattr__(name: str) -> _Any:
-    # What is loaded by those who use it, not into every worker.
-    if name == "aio":
-        from importlib import import_module
+    where = _ELSEWHERE.get(name)
+    if where is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return import_module(".aio", __name__)
-    if name in ("Relay", "RelayStats"):
-        from ._relay import relay as _relay
-
-        return getattr(_relay, name)
-    if name in ("Handler", "Origin", "Stats", "WorkerInfo"):
-        from . import _types
-
-        return getattr(_types, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = import_module(where, __name__)
+    except ModuleNotFoundError as error:
+        if not f"{__name__}{where}.".startswith(f"{error.name}."):
+            raise
+        part = "aio.py" if name == "aio" else f"the folder {where.split('.')[1]}"
+        raise AttributeError(
+            f"{__name__}.{name}: this copy of the package is without {part}; copy that as well"
+        ) from None
+    return module if name == "aio" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

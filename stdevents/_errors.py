@@ -63,8 +63,8 @@ class NoRoom(StdeventsError, TimeoutError):
 class SegmentError(StdeventsError, OSError):
     """The shared memory or the folder of a bus cannot be used.
 
-    It has another owner or another layout version, is damaged, or there is no room for it. `errno`
-    is set where the operating system gave one.
+    It has another owner or another layout version, is damaged, or there is no room for it; or, for
+    a poster, no worker has the bus open (ENOENT). `errno` is set where there is one.
     """
 
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Protocol
 class Handler(Protocol):
     """What is called for an event: `callback(data, event, source, pid)`.
 
-    `data` is what was posted, through JSON and back. `pid` is the posting process's, None for a
-    local event.
+    `data` is what was posted, through JSON and back; of a local event the object itself. `pid` is
+    the posting process's, None for a local event. What it returns is not used; an exception is
+    logged and counted, and so is a coroutine, which nobody would await (see `stdevents.aio`).
     """
 
     def __call__(self, data: Any, event: str, source: str, pid: int | None, /) -> object: ...
@@ -37,8 +38,9 @@ class Stats(NamedTuple):
     `posted`: events that this process posted. `handled`: broadcast events that its handlers were
     called for, or that had none here. `lost`: events that were overwritten, or damaged, before
     this process came to them. `ignored`: `unique` events that were left to another worker.
-    `handler_errors`: exceptions of handlers. `last_id`: id of the last event on the bus.
-    `lag`: how many published events this process has not taken yet.
+    `handler_errors`: exceptions of handlers, and coroutines that they returned. `last_id`: id of
+    the last event on the bus. `lag`: how many published events this process has not taken yet. A
+    process with role "poster" takes none: of these only `posted` and `last_id` count there.
     """
 
     posted: int
@@ -51,7 +53,7 @@ class Stats(NamedTuple):
 
 
 class WorkerInfo(NamedTuple):
-    """One live worker, as `workers()` tells of it.
+    """One live worker, as `workers()` tells of it; a listener is one, a poster is none.
 
     `pid`: its process id. `slot`: the number of its slot, which no other live worker has.
     `position`: id of the last event that it took. `lag`: how many published events it has not

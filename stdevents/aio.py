@@ -158,7 +158,7 @@ class AsyncBus:
         if self.attached():
             raise RuntimeError(f"{self!r}; detach it first")
         loop = asyncio.get_running_loop()
-        if self._life.loop.interval:
+        if self._life.polling.loop.interval:
             raise ValueError(
                 f"{self._bus!r} polls in a thread of its own, which would run the handlers; "
                 "configure it with interval=0, and they run on the event loop"
@@ -166,7 +166,7 @@ class AsyncBus:
         self._bus.stats()  # NotConfigured
         self._loop, self._interval, self._descriptor, self._timer = loop, interval, -1, None
         self._owner = os.getpid(), threading.get_ident()
-        self._life.watchers.add(self._detach_before)
+        self._life.polling.watchers.add(self._detach_before)
         self._tasks -= {task for task in self._tasks if task.get_loop() is not loop}
         self._closing = set()
         self._look()
@@ -174,7 +174,7 @@ class AsyncBus:
     def detach(self) -> None:
         """Leave the event loop; handlers that are running continue. Twice is fine."""
         if self.attached():
-            self._life.watchers.discard(self._detach_before)
+            self._life.polling.watchers.discard(self._detach_before)
             self._stop_listening()
             self._loop = None
             for stream in self._streams:

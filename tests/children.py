@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -18,12 +19,14 @@ class Child:
     def __init__(self, work, *arguments):
         ours, theirs = multiprocessing.Pipe()
         self.status = None  # what waitpid said, once it is dead
-        self.pid = os.fork()
+        self.pid = self._fork()
         if not self.pid:
             ours.close()
             _live(theirs, work, arguments)
         theirs.close()
         self._pipe = ours
+
+    _fork = staticmethod(os.fork)
 
     def say(self, what="go on"):
         """Send the child something to hear."""
@@ -88,6 +91,12 @@ class Child:
     def go_on(self):
         """Let it go on after a stop."""
         os.kill(self.pid, signal.SIGCONT)
+
+
+class ChildOfC(Child):
+    """A child that C code forks, without Python's hooks, as NGINX Unit does."""
+
+    _fork = staticmethod(lambda: ctypes.PyDLL(None).fork())
 
 
 class Parent:

@@ -9,12 +9,15 @@ import contextlib
 import functools
 import importlib
 import os
-from fcntl import LOCK_UN, flock
+import threading
+from fcntl import LOCK_EX, LOCK_UN, flock
+from types import SimpleNamespace
 
 from stdevents._bus import codec as _codec
 from stdevents._bus import joining as _joining
 from stdevents._bus import life as _life
 from stdevents._bus import loop as _loop
+from stdevents._bus import polling as _polling
 from stdevents._bus import progress as _progress
 from stdevents._bus import seat as _seat
 from stdevents._system import bell as _bell
@@ -24,6 +27,7 @@ from stdevents._system import folder as _folder
 from stdevents._system import listener as _listener
 from stdevents._system import memory as _memory
 from stdevents._system import presence as _presence
+from stdevents._system import process as _process
 from stdevents._system import threadlock as _threadlock
 from stdevents._table import append as _append
 from stdevents._table import claim as _claim
@@ -36,8 +40,10 @@ from stdevents._table import workers as _workers
 # Parts that are tested by themselves; those above the core only where they are asked for.
 Bell, Listener, Sleeper = _bell.Bell, _listener.Listener, _listener.Sleeper
 BELL_FULL = _bell.FULL
-ThreadLock = _threadlock.ThreadLock
-OpenFile = _files.OpenFile
+ThreadLock, Inside, Busy = _threadlock.ThreadLock, _threadlock.Inside, _threadlock.Busy
+FileLock = _filelock.FileLock
+OpenFile, FilesClosed = _files.OpenFile, _files.FilesClosed
+Mark, Forked = _process.Mark, _process.Forked
 AT_MOST_EVERY = _loop.AT_MOST_EVERY
 MAGIC, VERSION, WORKERS, WORD = _layout.MAGIC, _layout.VERSION, _layout.WORKERS, _layout.WORD
 _LATE = {
@@ -77,6 +83,11 @@ def lock_file_of(name):
     return os.path.join(folder_of(name), "lock")
 
 
+def file_of_worker(name, slot):
+    """The path of the file by which a worker lives."""
+    return os.path.join(folder_of(name), f"worker.{slot}")
+
+
 def memory_name_of(name):
     """The name of its shared memory."""
     return _folder.Folder(name).segment_name
@@ -94,7 +105,7 @@ def names():
 
 def remains_of(name):
     """What there is of the bus, in use or left behind."""
-    return _joining.traces(name)
+    return _joining.remains_of(name)
 
 
 def make_folder(name):
@@ -186,7 +197,7 @@ def look_at_ground(bus):
 
 def look_at_ground_always(monkeypatch):
     """Have each poll by hand look at that."""
-    monkeypatch.setattr(_life, "LOOK_EVERY", 0)
+    monkeypatch.setattr(_polling, "LOOK_EVERY", 0)
 
 
 def recover(bus):
@@ -196,9 +207,12 @@ def recover(bus):
     life.use(lambda seat: None)
 
 
-def fork_hook_of_child(bus):
-    """What a forked child does about the bus, to be called."""
-    return bus._life.after_fork_in_child
+def put_off_hook_of_child(bus):
+    """Have the next forked children not run their hook for the bus; what it does, to be called."""
+    life = bus._life
+    hook = life.after_fork_in_child
+    life.after_fork_in_child = lambda: delattr(life, "after_fork_in_child")  # in the child alone
+    return hook
 
 
 def without_parents_hooks(monkeypatch, bus):
@@ -208,14 +222,24 @@ def without_parents_hooks(monkeypatch, bus):
 
 
 @contextlib.contextmanager
-def parent_hook_kept(bus):
-    """Within this, a fork does nothing in the parent for the bus; what it would do, at the end."""
-    bus._life.after_fork_in_parent = lambda: None
+def loops_begin_after(seconds):
+    """Within this, the loop of a forked child begins so long after the fork."""
+    pause, _polling.PAUSE_AFTER_FORK = _polling.PAUSE_AFTER_FORK, seconds
     try:
         yield
     finally:
-        del bus._life.after_fork_in_parent
-    bus._life.after_fork_in_parent()
+        _polling.PAUSE_AFTER_FORK = pause
+
+
+@contextlib.contextmanager
+def parent_hook_kept(bus):
+    """Within this, a fork does nothing in the parent for the bus; what it would do, at the end."""
+    kept, bus._life.after_fork_in_parent = bus._life.after_fork_in_parent, lambda: None
+    try:
+        yield
+    finally:
+        bus._life.after_fork_in_parent = kept
+    kept()
 
 
 def length_of_text(source, event, data):
@@ -233,6 +257,11 @@ def decode(text):
     return _codec.decode(text)
 
 
+def lives(bus, slot):
+    """Is the worker of that slot alive, as posts that wait see it?"""
+    return _presence.lives(seat_of(bus).folder, slot)
+
+
 # -- the lock --------------------------------------------------------------------------------------
 
 
@@ -241,10 +270,79 @@ def under_lock(bus, work, *arguments):
     return bus._life.use(lambda seat: seat.lock.hold(work, *arguments))
 
 
+def after_next_hold(bus, action):
+    """Call `action()` once, when a post of this process has let go of the lock."""
+    table = seat_of(bus).table
+    hold = table._hold
+
+    def hold_and_act(*arguments):
+        result = hold(*arguments)
+        table._hold = hold
+        action()
+        return result
+
+    table._hold = hold_and_act
+
+
 def has_lock(bus):
-    """`has()`: does this process have the lock of the bus as it is open now?"""
-    lock = seat_of(bus).lock
+    """`has()`: does this process have the lock of the bus as it is open now?
+
+    A forked child takes its seat before.
+    """
+    lock = bus._life.use(lambda seat: seat.lock)
     return lock.is_inside
+
+
+def thread_lock():
+    """A lock between threads."""
+    return ThreadLock()
+
+
+def file_lock(path, wait_max=0.0, wait_interval=0.01):
+    """A lock by the file at `path`, as one process has it."""
+    file = OpenFile(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC))
+    bounds = SimpleNamespace(wait_max=wait_max, wait_interval=wait_interval)
+    return FileLock("alone", file, Mark(), bounds)
+
+
+def number_of(lock):
+    """The number of the file that it locks."""
+    return lock._file.number
+
+
+class Clock:
+    """A clock that only pauses move: `pauses` are those that there were."""
+
+    def __init__(self):
+        self.now, self.pauses = 0.0, []
+
+    def sleep(self, seconds):
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def clock_of_pauses(monkeypatch):
+    """Have both locks wait by a Clock."""
+    clock = Clock()
+    for module in (_filelock, _threadlock):
+        monkeypatch.setattr(module, "monotonic", lambda: clock.now)
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def refuse_wiping_on_fork(monkeypatch):
+    """Have the kernel refuse what marks memory to be wiped in a fork, as an old one does."""
+    monkeypatch.setattr(_process, "MADV_WIPEONFORK", 9999)
+def leave_lock_over(bus):
+    """As a call of this thread that has ended, and could release nothing."""
+    seat = seat_of(bus)
+    seat.lock.owner["thread"] = threading.get_ident()
+    flock(seat.lock_file.number, LOCK_EX)
+
+
+def leave_turn_over(bus):
+    """As a poll of this thread that has ended, and could not say so."""
+    bus._life.polling.turn.owner["thread"] = threading.get_ident()
 
 
 def lock_has_owner(bus):
@@ -476,7 +574,7 @@ def fail_to_open_files(monkeypatch, number):
 # -- something at a step ---------------------------------------------------------------------------
 
 _STEPS = {
-    "an event is written": (_append, "ends"),
+    "an event is written": (_append, "ends"),  # P1
     "a checksum is taken": (_append, "crc32"),
     "an event is claimed": (_claim.Claims, "take"),
     "the workers are listed": (_table.Table, "_workers"),
@@ -554,37 +652,56 @@ def note_rings(bus):
     return rung
 
 
+def act_in_its_ring(bus, action):
+    """Have its posts do this right before they ring, with all that comes before and after."""
+    table = seat_of(bus).table
+    ring = table.ring
+    table.ring = lambda: (action(), ring())
+
+
+def when_it_has_heard(monkeypatch, action):
+    """Call `action()` when a poll has taken what `fileno` heard."""
+    wait = Listener.wait
+
+    def wait_and_act(listener, timeout):
+        heard = wait(listener, timeout)
+        action()
+        return heard
+
+    monkeypatch.setattr(Listener, "wait", wait_and_act)
+
+
 def may_sleep(bus):
     """Do W1, and W2: is there nothing new?"""
-    return bus._life.may_sleep()
+    return bus._life.polling.may_sleep()
 
 
 def is_asleep(bus):
     """Has its loop had its last look before it sleeps?"""
-    return bool(seat_of(bus).words[_layout.WAITING] and bus._life.loop._current.asleep)
+    return bool(seat_of(bus).words[_layout.WAITING] and bus._life.polling.loop._current.asleep)
 
 
 def loop_thread_of(bus):
     """The thread of its loop, or None."""
-    current = bus._life.loop._current
+    current = bus._life.polling.loop._current
     return current and current._thread
 
 
 def have_loop_poll(bus, poll):
     """Have its loop call `poll(real)` for each poll, `real` being the one that it does else."""
-    life = bus._life
-    real = life.poll_in_loop
-    life.poll_in_loop = lambda signals: poll(lambda: real(signals))
+    polling = bus._life.polling
+    real = polling.poll_in_loop
+    polling.poll_in_loop = lambda signals: poll(lambda: real(signals))
 
 
 def start_loop(bus):
     """Start its loop, as a fork or a configure that is nested in its start does."""
-    bus._life.loop.start()
+    bus._life.polling.loop.start()
 
 
 def listener_of(bus):
     """What its loop waits with."""
-    return bus._life.loop._current.listener
+    return bus._life.polling.loop._current.listener
 
 
 def caller_file_of(listener):
@@ -694,37 +811,47 @@ RELAY_CELLS = _layout.CELLS
 
 def code_of_relaying():
     """Code that appends what a reader has read, and its place."""
-    cursor = _late("_relay.cursor").Cursor
-    of_table = ("append", "_publish", "_write", "exclusively")
-    of_cursor = ("check", "position", "_valid", "write", "move", "take_back")
-    return {getattr(_table.Table, function).__code__ for function in of_table} | {
-        getattr(cursor, function).__code__ for function in of_cursor
-    }
+    cursor = _late("_relay.cursor")
+    functions = (
+        (_table.Table, ("append",)),
+        (_append.Writer, ("write", "_wrap", "_look_closer")),
+        (_filelock.FileLock, ("hold",)),
+        (cursor.Step, ("check", "write")),
+        (cursor.Cursor, ("position", "_valid", "write", "take")),
+    )
+    return {getattr(of, one).__code__ for of, names in functions for one in names}
 
 
 def reader_of(bus):
     """The pid of the worker that was elected to read the stream, or 0."""
-    words = bus._session.words
-    slot = words[_layout.RELAY_READER]
-    return slot and words[_layout.HEADER_WORDS + (slot - 1) * _layout.WORKER_WORDS]
+    words = seat_of(bus).words
+    slot = words[_late("_relay.cursor").READER]
+    return slot and words[_workers.at(slot - 1) + _layout.WORKER_PID]
 
 
 def depose_reader(bus):
     """Nobody is elected to read any more."""
-    words = bus._session.words
-    under_lock(bus, words.__setitem__, _layout.RELAY_READER, 0)
+    words = seat_of(bus).words
+    under_lock(bus, words.__setitem__, _late("_relay.cursor").READER, 0)
+
+
+def elect_until_far_future(bus):
+    """Have the election end later than one can."""
+    cursor = _late("_relay.cursor")
+    seat_of(bus).words[cursor.UNTIL] += 1000 * cursor.LEASE
 
 
 def place_in_stream(bus):
     """How far into the stream the bus has come, or None."""
-    return bus._session.table.cursor.position()
+    return _late("_relay.cursor").Cursor(seat_of(bus).words).position()
 
 
 def new_reader(host):
     """One more reader for the bus of the host."""
-    relay = host.relay
+    life, relay = host.bus._life, host.relay._life
+    seat = life.use(lambda seat: seat)  # a forked child takes it at its first call
     return _late("_relay.reader").Reader(
-        host.bus, host.bus._session, relay._stream, "new", False, relay._counts
+        seat, life.handlers, relay.stream, "new", False, relay.counts
     )
 
 
@@ -735,14 +862,13 @@ def batches_from(reader, position, count):
 
 def hold_batch(reader, before, batch):
     """Have the reader be about to append this batch, which it read at the place `before`."""
-    events, pids, after = batch
-    move = _late("_relay.stream").Move(reader._term, before, after, tuple(pids))
-    reader._pending = [(tuple(events), move)]
+    step = _late("_relay.cursor").Step(reader._term, before, batch.after)
+    reader._pending = [(batch, step)]
 
 
 def read_twice_and_resign(relay):
     """Have the relay's reader be elected, read twice, and give up its place."""
-    reader = relay._reader
+    reader = relay._life.reader
     reader._renewal = 0
     assert reader.elect() and reader.read() and reader.read()
     reader.resign()
@@ -750,34 +876,50 @@ def read_twice_and_resign(relay):
 
 def is_away(relay):
     """Has it noticed that Redis is away?"""
-    return relay._away
+    return relay._life.away
 
 
 def pause_of(relay):
     """Seconds between two tries to reach Redis."""
-    return relay._loop.interval
+    return relay._life.loop.interval
 
 
 def send_buffer_later(relay):
     """Have a relay whose thread was stopped begin its work anew when told to: `begin()`."""
-    relay._loop.interval = 1.0
+    life = relay._life
+    life.loop.interval = 1.0
 
     def begin():
-        relay._hurry = False
-        relay._send_waiting()
-        relay._loop.start()
+        life._hurry = False
+        life.send_waiting()
+        life.loop.start()
 
     return begin
 
 
+def relay_once(relay):
+    """Do what the relay's thread does at a time, in this thread."""
+    relay._life.poll_in_loop(None)
+
+
+@contextlib.contextmanager
+def stopped(relay):
+    """The relay's thread has ended, and is started again, as for a fork."""
+    relay._life.before_fork()
+    try:
+        yield
+    finally:
+        relay._life.after_fork_in_parent()
+
+
 def poll_and_look(bus):
     """Poll as its loop does, which looks at its ground as well."""
-    bus._life.poll_in_loop(None)
+    bus._life.polling.poll_in_loop(None)
 
 
 def elect_often(monkeypatch):
     """Have relays look often whether somebody reads."""
-    monkeypatch.setattr(_late("_relay.relay"), "EVERY", 0.02)
+    monkeypatch.setattr(_late("_relay.life"), "EVERY", 0.02)
 
 
 def elect_for(monkeypatch, seconds):

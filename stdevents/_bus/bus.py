@@ -12,7 +12,8 @@ from .._system.threadlock import Inside
 from .._table.layout import LAST
 from . import codec, settings
 from .handlers import Handlers, decorator, levels
-from .life import Life, Opening
+from .life import Life
+from .states import Opening
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Bus:
     def __init__(self, shm: str | None = None, **options: Any) -> None:
         self._handlers = Handlers()
         self._life = Life(self._handlers)
+        self._polling = self._life.polling
         if shm is not None:
             self.configure(shm, **options)
         elif options:
@@ -201,7 +203,7 @@ class Bus:
         does not inherit what is queued.
         """
         check_names(source, event)
-        self._life.use(self._life.queue, (source, event, data))
+        self._life.use(self._polling.queue, (source, event, data))
 
     # -- poll --------------------------------------------------------------------------------------
 
@@ -220,19 +222,17 @@ class Bus:
         could not be claimed: the next poll tries again; StdeventsError with role "poster";
         TypeError or ValueError for a bad `wait`.
         """
-        life = self._life
-        seat = life.state.seat
-        if (
-            seat is not None
-            and seat.progress is not None
-            and seat.words[LAST] == seat.progress.position  # R1
-            and not seat.progress.local
-            and not life.turn.owner
-            and life.watch is None
-            and not (seat.next_look and monotonic() >= seat.next_look)
-        ):
-            return "done"
-        return life.poll(settings.seconds("wait", wait))
+        seat, polling = self._life.state.seat, self._polling
+        if seat is not None and seat.words[LAST] == seat.progress.position:  # R1
+            looks = seat.next_look
+            if not (
+                seat.progress.local
+                or polling.turn.owner
+                or polling.watch
+                or (looks and monotonic() >= looks)
+            ):
+                return "done"
+        return polling.poll(settings.seconds("wait", wait))
 
     # -- handlers ----------------------------------------------------------------------------------
 
@@ -254,9 +254,11 @@ class Bus:
     def register_weak(
         self, callback: AnyHandler, source: str | None = None, *events: str
     ) -> AnyHandler:
-        """As `register`, without keeping `callback` alive: it is called until it is collected.
+        """Have `callback` called for events until it is collected: it is not kept alive.
 
-        A bound method lives as long as its object. TypeError for what cannot be held weakly.
+        For every event, or those of `source`, or only `events` of it. A bound method lives as long
+        as its object. Returns the callback. TypeError for what `register` refuses, and for what
+        cannot be held weakly.
         """
         self._handlers.add(callback, levels(source, events), weak=True)
         return callback
@@ -277,7 +279,7 @@ class Bus:
 
         None for an event that no relay brought, and outside a handler.
         """
-        found = self._life.origin()
+        found = self._polling.origin()
         if found is None:
             return None
         from .._types import Origin
@@ -288,7 +290,8 @@ class Bus:
 
     def stats(self) -> Stats:
         """Counts of this process; NotConfigured if the bus is not open."""
-        return self._life.use(self._life.stats)
+        counts: Stats = self._life.use(lambda seat: seat.stats(self._handlers.failed))
+        return counts
 
     def workers(self) -> list[WorkerInfo]:
         """The live workers of the bus, by slot. NotConfigured; LockTimeout.
@@ -309,7 +312,7 @@ class Bus:
         `interval=0` nothing else is needed; a loop polls beside it. NotConfigured; StdeventsError
         where there is no epoll (macOS, gevent): poll at intervals there; and with role "poster".
         """
-        return self._life.use(self._life.watch_number)
+        return self._life.use(self._polling.watch_number)
 
 
 def life_of(bus: Bus) -> Life:

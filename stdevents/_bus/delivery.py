@@ -51,7 +51,7 @@ UNREADABLE = "they are not written as events are: by another version, or they ar
 
 
 class Delivery:
-    """What a worker has on one seat: its slot's words, and its progress."""
+    """The reading of one worker on one seat: moves its progress, and tells that in its slot."""
 
     #: blocks the signals of the polling thread, if that is a loop's
     signals: Signals | None = None

@@ -128,7 +128,7 @@ class Handlers:
 
     @staticmethod
     def living(callback: Handler | None) -> Handler | None:
-        """The same, with all of it held strongly; None if none of it is alive."""
+        """The callback with all that it calls held strongly; None if none of that is alive."""
         return callback.living() if isinstance(callback, Several) else callback
 
     def call(self, callback: Handler, data: Any, event: str, source: str, pid: int | None) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import time
 from functools import partial
 
@@ -27,13 +26,14 @@ from .._system import presence
 from .._system.bell import Bell
 from .._system.filelock import FileLock
 from .._system.files import OpenFile
-from .._system.folder import BELL, LOCK, RESTART, Folder
+from .._system.folder import BELL, LOCK, Folder
 from .._system.process import Mark
 from .._table import header, workers
 from .._table.header import OVERFLOWS
-from .._table.layout import HEADER_EPOCH, HEADER_LOCK, HEADER_OVERFLOW, LAST, WORKERS, Layout
+from .._table.layout import HEADER_OVERFLOW, LAST, WORKERS
 from .._table.read import Run
 from .._table.table import Table
+from . import ground as grounds
 from .delivery import Delivery
 from .progress import Progress
 from .seat import Resume, Seat
@@ -41,15 +41,18 @@ from .settings import ROLES, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, List, Tuple, TypeVar, Union
+    from typing import Callable, List, TypeVar, Union
 
+    from .ground import Ground
     from .handlers import Handlers
 
     T = TypeVar("T")
 
     # What was opened up to now, to be closed if it comes to nothing, or by a forked child.
     Opened = List[Union[OpenFile, shared.Memory]]
-    Ground = Tuple[shared.Memory, Layout]
+
+
+NOBODY = "no worker has it open, and a poster has nobody to tell; start one"
 
 
 def join(
@@ -64,20 +67,24 @@ def join(
 
     SegmentError; LockTimeout; nothing is left open or half made then.
     """
+    close(opened)  # of a try that was interrupted at its very end
     create = settings.role != "poster"
 
     def take(lock: FileLock, lock_file: OpenFile) -> Seat:
         try:
             return _take_seat(folder, settings, mark, handlers, opened, resume, lock, lock_file)
         except BaseException as error:
-            _close(opened, but=1)  # the lock is still needed
+            close(opened, but=1)  # the lock is still needed
             with contextlib.suppress(OSError):  # the first error counts
                 _remove_if_last(folder)
             if isinstance(error, OSError) and not isinstance(error, StdeventsError):
                 raise folder.error(error.errno, f"cannot be opened: {error}") from error
             raise
 
-    return _under_lock(folder, settings, mark, opened, create, take)
+    try:
+        return _under_lock(folder, settings, mark, opened, create, take)
+    except FileNotFoundError as error:  # a poster: there is not even a folder
+        raise folder.error(errno.ENOENT, NOBODY) from error
 
 
 def visit(name: str) -> Seat:
@@ -89,7 +96,7 @@ def visit(name: str) -> Seat:
     mark = Mark()
 
     def take(lock: FileLock, lock_file: OpenFile) -> Seat:
-        ground = _ground_in_use(folder, lock_file)
+        ground = grounds.in_use(folder, lock_file)
         if ground is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         return _sit_down(folder, settings, mark, opened, lock, lock_file, ground)
@@ -121,10 +128,10 @@ def clean(name: str) -> bool:
         # A process killed between making the folder and its lock left no lock to open.
         return _under_lock(folder, Settings(), Mark(), opened, True, remove)
     finally:
-        _close(opened)
+        close(opened)
 
 
-def traces(name: str) -> list[str]:
+def remains_of(name: str) -> list[str]:
     """What there is of the bus `name`, in use or left behind: its folder, its shared memory."""
     folder = Folder(name)
     found = [folder.path] if os.path.lexists(folder.path) else []
@@ -153,6 +160,7 @@ def _under_lock(
 
     FileNotFoundError where there is no folder, and none is to be created.
     """
+    done: tuple[T] | None
     while True:
         try:
             if create:
@@ -168,12 +176,11 @@ def _under_lock(
         try:
             done = lock.hold(_if_current, folder, lock, lock_file, work)
         except BaseException:
-            _close(opened)
+            close(opened)
             raise
         if done is not None:
-            (result,) = done
-            return result
-        _close(opened)
+            return done[0]
+        close(opened)
 
 
 def _if_current(
@@ -182,7 +189,8 @@ def _if_current(
     return (work(lock, lock_file),) if folder.shows(LOCK, lock_file.number) else None
 
 
-def _close(opened: Opened, but: int = 0) -> None:
+def close(opened: Opened, but: int = 0) -> None:
+    """Close what was opened for a seat that nobody got, in reverse, but for the first few."""
     while len(opened) > but:
         opened.pop().close()
 
@@ -197,14 +205,12 @@ def _take_seat(
     lock: FileLock,
     lock_file: OpenFile,
 ) -> Seat:
-    ground = _ground_in_use(folder, lock_file, resume)
+    ground = grounds.in_use(folder, lock_file, resume)
     if ground is None and settings.role == "poster":
-        raise folder.error(
-            errno.ENOENT, "no worker has it open, and a poster has nobody to tell; start one"
-        )
+        raise folder.error(errno.ENOENT, NOBODY)
     if ground is None:
         shared.remove(folder)
-        ground = _create(folder, settings, lock_file)
+        ground = grounds.create(folder, settings, lock_file)
     opened.append(ground[0])
     seat = _sit_down(folder, settings, mark, opened, lock, lock_file, ground)
     if settings.role == "poster":
@@ -251,14 +257,17 @@ def _sit_down(
 
 
 def _leave(seat: Seat) -> None:
-    # A worker that gave up its privileges may not remove files; the others clear up.
-    with contextlib.suppress(PermissionError):
+    try:
         # Not again: once its file is closed, the slot is another worker's.
         if seat.slot is not None and seat.worker_file is not None and seat.worker_file.is_ours():
             workers.end(seat.words, seat.slot)
             presence.leave(seat.folder, seat.slot, seat.worker_file)
         if seat.folder.shows(LOCK, seat.lock_file.number):
             _remove_if_last(seat.folder)
+    except OSError as error:
+        # A worker that gave up its privileges may not remove files; the others clear up.
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            raise
 
 
 def _clear_dead(folder: Folder, words: memoryview) -> None:
@@ -275,70 +284,3 @@ def _remove_if_last(folder: Folder) -> bool:
     finally:
         folder.remove()
     return True
-
-
-# -- shared memory ---------------------------------------------------------------------------------
-
-
-def _create(folder: Folder, settings: Settings, lock_file: OpenFile) -> Ground:
-    layout = Layout(settings.size)
-    try:
-        memory = shared.open_memory(folder, layout.total)
-    except (OSError, OverflowError) as error:
-        number = getattr(error, "errno", None) or errno.ENOMEM
-        what = f"cannot create {layout.total} bytes of shared memory: {error}"
-        raise folder.error(number, what) from error
-    try:
-        shared.reserve(memory, folder, layout.total)
-        epoch, inode = secrets.randbits(64), os.fstat(lock_file.number).st_ino
-        with memory.buf[: layout.ring_at].cast("Q") as words:
-            header.create(words, layout, epoch, settings.overflow, inode)
-    except BaseException:
-        memory.close()
-        shared.remove(folder)
-        raise
-    return memory, layout
-
-
-def _ground_in_use(
-    folder: Folder, lock_file: OpenFile, resume: Resume | None = None
-) -> Ground | None:
-    """The memory that is written under this lock, if live workers share it, or if it is resumed.
-
-    Memory that was written under another lock file must not be shared: two locks exclude nobody.
-    """
-    if resume is None and not presence.live_slots(folder, WORKERS)[0]:
-        return None
-    try:
-        memory = shared.open_memory(folder)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:  # ValueError: there is not one byte in it
-        raise folder.error(
-            getattr(error, "errno", None) or errno.EINVAL,
-            f"has live workers, but its shared memory cannot be opened: {error}; {RESTART}",
-        ) from error
-    try:
-        layout = _checked_layout(folder, memory)
-        if header.word(memory.buf, HEADER_LOCK) == os.fstat(lock_file.number).st_ino and (
-            resume is None
-            or header.word(memory.buf, HEADER_EPOCH) == resume.epoch
-            or presence.live_slots(folder, WORKERS)[0]
-        ):
-            return memory, layout
-    except BaseException:
-        memory.close()
-        raise
-    memory.close()
-    return None
-
-
-def _checked_layout(folder: Folder, memory: shared.Memory) -> Layout:
-    """The layout that the header tells of, if owner, version, sizes and length are sound."""
-    owner = os.fstat(shared.descriptor(memory)).st_uid
-    try:
-        if owner != folder.user:
-            raise ValueError(f"belongs to user {owner}, not to user {folder.user}")
-        return header.check(memory.buf)
-    except ValueError as error:
-        raise folder.error(errno.EINVAL, f"its shared memory {error}; {RESTART}") from None

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 import time
+from _signal import pthread_sigmask  # that of signal makes enums of all signals: 50 times slower
+from signal import SIG_BLOCK, SIG_SETMASK, valid_signals
 
 from .._errors import StdeventsError
 from .._log import report
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
 
         def may_sleep(self) -> bool: ...
 
-        def is_in_handler(self) -> bool: ...
+        def is_busy(self) -> bool: ...
 
 
 # Seconds between two wake-ups at least: waking costs many times the handling of one event of a
 # burst, which is handled by the clock, in long runs.
 AT_MOST_EVERY = 0.0005
+ALL_SIGNALS = tuple(map(int, valid_signals()))
 PAUSE_AFTER_FORK = 0.1  # seconds: by then a child that only execs has done so, and all hooks ran
 LONGEST_END = 0.5  # seconds for which a thread is waited for that is in no handler
 
@@ -85,6 +87,11 @@ class Loop:
         current, self._current = self._current, None
         if current is not None:
             self._end(current, wait)
+
+    def end(self, wait: float) -> None:
+        """End the thread, and start none until there is an interval again."""
+        self.interval = 0.0
+        self.stop(wait)
 
     def _end(self, thread: LoopThread, wait: float) -> None:
         self._ending.add(thread)
@@ -142,12 +149,12 @@ class Signals:
 
     def unblock(self) -> None:
         """Before handlers."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+        pthread_sigmask(SIG_SETMASK, self._blocked)
 
     @staticmethod
     def block() -> None:
         """After them."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        pthread_sigmask(SIG_SETMASK, ALL_SIGNALS)
 
 
 class LoopThread:
@@ -169,20 +176,20 @@ class LoopThread:
 
     def start(self) -> None:
         """Start it with all signals blocked, from its first instant on."""
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        blocked = pthread_sigmask(SIG_BLOCK, ())
         self._starter, self._signals = threading.get_native_id(), Signals(blocked)
         try:
             Signals.block()
             self._thread.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            pthread_sigmask(SIG_SETMASK, blocked)
 
     def is_this_thread(self) -> bool:
         """Is it the calling one?"""
         return self._thread is threading.current_thread()
 
     def end(self, wait: float) -> None:
-        """End it, and wait for that; `wait` seconds at most if it is in a handler."""
+        """End it, and wait for that; `wait` seconds at most if it is busy, as in a handler."""
         self._ended = True
         self.listener.wake()
         if self.is_this_thread():
@@ -190,13 +197,13 @@ class LoopThread:
         begun = monotonic()
         while self._thread.is_alive():
             waited = monotonic() - begun
-            if waited >= (wait if self._poller.is_in_handler() else max(wait, LONGEST_END)):
+            if waited >= (wait if self._poller.is_busy() else max(wait, LONGEST_END)):
                 return
             self._thread.join(min(0.001 + waited, max(wait - waited, 0.001)))
         self._await_end_of_task(wait)
 
     def forget(self) -> None:
-        """Close what a copy of it has, or one that could not be started."""
+        """Close the files of a copy in a forked child, or of one that could not be started."""
         self._ended = True  # for a child that was forked by its handler
         self.listener.abandon()
 
@@ -220,7 +227,7 @@ class LoopThread:
 
     def _sleep(self) -> None:
         fell_asleep = monotonic()
-        self.listener.wait(self._loop.interval)
+        self.listener.wait(self._loop.interval)  # W3
         too_soon = fell_asleep + AT_MOST_EVERY - monotonic()
         if too_soon > 0:
             time.sleep(too_soon)

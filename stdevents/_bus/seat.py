@@ -14,6 +14,7 @@ from .._system.files import FilesClosed, LostGround
 from .._system.threadlock import Busy, Inside
 from .._table.layout import HEADER_EPOCH
 from . import codec
+from .progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from .._system.memory import Memory
     from .._system.process import Mark
     from .._table.table import Table
+    from .._types import Stats
     from .delivery import Delivery
-    from .progress import Progress
     from .settings import Settings
 
 
@@ -52,7 +53,8 @@ class Seat:
     slot: int | None = None
     worker_file: OpenFile | None = None
     delivery: Delivery | None = None
-    progress: Progress | None = None
+    #: of a poster, which has none, at a position that LAST never has
+    progress = Progress(-1)
     posted_before = 0  # by this process, on the seats that it had before
 
     def __init__(
@@ -103,7 +105,7 @@ class Seat:
 
     def resume(self) -> Resume | None:
         """Where the next seat goes on; None for a poster, which comes from nowhere."""
-        if self.progress is None:
+        if self.slot is None:
             return None
         return Resume(self.epoch, self.progress, self.posted())
 
@@ -113,7 +115,7 @@ class Seat:
 
     def progress_of_worker(self) -> Progress:
         """StdeventsError for a poster."""
-        if self.progress is None:
+        if self.slot is None:
             raise StdeventsError(
                 f"bus {self.name!r}: this process is a poster, which only posts; "
                 'configure it with role="worker" to handle events'
@@ -123,12 +125,12 @@ class Seat:
     def is_in_handler(self) -> bool:
         """Does a handler run, for an event of the bus?"""
         progress = self.progress
-        return progress is not None and progress.finished != progress.position
+        return progress.finished != progress.position
 
     def handling(self) -> tuple[str | None, str | None, int | None]:
         """Source, name and id of the event whose handlers run; None for what is not known."""
         progress = self.progress
-        if progress is None or progress.finished == progress.position:
+        if progress.finished == progress.position:
             return None, None, None
         run, event_id = progress.run, progress.position
         record = self.table.reader.cut(run)[event_id - run.before - 1] if run.text else None
@@ -137,6 +139,25 @@ class Seat:
         except ValueError:
             return None, None, event_id
         return source, event, event_id
+
+    def stats(self, handler_errors: int) -> Stats:
+        """The counts of this process."""
+        from .._types import Stats
+
+        progress = self.progress
+        if self.slot is None:  # a poster
+            return Stats(self.posted(), 0, 0, 0, handler_errors, self.table.last, 0)
+        position = progress.position  # first, since both only grow: the lag is 0 or more
+        last_id: int = self.table.last
+        return Stats(
+            posted=self.posted(),
+            handled=progress.handled,
+            lost=progress.lost,
+            ignored=progress.ignored,
+            handler_errors=handler_errors,
+            last_id=last_id,
+            lag=last_id - position,
+        )
 
     def end(self) -> None:
         """Have a poll end with the handler that it is in."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Event = Tuple[int, Optional[List[Any]]]
 
 #: what there is of a bus, in use or left behind: its folder, its shared memory
-remains_of = _joining.traces
+remains_of = _joining.remains_of
 #: remove what is left of a bus unless a live worker has it open; was it removed?
 remove = _joining.clean
 

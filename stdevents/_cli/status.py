@@ -212,7 +212,7 @@ def _head(terminal: Terminal, state: Status, rate: float | None) -> list[str]:
         gauge(
             "events",
             state.events / state.event_slots,
-            f"{state.events:,} of at most {state.event_slots:,}",
+            f"{state.events:,} of at most {state.event_slots - 1:,}",
         ),
         f"  last id  {state.last_id:,}" + ("" if rate is None else f", {rate:,.1f} events/s"),
         f"  workers  {count}",

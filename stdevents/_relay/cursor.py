@@ -1,23 +1,24 @@
 """The cursor of a relay: how far into its stream the bus has come, and which process may move it.
 
 A position is the id of an entry of the stream: the bus has all entries up to it, and none after
-it. It is in one of two cells, each with the id of the event that publishes it.
+it. It is in one of the two cells of the segment, each with the id of the event that publishes it.
 
     empty     its event is 0
-    written   its event is LAST + 1: P3 has stored it, P4 has not happened
+    written   its event is beyond LAST: P3 has stored it, P4 has not happened
     valid     of the cells whose event is at most LAST, it has the greatest (event, position)
 
 Rules:
 
-1. A position that comes with an event is stored between P3 and P4 of that event, with its id.
-   So the one store of LAST publishes both, or neither.
+1. A position that comes with events is their companion: it is stored between P3 and P4, with the id
+   of the last of them. So the one store of LAST publishes both, or neither.
 2. A position without one (an entry that was skipped) is stored with the id of the last event,
    and is greater than the one before; the store of that id publishes it.
 3. Only the cell that is not valid is written. Its event is 0 while that lasts, and stored last.
 4. A cell whose poster was killed before P4 must not become valid when another event takes the
-   id: every poster first of all empties the cells beyond LAST (P1).
+   id. That poster had raised INTENT (P2) before: the next poster, of whatever, finds INTENT beyond
+   the end of the last event, and first of all empties the cells beyond LAST (P1).
 5. The cursor is moved only by the reader that was elected last, from where that one has read:
-   each election begins a term, and a move of another term, or from another position, is refused.
+   each election begins a term, and a step of another term, or from another position, is refused.
    Two readers at the same time, one of which was stopped for a while, cost time, never an event.
 
 All of it is read and written under the lock of the bus.
@@ -25,32 +26,51 @@ All of it is read and written under the lock of the bus.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 from .._errors import StdeventsError
 from .._system.clock import monotonic_ns
-from .._table.layout import CELL_EVENT, CELL_WORDS, CELLS, COMPANION, LAST
+from .._table import workers
+from .._table.layout import CELL_EVENT, CELL_WORDS, CELLS, COMPANION, LAST, WORKER_SERIAL
+from .stream import Position
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    from .stream import Position, Step
-
-# The words of the header that belong to who travels with events.
+# words of the companion
 STREAM = COMPANION  # hash of the stream's name; 0: no relay has been here
-TERM = COMPANION + 1  # how often a reader of the stream was elected
-READER = COMPANION + 2  # worker slot of the reader, plus 1; 0: none
-UNTIL = COMPANION + 3  # nanoseconds of CLOCK_MONOTONIC up to which it is elected
+TERM = COMPANION + 1  # how many elections there were
+READER = COMPANION + 2  # slot of the elected worker, and 1; 0: nobody
+READER_SERIAL = COMPANION + 3  # of that worker: its slot may be another's by now
+UNTIL = COMPANION + 4  # nanoseconds of CLOCK_MONOTONIC up to which it is elected
 
-# And of a cell, behind CELL_EVENT.
-MILLISECONDS = 1  # this and the next: the id of an entry of the stream
-SEQUENCE = 2
-ADDED = 3  # how many entries the stream has ever had up to that one; all ones: unknown
+# a cell, behind CELL_EVENT: the position
+CELL_MILLISECONDS = 1
+CELL_SEQUENCE = 2
+CELL_ADDED = 3  # how many entries there were up to there
 
 LEASE = 3_000_000_000  # nanoseconds for which a reader is elected; it renews that in time
 
 
 class Overtaken(StdeventsError):
     """Another reader was elected since, and continues from where this one was."""
+
+
+class Step(NamedTuple):
+    """A step of the cursor by the reader of a term; a companion of the events that come with it."""
+
+    term: int
+    before: Position
+    after: Position
+
+    def check(self, words: memoryview) -> None:
+        """P1: Overtaken, unless it comes from the reader of this term, and from here."""
+        if self.term != words[TERM] or self.before != Cursor(words).position():
+            raise Overtaken("another worker reads the stream now")
+
+    def write(self, words: memoryview, through: int) -> None:
+        """P3: store where it leads, for the event `through` to publish."""
+        Cursor(words).write(through, self.after)
 
 
 class Cursor:
@@ -66,22 +86,15 @@ class Cursor:
         at = self._valid()
         if not at:
             return None
-        from .stream import Position  # every bus has a cursor, and few a relay
-
-        return Position(*self._words[at + MILLISECONDS : at + CELL_WORDS])
-
-    def check(self, move: Step) -> None:
-        """Overtaken, unless the move comes from the reader of this term, and from here."""
-        if move.term != self._words[TERM] or move.before != self.position():
-            raise Overtaken("another worker reads the stream now")
+        return Position(*self._words[at + CELL_MILLISECONDS : at + CELL_WORDS])
 
     def write(self, event_id: int, position: Position) -> None:
         """Store a position that the event `event_id`, which is not published yet, will publish."""
         words, at = self._words, CELLS[self._valid() == CELLS[0]]
         words[at + CELL_EVENT] = 0
-        words[at + MILLISECONDS] = position.milliseconds
-        words[at + SEQUENCE] = position.sequence
-        words[at + ADDED] = position.added
+        words[at + CELL_MILLISECONDS] = position.milliseconds
+        words[at + CELL_SEQUENCE] = position.sequence
+        words[at + CELL_ADDED] = position.added
         words[at + CELL_EVENT] = event_id
 
     def begin(self, position: Position) -> Position:
@@ -90,9 +103,10 @@ class Cursor:
             self.write(self._words[LAST], position)
         return self.position() or position
 
-    def move(self, move: Step) -> None:
-        self.check(move)
-        self.write(self._words[LAST], move.after)
+    def take(self, step: Step) -> None:
+        """Take a step with which no event comes (rule 2)."""
+        step.check(self._words)
+        step.write(self._words, self._words[LAST])
 
     def _valid(self) -> int:
         """Where the valid cell is; 0 if there is none."""
@@ -100,7 +114,7 @@ class Cursor:
         valid = 0
         newest: tuple[int, ...] = ()
         for at in CELLS:
-            cell = tuple(words[at : at + ADDED])
+            cell = tuple(words[at : at + CELL_ADDED])
             if 0 < cell[0] <= words[LAST] and cell > newest:
                 valid, newest = at, cell
         return valid
@@ -116,17 +130,28 @@ class Cursor:
         """Elect the worker of `slot` as the reader; its term, or 0 if another one is.
 
         A live reader is replaced only if it did not renew its lease in time: it was stopped, say.
+        `lives` says whether the worker of a slot is alive.
         """
         words, now = self._words, monotonic_ns()
-        reader = words[READER]
-        # A lease that ends later than any could is damaged, or the clock has begun again since.
-        if reader and now < words[UNTIL] <= now + LEASE and lives(reader - 1):
+        if self._reader_lives(lives) and 0 < words[UNTIL] - now <= LEASE:
             return 0
-        words[UNTIL] = 0
-        words[TERM] += 1  # from here on moves of earlier readers are refused
+        words[UNTIL] = 0  # nobody is elected until all of it is there
+        words[TERM] += 1  # from here on steps of earlier readers are refused
         words[READER] = slot + 1
+        words[READER_SERIAL] = self._serial(slot)
         words[UNTIL] = now + LEASE
-        return words[TERM]
+        term: int = words[TERM]
+        return term
+
+    def _reader_lives(self, lives: Callable[[int], bool]) -> bool:
+        slot = self._words[READER] - 1
+        if slot < 0 or self._words[READER_SERIAL] != self._serial(slot):
+            return False
+        return lives(slot)
+
+    def _serial(self, slot: int) -> int:
+        serial: int = self._words[workers.at(slot) + WORKER_SERIAL]
+        return serial
 
     def renew(self, term: int) -> bool:
         """Renew the lease of the reader of this term; False if there was another election."""
@@ -136,21 +161,6 @@ class Cursor:
         return True
 
     def resign(self, term: int) -> None:
+        """End the lease of the reader of this term, if it is still that."""
         if self._words[TERM] == term:
             self._words[READER] = 0
-
-
-class Travelling:
-    """A step of the cursor on its way with events, to be published with them."""
-
-    def __init__(self, cursor: Cursor, step: Step) -> None:
-        self._cursor = cursor
-        self._step = step
-
-    def check(self, words: memoryview) -> None:
-        """Overtaken, unless the step may be taken."""
-        self._cursor.check(self._step)
-
-    def write(self, words: memoryview, through: int) -> None:
-        """Store where it leads, to be published with the event `through`."""
-        self._cursor.write(through, self._step.after)

@@ -3,7 +3,7 @@
     elect     become the reader, for a lease that is renewed, unless another process is
     look      read some entries after the cursor; are entries before them gone already?
     claim     of the events with `unique` among them, those that this host may handle
-    append    each event together with the cursor's move to it, by the rules of `cursor`
+    append    each batch together with the cursor's step to its end, by the rules of `cursor`
 
 Killed at any instant, it leaves the cursor where the next reader has to begin.
 """
@@ -13,16 +13,17 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._bus import codec as _codec
+from .._bus import codec
 from .._bus.delivery import events
 from .._errors import NoRoom, StdeventsError
 from .._log import INFO, WARNING, report
+from .._system import presence
 from .._system.clock import monotonic_ns
-from .._table.layout import HEADER_EPOCH
-from .cursor import LEASE, Cursor, Overtaken, Travelling
+from .cursor import LEASE, Cursor, Overtaken, Step
 from .stream import (
     ELSEWHERE,
     GONE,
@@ -31,7 +32,6 @@ from .stream import (
     Gap,
     Position,
     Snapshot,
-    Step,
     Stream,
     parse,
     preceding,
@@ -39,8 +39,6 @@ from .stream import (
 )
 
 if TYPE_CHECKING:
-    from typing import Callable
-
     from .._bus.handlers import Handlers
     from .._bus.seat import Seat
 
@@ -52,7 +50,7 @@ LARGEST_PID = (1 << 31) - 1
 LOGGED = 10  # skipped entries; from then on only those whose count is a power of two
 
 
-class _Arrival(NamedTuple):
+class Arrival(NamedTuple):
     """An entry as it was read; its record is empty if it has to be skipped."""
 
     entry: EntryId
@@ -60,32 +58,29 @@ class _Arrival(NamedTuple):
     key: str | None = None  # of `unique`; "" if this host has no handler for the event
 
 
-class _Batch(NamedTuple):
-    """Events to append together, and the position in the stream after them."""
+class Batch(NamedTuple):
+    """Records to append together, and the position in the stream after them."""
 
     records: list[bytes]
-    relayed: int  # how many of them are events of the stream
     after: Position
+    relayed: int = 0  # how many of them are events of the stream
 
 
 class Reader:
-    """A candidate for the reader of an open bus."""
+    """A candidate for the reader of an open bus, on one seat."""
 
     def __init__(
         self,
-        handlers: Handlers,
         seat: Seat,
-        lives: Callable[[int], bool],
+        handlers: Handlers,
         stream: Stream,
         start: str,
         was_removed: bool,
         counts: Counter[str],
     ) -> None:
         self.seat = seat
-        self._lives = lives
         self._handlers = handlers
         self._name = seat.name
-        self._table = seat.table
         self._cursor = Cursor(seat.words)
         self._locked = seat.lock.hold
         self._stream = stream
@@ -95,9 +90,9 @@ class Reader:
         self._term = 0  # 0: it is not the reader
         self._renewal = 0  # when it is due, in nanoseconds of CLOCK_MONOTONIC
         self._position: Position | None = None  # the cursor's, where it is known
-        self._pending: list[tuple[_Batch, Step]] = []
+        self._pending: list[tuple[Batch, Step]] = []
         # Not the host's name, which may be another's, too.
-        self._holder = f"{seat.words[HEADER_EPOCH]:016x}"
+        self._holder = f"{seat.epoch:016x}"
         digest = blake2b(stream.name.encode(), digest_size=8).digest()
         if not self._locked(self._cursor.bind, int.from_bytes(digest, "big") or 1):
             raise StdeventsError(
@@ -109,6 +104,7 @@ class Reader:
 
     @property
     def reading(self) -> bool:
+        """Is this process the reader, as far as it knows?"""
         return self._term > 0
 
     def elect(self) -> bool:
@@ -117,15 +113,19 @@ class Reader:
         if self._term and now < self._renewal:
             return True
         if not (self._term and self._locked(self._cursor.renew, self._term)):
-            slot = self.seat.slot  # a poster has none, and is no candidate
-            elect = self._cursor.elect
-            self._term = 0 if slot is None else self._locked(elect, slot, self._lives)
+            self._term = self._elect()
             self._forget_place()
             if self._term:
                 what = "bus %r: this process is the reader of stream %r"
                 report(what, self._name, self._stream.name, level=INFO)
         self._renewal = now + LEASE // 3
         return self._term > 0
+
+    def _elect(self) -> int:
+        if self.seat.slot is None:  # a poster: nobody would know whether it lives
+            return 0
+        lives = partial(presence.lives, self.seat.folder)
+        return self._locked(self._cursor.elect, self.seat.slot, lives)
 
     def resign(self) -> None:
         """Let another process be elected now, not when the lease ends."""
@@ -141,11 +141,11 @@ class Reader:
         if position is not None:
             self._was_removed = False  # the process that set it has announced the loss
             return position
-        look = self._stream.look(Position(0, 0), 1)
+        snapshot = self._stream.look(Position(0, 0), 1)
         if self._start == "new" or self._was_removed:
-            position = Position(*look.last, look.added)
+            position = Position(*snapshot.last, snapshot.added)
         elif self._start == "oldest":
-            position = Position(*preceding(look.first), look.trimmed())
+            position = Position(*preceding(snapshot.first), snapshot.trimmed())
         else:
             position = Position(*parse(self._start.encode()))
         return self._locked(self._cursor.begin, position)
@@ -157,13 +157,13 @@ class Reader:
         """
         if not self._pending:
             before = self._position = self._position or self.begin()
-            look = self._stream.look(before, ENTRIES)
-            gap = Gap(None, None, None, before) if self._was_removed else look.gap(before)
+            snapshot = self._stream.look(before, ENTRIES)
+            gap = Gap(None, None, None, before) if self._was_removed else snapshot.gap(before)
             self._was_removed = False
             if gap is not None:
-                batches = [_Batch([self._loss(gap)], 0, gap.after)]
-            elif look.entries:
-                batches = self._batches(before, look)
+                batches = [Batch([self._loss(gap)], gap.after)]
+            elif snapshot.entries:
+                batches = self._batches(before, snapshot)
             else:
                 return False
             for batch in batches:
@@ -173,6 +173,7 @@ class Reader:
         return True
 
     def wait(self, seconds: float) -> None:
+        """Wait until there is something new on the stream, or so long."""
         if self._position is not None:
             self._stream.wait(self._position, seconds)
 
@@ -184,9 +185,9 @@ class Reader:
             batch, step = pending[0]
             try:
                 if batch.records:
-                    self._table.append(batch.records, Travelling(self._cursor, step))
+                    self.seat.table.append(batch.records, step)
                 else:
-                    self._locked(self._cursor.move, step)
+                    self._locked(self._cursor.take, step)
             except NoRoom:  # with overflow="wait"
                 time.sleep(self.seat.settings.wait_interval)
                 break
@@ -202,33 +203,33 @@ class Reader:
 
     # -- entries -----------------------------------------------------------------------------------
 
-    def _batches(self, before: Position, look: Snapshot) -> list[_Batch]:
-        """The events that the entries of a look become on the bus, in batches."""
-        layout = self._table.layout
+    def _batches(self, before: Position, snapshot: Snapshot) -> list[Batch]:
+        """The records that the entries of a snapshot become on the bus, in batches."""
+        layout = self.seat.table.layout
         # Only a part of the ring, so as not to overwrite what no worker had time to read.
         longest, most = layout.size // PARTS, min(LONGEST_BATCH, layout.events // PARTS)
-        arrivals = [self._arrival(raw) for raw in look.entries]
+        arrivals = [self._arrival(raw) for raw in snapshot.entries]
         verdicts = self._verdicts(arrivals)
-        batches, length = [_Batch([], 0, before)], 0
+        batches, length = [Batch([], before)], 0
         for number, (entry, record, _) in enumerate(arrivals, 1):
-            before = Position(*entry, look.added_up_to(number, before))
-            verdict = verdicts[number - 1]
+            before = Position(*entry, snapshot.added_up_to(number, before))
+            verdict, relayed = verdicts[number - 1], 0
             if verdict == ELSEWHERE:
                 self._counts["elsewhere"] += 1
             elif record:
-                lost = verdict == GONE or len(record) > layout.size
-                if lost:
-                    record = self._loss(Gap(entry, entry, 1, before))
+                relayed = 1
+                if verdict == GONE or len(record) > layout.size:
+                    record, relayed = self._loss(Gap(entry, entry, 1, before)), 0
                 length += len(record)
                 if length > longest or len(batches[-1].records) >= most:
-                    batches.append(_Batch([], 0, before))
+                    batches.append(Batch([], before))
                     length = len(record)
-                records, relayed, _ = batches[-1]
-                batches[-1] = _Batch([*records, record], relayed + (not lost), before)
-            batches[-1] = batches[-1]._replace(after=before)
+                batches[-1].records.append(record)
+            last = batches[-1]
+            batches[-1] = last._replace(after=before, relayed=last.relayed + relayed)
         return batches
 
-    def _verdicts(self, arrivals: list[_Arrival]) -> list[int]:
+    def _verdicts(self, arrivals: list[Arrival]) -> list[int]:
         """Of each event: is it OURS, as all are that have no `unique`, or ELSEWHERE, or GONE?"""
         wanted = [(written(one.entry), one.key) for one in arrivals if one.key]
         claims = iter(self._stream.claim(wanted, self._holder, self.seat.settings.timeout))
@@ -236,7 +237,7 @@ class Reader:
             OURS if one.key is None else next(claims) if one.key else ELSEWHERE for one in arrivals
         ]
 
-    def _arrival(self, raw: bytes) -> _Arrival:
+    def _arrival(self, raw: bytes) -> Arrival:
         """An entry, with the checks of any post: anything may have written it."""
         written_id, *fields = raw.split(b"\n", 3)
         entry = parse(written_id)
@@ -248,16 +249,16 @@ class Reader:
             if not 0 < pid <= LARGEST_PID or not 0 < len(fields[1]) <= LONGEST_NAME:
                 raise ValueError
             source, event, data, unique = parts if len(parts) == 4 else (*parts, None)
-            entry_id = written_id.decode()
-            record = _codec.encode_relayed(source, event, data, unique, pid, host, entry_id)
-            key = None if unique is None else _codec.key_of(unique)
+            where = pid, host, written_id.decode()
+            record = codec.encode_relayed(source, event, data, unique, *where)
+            key = None if unique is None else codec.key_of(unique)
             # The workers of a host are assumed to have the same handlers.
             if key and self._handlers.living(self._handlers.find(source, event)) is None:
                 key = ""
         except (ValueError, LookupError, TypeError, RecursionError) as error:
             self._skip(written_id.decode(), error)
-            return _Arrival(entry)
-        return _Arrival(entry, record, key)
+            return Arrival(entry)
+        return Arrival(entry, record, key)
 
     def _skip(self, entry: str, error: Exception) -> None:
         self._counts["skipped"] += 1
@@ -271,7 +272,7 @@ class Reader:
             )  # fmt: skip
 
     def _loss(self, gap: Gap) -> bytes:
-        """The `lost` event for all workers, in its place in the order."""
+        """The record of the `lost` event for all workers, in its place in the order."""
         self._counts["gaps"] += 1
         data = {
             "first": written(gap.first) if gap.first else None,
@@ -286,4 +287,4 @@ class Reader:
             "how many is unknown" if gap.number is None else gap.number,
             level=WARNING,
         )  # fmt: skip
-        return _codec.encode(events._source, events.lost, data)
+        return codec.encode(events._source, events.lost, data)

@@ -1,7 +1,8 @@
 """The stream in Redis, and the scripts that ask it, so that each answer is of one instant.
 
-An entry is `v 1 host HOST pid PID event JSON`, the JSON being that of `_codec`. Beside the
-stream there are, under names that begin with `{stream}:`,
+An entry is `v 1 host HOST pid PID event JSON`, the JSON being `[source, event, data]`, with the key
+of `unique` behind it if there is one. Beside the stream there are, under names that begin with
+`{stream}:`,
 
     post:TOKEN      number and entry of the last post of one poster: a post that is sent again
                     after its connection was lost is not added again
@@ -101,14 +102,6 @@ class Position(NamedTuple):
         return f"{self.milliseconds}-{self.sequence}"
 
 
-class Step(NamedTuple):
-    """A step of the cursor, requested by the reader of a term."""
-
-    term: int
-    before: Position | None
-    after: Position
-
-
 class Gap(NamedTuple):
     """Entries that are gone; None stands for what cannot be known."""
 
@@ -125,7 +118,7 @@ class Snapshot(NamedTuple):
     first: EntryId  # of the first entry that is there, or of the next one if there is none
     length: int
     added: int  # how many entries there ever were; LARGEST: unknown, before Redis 7.0
-    deleted: EntryId  # the greatest id that was deleted, not trimmed; UNKNOWN_ID likewise
+    deleted: EntryId  # the greatest id that was deleted, not trimmed; or UNKNOWN_ID
     asked: int  # how many entries at most
     entries: list[bytes]
 

@@ -72,7 +72,7 @@ class FileLock:
         file, or the process, is not the one that it was.
         """
         owner, file, me = self.owner, self._file, threading.get_ident()
-        number = file.number
+        number, done = file.number, False
         if owner and self.is_inside(sys._getframe(1)):
             raise Inside(f"bus {self._name!r}: this call interrupted another one of its thread")
         if not self._mark.word[0]:
@@ -98,16 +98,19 @@ class FileLock:
                                 number = -1
                                 raise self._failure(error) from error
                             result = work(*arguments)
+                            done = True
                             flock(number, LOCK_UN)
                             owner.clear()
-                        except BaseException:
+                        except BaseException as error:
                             if owner.get("thread") == me:
                                 try:
                                     flock(number, LOCK_UN)
                                 except (OSError, ValueError):  # it was closed, which unlocks it
                                     pass
                                 owner.clear()
-                            raise
+                            # Of the unlocking: what was done is done; no caller may do it again.
+                            if not (done and type(error) is OSError):
+                                raise
                     except BaseException:
                         if owner.get("thread") == me:
                             flock(number, LOCK_UN)

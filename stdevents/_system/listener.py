@@ -96,7 +96,7 @@ class Listener:
                 os.read(self._called.number, FULL)
 
     def close(self) -> None:
-        """Close its files; not amid the use by another thread, if that ends soon."""
+        """Close its files, after another thread's use of them, if that ends soon."""
         try:
             self._using.hold(monotonic() + LONGEST_USE, self.abandon)
         except (Busy, Inside):

@@ -61,8 +61,10 @@ def lives(folder: Folder, slot: int) -> bool:
         if not _lock(folder, number):
             return True
         # Closing is not enough: a child that another thread is forking has a copy of it.
-        flock(number, LOCK_UN)
-        os.close(number)
+        try:
+            flock(number, LOCK_UN)
+        finally:
+            os.close(number)
     except OSError:
         return True
     return False

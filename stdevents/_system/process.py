@@ -51,7 +51,7 @@ def _wiped_on_fork() -> memoryview | None:
 
 
 class _ByPid:
-    """The same answer at the price of a system call."""
+    """1 in the process that made it, 0 in its forks, at the price of a system call a look."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()

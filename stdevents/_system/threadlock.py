@@ -9,8 +9,8 @@ A thread that finds itself the owner is either
 
     inside      a signal handler or finaliser has interrupted the call that took it, whose frame is
                 on the stack: what is wanted now has to wait until that call ends
-    left over   the call has ended, by so many exceptions that its cleaning up was cut off as well:
-                the lock is free
+    left over   the call has ended, by so many exceptions that its clean-up was cut off as well: the
+                lock is free
 
 `threading` is looked up at each use: after monkey patching, which may follow the import, a thread
 is a greenlet.
@@ -22,7 +22,6 @@ import gc
 import sys
 import threading
 import time
-from _thread import get_ident
 from collections import deque
 
 from .._errors import StdeventsError
@@ -66,8 +65,8 @@ class ThreadLock:
         if self.owner and self.is_inside(sys._getframe(1)):
             raise Inside("this call interrupted another one of its thread; call it after that")
         owner, me = self.owner, threading.get_ident()
-        # Nested: a second exception that comes amid the cleaning up after a first one meets the
-        # next `finally`.
+        # Nested: a second exception from outside, which comes during the clean-up after the first,
+        # meets the next `finally`.
         try:
             try:
                 try:
@@ -113,12 +112,12 @@ class ThreadLock:
 
     def free_from_ended_thread(self) -> None:
         """Free it if its owner's thread has ended."""
-        if threading.get_ident is not get_ident:  # greenlets, which the interpreter does not know
-            return
         if self._taking_over.acquire(False):  # so that only one of those who wait clears it
             try:
                 owner = self.owner.get("thread")
-                if owner is not None and owner not in sys._current_frames():
+                living = sys._current_frames()  # after it: an owner may be a thread begun just now
+                # The calling thread is not there if it is a greenlet: its like are unknown then.
+                if owner is not None and owner not in living and threading.get_ident() in living:
                     self.owner.clear()
             finally:
                 self._taking_over.release()

@@ -22,8 +22,9 @@ class Standing:
         self.position_at = at(slot) + WORKER_POSITION
         self._done_at = at(slot) + WORKER_DONE
         self._tasks_at = at(slot) + WORKER_TASKS
-        self._checked = position  # DONE when it last went to sleep: who waits knows of that
-        self._told = 0  # the last AWAITED of which who waits was told here
+        # DONE when it last went to sleep: whoever waits for an event up to it has seen that.
+        self._checked = position
+        self._told = 0  # the AWAITED for which it rang last: once is enough
 
     def end_run(self, position: int) -> None:
         """The handlers of the events up to `position` have returned."""

@@ -41,7 +41,7 @@ def test_close_waits_for_the_handler_of_another_thread_and_for_no_more(bus, name
     assert inside.wait(LONG)
     closing = threading.Thread(target=lambda: (bus.close(), log.append("closed")))
     closing.start()
-    wait_until_in(closing, "end" if interval else "_wait_for_handlers")
+    wait_until_in(closing, "end" if interval else "wait_for_handlers")
     may_go_on.set()
     closing.join()
     if not interval:

@@ -125,7 +125,7 @@ def test_what_nobody_could_have_posted_is_refused_for_its_depth():
         ({(1,): 2}, "data has a key of type tuple"),
     ],
 )
-def test_data_that_is_not_json_is_refused_with_its_place_and_never_its_value(data, says):
+def test_data_that_is_not_json_is_refused_with_its_place_not_its_value(data, says):
     with pytest.raises(EncodeError, match=f"^event 'e' of source 's': {says}"):
         codec.encode("s", "e", data)
 

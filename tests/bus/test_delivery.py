@@ -162,6 +162,16 @@ def test_who_waits_is_seen_by_the_fence_of_going_to_sleep(ground, worker, monkey
     assert ground.rung == 1
 
 
+def test_what_is_seen_by_the_fence_of_going_to_sleep_is_not_slept_over(ground, worker, monkeypatch):
+    """W1 before the fence, W2 after it: a post in between finds nobody asleep, or is seen."""
+    asleep = []
+    monkeypatch.setattr(
+        fence, "fence", lambda: (asleep.append(ground.words[layout.WAITING]), worker.post(1))
+    )
+    assert not worker.delivery.may_sleep()
+    assert asleep == [1]
+
+
 def test_registering_in_a_handler_counts_from_the_next_event(worker):
     late = []
 

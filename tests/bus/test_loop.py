@@ -24,6 +24,20 @@ def test_the_loop_delivers(name):
         assert arrived.wait(LONG)
 
 
+def test_a_child_that_opens_the_bus_itself_has_a_loop(name, fork):
+    """G7: the usual worker, forked before any bus was open."""
+    bus = stdevents.Bus()
+
+    def work(parent):
+        arrived = threading.Event()
+        bus.register(lambda *_: arrived.set(), "test", "event")
+        with contextlib.closing(bus.configure(name, interval=0.01)):
+            bus.post("test", "event")
+            return arrived.wait(LONG)
+
+    assert fork(work).result()
+
+
 @pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError, KeyboardInterrupt])
 def test_the_loop_outlives_what_a_handler_raises(name, caplog, error):
     """G6: and does not sleep before it handles the next event."""

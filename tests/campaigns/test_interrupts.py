@@ -33,7 +33,7 @@ def interrupted(work):
             work()
     except KeyboardInterrupt as interrupt:
         functions = [entry.name for entry in traceback.extract_tb(interrupt.__traceback__)]
-        where["poll" if "_poll" in functions else "post" if "post" in functions else "other"] += 1
+        where["poll" if "poll" in functions else "post" if "post" in functions else "other"] += 1
 
 def post(unique=None):
     number = next(numbers)

@@ -37,6 +37,7 @@ def text_of(poster, number, seed):
 
 def post(parent, bus, poster, batch, seed):
     """Post a batch; the ids."""
+    bus.poll()  # which posts `started`
     parent.tell("ready")
     parent.hear()
     event = str(poster)
@@ -63,6 +64,7 @@ class Reader:
     def read(self, parent):
         """Read all events up to an end; the reader itself is the account."""
         self.bus.register(self.note)
+        self.bus.poll()  # which posts `started`
         parent.tell("ready")
         self.end = parent.hear()
         while self.next <= self.end:

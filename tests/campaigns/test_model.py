@@ -80,21 +80,24 @@ class Model:
     def end(self):
         return self.events[-1].end if self.events else 0
 
-    def is_lost(self, number):
-        return (
-            number <= self.last - self.slots or self.events[number - 1].start + self.size < self.end
-        )
+    def is_overwritten(self, number):
+        """Are bytes of it overwritten?"""
+        return self.events[number - 1].start + self.size < self.end
+
+    def has_slot(self, number):
+        return number > self.last - self.slots
 
     def oldest(self, first=1):
-        while first <= self.last and self.is_lost(first):
+        """The first event that is there, before which there is a slot to begin at."""
+        while first <= self.last and (self.is_overwritten(first) or not self.has_slot(first - 1)):
             first += 1
         return first
 
     def post(self, pid, source, name, data=None, unique=None):
         """The id, or the name of the error."""
-        array = [source, name, data] if unique is None else [source, name, data, unique]
+        array = [pid, source, name, data] if unique is None else [pid, source, name, data, unique]
         text = json.dumps(array, ensure_ascii=False, separators=(",", ":"))
-        end = self.end + len(text.encode())
+        end = self.end + len(text.encode()) + len(",")
         if end - self.end > self.size:
             return "PayloadTooLarge"
         if self.waits and not all(self.has_room(worker, end) for worker in self.workers.values()):
@@ -104,10 +107,11 @@ class Model:
         return self.last
 
     def has_room(self, worker, end):
+        """For one event more? The slot of the one that it took last is needed, too."""
         if worker.position == self.last:
             return True
         start = self.events[worker.position].start
-        return self.last < worker.position + self.slots and end <= start + self.size
+        return self.last + 1 < worker.position + self.slots and end <= start + self.size
 
     def join(self, pid, start):
         worker = self.workers[pid] = Worker(self.last)
@@ -135,18 +139,20 @@ class Model:
         given = [(*event, None) for event in worker.local]
         worker.errors += worker.listens and sum(data == "raise" for _, _, data in worker.local)
         worker.local = []
-        first = worker.position + 1
-        oldest = self.oldest(first)
-        if oldest > first:
-            count = oldest - first
-            worker.lost += count
-            what = {"first": first, "last": oldest - 1, "count": count}
-            given.append(("stdevents", "lost", what, None))
+        first = oldest = worker.position + 1
+        # It knows where the next event begins, and needs no slots as long as all bytes are there.
+        if first <= self.last and self.is_overwritten(first):
+            oldest = self.oldest(first)
+            given.append(self.lose(worker, first, oldest - 1))
         for number in range(oldest, self.last + 1):
             event = self.events[number - 1]
-            if event.unique is not None and worker.listens and not self.claim(number, event):
-                worker.ignored += 1
-                continue
+            if event.unique is not None and worker.listens:
+                if not self.has_slot(number):  # in which would stand who handles it
+                    given.append(self.lose(worker, number, number))
+                    continue
+                if not self.claim(number, event):
+                    worker.ignored += 1
+                    continue
             worker.handled += 1
             worker.errors += worker.listens and event.data == "raise"
             given.append((event.source, event.name, event.data, event.pid))
@@ -154,6 +160,12 @@ class Model:
         if not worker.listens:
             given = []
         return given
+
+    def lose(self, worker, first, last):
+        """What its handlers are given for that."""
+        worker.lost += last - first + 1
+        what = {"first": first, "last": last, "count": last - first + 1}
+        return ("stdevents", "lost", what, None)
 
     def claim(self, number, event):
         if event.decided:

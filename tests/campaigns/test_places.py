@@ -59,7 +59,7 @@ for free in range(most):
     os.truncate("/dev/shm/filler", length - free * PAGE)
     bus = stdevents.Bus()
     try:
-        bus.configure(name, size=size, interval=0)
+        bus.configure(name, size=size, interval=0, timeout=1e-6)
     except stdevents.SegmentError as error:
         assert error.errno == errno.ENOSPC and name in str(error), error
         print("refused")

@@ -16,11 +16,12 @@ NAME = "soak"
 SLACK = 4 << 20  # bytes of memory; an allocator is never quite still
 
 PROGRAM = """
-import contextlib, gc, itertools, json, os, random, signal, sys, threading, time
+import contextlib, gc, itertools, json, logging, os, random, signal, sys, threading, time
 import stdevents
 from inside import folder_of, memory_file_of
 
 name, seed, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+logging.getLogger("stdevents").addHandler(logging.NullHandler())  # of handlers that fail
 chance = random.Random(seed)
 WORKERS, WARM_UP, EVERY = 2, 30, 10  # rounds
 PATIENCE = 40  # seconds

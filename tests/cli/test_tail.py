@@ -62,12 +62,12 @@ def test_tail_shows_a_gap(command, name, worker):
     tail.signal(signal.SIGSTOP)
     os.waitpid(tail.process.pid, os.WUNTRACED)
     for number in range(2, 12):
-        a_worker.say(json.dumps(["test", "tick", number]))
+        a_worker.say(json.dumps(["test", "tick", [number, "x" * 200]]))
     tail.signal(signal.SIGCONT)
 
     gap = json.loads(tail.line())
     assert gap == {"lost": {"first": 2, "last": gap["lost"]["last"], "count": gap["lost"]["count"]}}
-    ids = [json.loads(tail.line())["data"] for _ in range(gap["lost"]["last"] + 1, 12)]
+    ids = [json.loads(tail.line())["data"][0] for _ in range(gap["lost"]["last"] + 1, 12)]
     assert ids == list(range(gap["lost"]["last"] + 1, 12))
     assert gap["lost"]["count"] == gap["lost"]["last"] - 1 >= 6
     tail.signal(signal.SIGINT).end()

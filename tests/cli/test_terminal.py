@@ -159,7 +159,7 @@ def test_tail_shows_a_gap_in_red(screen, name):
     tail.process.send_signal(signal.SIGSTOP)
     os.waitpid(tail.process.pid, os.WUNTRACED)
     for _ in range(20):
-        bus.post("test", "tick")
+        bus.post("test", "tick", "x" * 300)
     tail.process.send_signal(signal.SIGCONT)
     lost = tail.until(r"\x1b\[31mevents (\d+) to (\d+) \((\d+)\) are lost here\x1b\[0m")
     first, last, count = map(int, lost.groups())

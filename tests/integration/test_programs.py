@@ -73,7 +73,7 @@ def test_a_handler_that_fails_is_seen(file, last_line_of_a_handler, examples, st
     example.write_text(text.replace(last_line_of_a_handler, failing))
     process = start("python", file)
     assert process.end() == 0
-    assert "ERROR:stdevents:event callback failed; " in process.log()
+    assert "event callback failed; " in process.log()
     assert "RuntimeError: seen" in process.log()
 
 

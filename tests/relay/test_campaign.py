@@ -5,6 +5,7 @@ What each bus was given is compared with the stream itself, entry for entry.
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -12,7 +13,7 @@ from collections import Counter
 
 import redis
 from entries import entry_of
-from inside import decode, place_in_stream, reader_of
+from inside import place_in_stream, reader_of
 from test_workers import hasty, work  # noqa: F401  hasty is a fixture
 
 import stdevents
@@ -114,7 +115,7 @@ def check(campaign, client, watching, count):
     """Compare what was posted, the stream, and what each host was given."""
     entries, unique, posted = [], set(), []
     for entry, fields in client.xrange("stream"):
-        parts = decode(fields[b"event"])
+        parts = json.loads(fields[b"event"])
         if parts[1] == "event":
             posted.append(tuple(parts[2]))
             entries.append(entry.decode())

@@ -182,6 +182,6 @@ def test_a_batch_is_a_part_of_the_ring_only(host, client):
     for _ in range(8):
         client.xadd("stream", entry_of("event", "x" * 450))
     batches = batches_from(new_reader(a), Position(0, 0, 0), 100)
-    assert sum(len(batch.events) for batch in batches) == 8
-    assert all(sum(len(event[0]) for event in batch.events) <= 1024 for batch in batches)
-    assert all(len(batch.events) <= 4 for batch in batches)
+    assert sum(len(batch.records) for batch in batches) == 8
+    assert all(sum(map(len, batch.records)) <= 1024 for batch in batches)
+    assert all(len(batch.records) <= 4 for batch in batches)

@@ -1,4 +1,4 @@
-"""The reader killed at each step of its way from the stream to the bus; rules of `_cursor`.
+"""The reader killed at each step of its way from the stream to the bus; rules of `cursor`.
 
 Steps are lines, of which each third is tried, or opcodes, each seventh; with --long, all.
 """
@@ -20,8 +20,10 @@ from inside import (
     one_event_a_batch,
     place_in_stream,
     poll_and_look,
+    relay_once,
     remove_folder,
     remove_memory,
+    seat_of,
 )
 from steps import at, die, with_steps
 
@@ -210,3 +212,16 @@ def test_a_removed_bus_tells_that_what_was_on_the_stream_may_be_lost(host, clien
     a.wait_for(lambda: ("event", 2) in a.seen)
     assert isinstance(a, Host)
     assert [seen for seen in a.seen if seen[0] == "event"] == only((1, 2))
+
+
+def test_a_relay_finds_out_by_itself_that_the_bus_was_removed(host, watchdog):
+    """Where nobody polls or posts, it would read on to a bus that nobody joins any more."""
+    a = host("a")
+    a.relay.close()
+    before = seat_of(a.bus)
+    remove_folder(name_of(a.bus))
+    remove_memory(name_of(a.bus))
+    while seat_of(a.bus) is before:
+        relay_once(a.relay)
+    a.bus.post("test", "event", 1)
+    a.wait_for(lambda: ("event", 1) in a.seen)

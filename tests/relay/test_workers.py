@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import threading
-import warnings
+from types import SimpleNamespace
 
 import pytest
-from children import SECONDS
+from children import SECONDS, threads_are_ours
 from entries import entry_of, only
 from hosts import Host
 from inside import (
@@ -17,11 +18,13 @@ from inside import (
     depose_reader,
     elect_for,
     elect_often,
+    elect_until_far_future,
     hold_batch,
     name_of,
     new_reader,
     place_in_stream,
     reader_of,
+    stopped,
 )
 from programs import run
 
@@ -168,16 +171,25 @@ def test_a_forked_child_has_the_relay_too(host, fork, hasty):
     a.until(*only((1, 2)))
 
 
+@threads_are_ours
 def test_a_process_with_a_relay_may_fork_at_any_time(host, fork):
-    """Without a warning of threads: that of the relay ends before, and starts again."""
-    a = host("a", wait_max=SECONDS)  # which is how long a fork waits for it
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for number in range(15):
-            a.relay.post("test", "event", number)
-            fork(lambda parent: None).result()
-    assert [str(warning.message) for warning in caught] == []
+    a = host("a", wait_max=SECONDS)  # which is how long a fork waits for the relay's thread
+    for number in range(15):
+        a.relay.post("test", "event", number)
+        fork(lambda parent: None).result()
     a.until(*only(range(15)))
+
+
+def test_a_fork_waits_until_the_thread_of_the_relay_has_ended(host):
+    """Not only Python's account of it: the kernel has removed the thread."""
+    a = host("a", wait_max=SECONDS)
+    a.wait_for(lambda: a.relay.stats().reading)
+    for number in range(15):
+        running = len(os.listdir("/proc/self/task"))
+        with stopped(a.relay):
+            assert len(os.listdir("/proc/self/task")) == running - 1
+        a.relay.post("test", "event", number)
+        a.until(*only(range(number + 1)))
 
 
 def test_a_child_that_was_forked_while_redis_stands_still_reaches_it_later(host, server, fork):
@@ -229,3 +241,93 @@ def test_threads_may_post_at_once(host):
     for thread in range(4):
         of_thread = [data[1] for _, data in a.seen if data[0] == thread]
         assert of_thread == list(range(50))
+
+
+def test_a_successor_in_the_slot_of_the_reader_that_died_reads_at_once(
+    host, server, fork, hasty, client, monkeypatch
+):
+    """It is known by its serial, too: it does not wait for the lease of the dead one."""
+    elect_for(monkeypatch, 10 * SECONDS)
+    watching = host(relayed=False)
+    first = fork(work, watching.bus, server)
+    first.hear()
+    watching.wait_for(lambda: reader_of(watching.bus) == first.pid)
+    (slot,) = [worker.slot for worker in watching.bus.workers() if worker.pid == first.pid]
+    first.kill()
+    second = fork(work, watching.bus, server)
+    second.hear()
+    assert (second.pid, slot) in [(worker.pid, worker.slot) for worker in watching.bus.workers()]
+    client.xadd("stream", entry_of("event", 1))
+    watching.until(("event", 1))
+    assert reader_of(watching.bus) == second.pid
+
+
+def test_a_lease_that_ends_later_than_one_can_is_not_believed(host, client):
+    """Of a clock that has begun again since, or by damage: else nobody ever read."""
+    a = host("a")
+    a.relay.close()
+    first, second = new_reader(a), new_reader(a)
+    assert first.elect() and not second.elect()
+    elect_until_far_future(a.bus)
+    assert second.elect()
+
+
+def test_a_child_that_was_forked_without_hooks_has_the_relay_too(host, fork, hasty, monkeypatch):
+    """C code forks so: the child's first call finds out, also that there is no thread."""
+    a = host("a")
+    a.relay.post("test", "event", 0)
+    a.until(("event", 0))
+    # Stopped: a lock that its thread holds, of redis-py, say, nobody would release in the child.
+    with monkeypatch.context() as patch, stopped(a.relay):
+        patch.setattr(os, "fork", ctypes.PyDLL(None).fork)
+
+        def live(parent):
+            a.relay.post("test", "event", 1)
+            parent.hear()
+            a.relay.post("test", "event", 2)
+            a.wait_for(lambda: a.relay.stats().reading and ("event", 2) in a.seen)
+            return a.relay.stats().posted
+
+        child = fork(live)
+    a.until(*only(range(2)))
+    a.relay.close()
+    child.say()
+    assert child.result() == 2
+    a.until(*only(range(3)))
+
+
+def test_a_thread_that_could_not_be_started_is_started_by_the_next_post(host, monkeypatch):
+    """As after a fork at the bound of threads."""
+    a = host("a")
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with stopped(a.relay):
+            pass
+    a.relay.post("test", "event", 1)
+    a.until(("event", 1))
+
+
+@pytest.mark.parametrize("role, may_read", [("listener", True), ("poster", False)])
+def test_a_process_of_another_role_posts_over_its_relay(host, server, fork, role, may_read):
+    """A poster is never the reader: nobody could see whether it lives."""
+    a = host("a")
+
+    def live(parent):
+        a.bus.close()
+        a.relay.close()
+        bus = stdevents.Bus(name_of(a.bus), interval=0, role=role)
+        relay = stdevents.Relay(bus, server.client(), "stream")
+        relay.post("test", "event", role)
+        parent.hear()
+        relay.close()
+        return new_reader(SimpleNamespace(bus=bus, relay=relay)).elect()
+
+    child = fork(live)
+    a.until(("event", role))
+    a.relay.close()
+    child.say()
+    assert child.result() == may_read

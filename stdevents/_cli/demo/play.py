@@ -125,7 +125,7 @@ class Play:
         self.title(7, f"A bus of {TINY} is too small for a slow worker, which is told what it lost")
         stage.ask([poster], "open_tiny", stage.tiny)
         stage.ask([slow], "open_tiny", stage.tiny)
-        ids = evidence.tiny_posted = stage.ask([poster], "post_tiny", BURST)[poster]
+        ids = evidence.tiny_posted = stage.ask([poster], "post_tiny", 2 * BURST)[poster]
         self.say(poster, f"posts {len(ids)} events, {ids[0]} to {ids[-1]}")
         evidence.tiny_seen, evidence.tiny_lost = stage.ask([slow], "poll_tiny")[slow]
         for event, data in evidence.tiny_seen:

@@ -7,6 +7,7 @@ In between it reads rows, all the time, and counts those that are older than an 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from ..._bus.bus import Bus
+from ..._names import PACKAGE
 from .verdict import Posted
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ TIMEOUT = 30.0  # seconds; far more than the four take to post theirs
 READS = 10  # rows at a time, of those that were changed and of all
 REST = 0.002  # seconds between two times
 BURST_OVER = 0.15  # seconds
-TINY = "4k"
+TINY = "1k"
 
 
 def work(number: int, bus: str, database: str, pipe: Pipe, pipe_of_child: Pipe) -> None:
@@ -178,6 +180,8 @@ class Worker:
         return counts, [self.reports.popleft() for _ in range(len(self.reports))]
 
     def do_open_tiny(self, name: str) -> None:
+        # The demo tells by itself of what is lost.
+        logging.getLogger(PACKAGE).addHandler(logging.NullHandler())
         self.tiny.configure(name, size=TINY, interval=0)
         self.tiny.poll()
         self.tiny.register(lambda data, event, source, pid: self.tiny_seen.append([event, data]))

@@ -1,0 +1,275 @@
+"""How a process comes to handle what is new: by calls, by its loop, by who waits for `fileno`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from _thread import get_ident
+
+from .._errors import StdeventsError
+from .._log import WARNING, report
+from .._system.clock import monotonic
+from .._system.listener import Listener, Sleeper
+from .._system.threadlock import FOREVER, Busy, ThreadLock
+from . import joining
+from .loop import PAUSE_AFTER_FORK, Loop
+from .seat import BusRemoved
+from .settings import WAIT_INTERVAL
+from .states import Away
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Protocol, TypeVar
+
+    from .loop import Signals
+    from .seat import Seat
+    from .states import State
+
+    T = TypeVar("T")
+
+    class Life(Protocol):
+        """What polls need of the life of their bus."""
+
+        state: State
+
+        def use(self, work: Callable[..., T], *arguments: Any) -> T: ...
+
+        def is_nested(self) -> bool: ...
+
+
+LOOK_EVERY = 0.5  # seconds between two looks whether the bus is still there
+
+
+class Polling:
+    """The polls of one bus in this process, one at a time, and what wakes who waits for news."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        #: of who handles events
+        self.turn = ThreadLock()
+        self.loop = Loop(self)
+        #: behind `fileno`
+        self.watch: Listener | None = None
+        #: event loops that watch it: each stops that, and then calls its argument
+        self.watchers: set[Callable[[Callable[[], object]], object]] = set()
+        self._next_look = 0.0  # of the loop
+        self._poller = 0  # the thread that polled last
+
+    def forked(self) -> None:
+        """Let go of what is the parent's, in a forked child."""
+        self.turn = ThreadLock()
+        self.loop.forked()
+        watch, self.watch = self.watch, None
+        if watch is not None:
+            watch.abandon()
+        self.watchers = set()
+        self._poller = 0
+
+    # -- polls -------------------------------------------------------------------------------------
+
+    def poll(self, wait: float | None = None) -> str:
+        """Handle what is new, as `Bus.poll`."""
+        life = self._life
+        if self.turn.is_inside() or life.is_nested():
+            return "recursive"
+        deadline = FOREVER if wait is None else monotonic() + wait
+        try:
+            life.use(self._take_turn, deadline)
+        except Busy:
+            return "busy"
+        return "done"
+
+    def _take_turn(self, seat: Seat, deadline: float) -> None:
+        seat.progress_of_worker()
+        self.turn.hold(deadline, self._handle, seat, None)
+        # After it: what a removed bus still has is handled first.
+        if self._life.state.seat is seat:
+            self.look(seat)
+
+    def poll_in_loop(self, signals: Signals | None) -> None:
+        """Handle what is new, and look whether the bus is there still."""
+        self._life.use(self._take_turn_in_loop, signals)
+
+    def _take_turn_in_loop(self, seat: Seat, signals: Signals | None) -> None:
+        self.turn.hold(FOREVER, self._handle, seat, signals)
+        now = monotonic()
+        if now >= self._next_look and self._life.state.seat is seat:
+            # Half an interval: a sleep may end a little early.
+            self._next_look = now + min(LOOK_EVERY, self.loop.interval / 2)
+            seat.check()
+
+    def _handle(self, seat: Seat, signals: Signals | None) -> None:
+        delivery, watch = seat.delivery, self.watch
+        assert delivery is not None
+        self._poller = get_ident()
+        delivery.signals = signals
+        if watch is None:
+            delivery.handle_rounds()
+            return
+        heard, news = False, True
+        try:
+            heard = watch.wait(0)
+            news = delivery.has_news()
+            delivery.handle_rounds()
+        finally:
+            # Also when it was interrupted: what was heard is not heard again.
+            if not self.may_sleep():
+                watch.wake()
+        if heard and not news and self._life.state.seat is seat:
+            seat.check()  # a worker that finds the bus removed rings, so that others look
+
+    def look(self, seat: Seat) -> None:
+        """LostGround if the bus is not there any more; looks now and then, where no loop does."""
+        now = monotonic()
+        if not seat.next_look or now < seat.next_look:
+            return
+        seat.next_look = now + LOOK_EVERY
+        seat.check()
+        if seat.slot is None:
+            if not joining.has_live_worker(seat):
+                raise BusRemoved(None, f"bus {seat.name!r}: its workers have all left")
+        elif not self.loop.runs():  # it could not be started, or not again after a fork
+            with contextlib.suppress(RuntimeError):
+                self.run_loop(seat)
+
+    def waits_for_itself(self) -> bool:
+        """Can this process take no event before the calling thread goes on?
+
+        It is in a handler; or nobody else polls.
+        """
+        if self.turn.is_inside():
+            return True
+        return not self.loop.runs() and self._poller in (0, get_ident())
+
+    def wait_for_handlers(self, seat: Seat, wait: float | None) -> None:
+        """Wait until no other thread is in a handler, so many seconds at most, or `wait_max`."""
+        if wait is None:
+            wait = seat.settings.wait_max
+        deadline = monotonic() + wait
+        self.loop.end(wait)
+        if self.turn.is_inside():
+            return
+        try:
+            self.turn.hold(deadline, int)
+        except Busy:
+            source, event, event_id = seat.handling()
+            report(
+                "bus %r: closed while a handler still runs, after %s s; source=%s, event=%s, "
+                "event id %s",
+                seat.name, wait, source, event, event_id,
+                level=WARNING,
+            )  # fmt: skip
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def run_loop(self, seat: Seat) -> None:
+        """Have a loop, or none, as the settings say; where none runs, calls look by themselves."""
+        settings = seat.settings
+        self.loop.name = seat.name
+        self.loop.interval = 0.0 if seat.slot is None else settings.interval
+        seat.next_look = monotonic() + LOOK_EVERY
+        if self.loop.interval:
+            self.loop.start()
+            seat.next_look = 0.0
+        else:
+            self.loop.stop(settings.wait_max)
+
+    def before_fork(self) -> None:
+        """End the loop's thread, so that it is not copied."""
+        seat = self._life.state.seat
+        self.loop.park(seat.settings.wait_interval if seat else float(WAIT_INTERVAL))
+
+    def after_fork_in_parent(self) -> None:
+        """Let the loop go on; if that fails, the next call tries again."""
+        try:
+            self.loop.unpark()
+        finally:
+            seat = self._life.state.seat
+            if seat is not None and self.loop.interval and not self.loop.runs():
+                seat.next_look = monotonic()
+
+    def after_fork_in_child(self) -> None:
+        """Begin later: by then a child that only execs has done so, and all hooks have run."""
+        with contextlib.suppress(RuntimeError):  # the next call tries again
+            self.loop.start(PAUSE_AFTER_FORK)
+
+    def may_sleep(self) -> bool:
+        """Ask the next post to wake this process; False if there is something new already."""
+        seat = self._life.state.seat
+        return seat is None or seat.delivery is None or seat.delivery.may_sleep()
+
+    def listen(self) -> Listener | Sleeper | None:
+        """What the loop waits with; None if the bus is not open."""
+        state = self._life.state
+        if state.seat is None:  # no worker: a forked child that is to try again, or none at all
+            return Sleeper() if isinstance(state, Away) else None
+        try:
+            return Listener(state.seat.bell)
+        except OSError:
+            return Sleeper()
+
+    def is_busy(self) -> bool:
+        """Does a handler run in this process, which the loop's end has to wait for?"""
+        seat = self._life.state.seat
+        return seat is not None and seat.is_in_handler()
+
+    # -- what else there is to hear ----------------------------------------------------------------
+
+    def queue(self, seat: Seat, local: tuple[str, str, Any]) -> None:
+        """Queue an event for this process."""
+        seat.mark.check()
+        seat.progress_of_worker().local.append(local)
+        self.loop.wake_if_asleep()
+        watch = self.watch
+        if watch is not None:
+            watch.wake()
+
+    def watch_number(self, seat: Seat) -> int:
+        """The descriptor behind `fileno`."""
+        seat.progress_of_worker()
+        seat.check()
+        watch = self.watch
+        if watch is None:
+            try:
+                watch = Listener(seat.bell)
+            except OSError as error:
+                raise StdeventsError(
+                    f"bus {seat.name!r}: cannot be waited for: {error}; let it poll at an interval"
+                ) from error
+            self.watch = watch
+            if not self.may_sleep():
+                watch.wake()
+        return watch.fileno()
+
+    def follow(self, seat: Seat) -> None:
+        """Have `fileno` hear the bell of another seat."""
+        watch = self.watch
+        if watch is None or watch.is_intact():
+            return
+        self.watch = None
+        try:
+            if watch.has_its_files():  # so that the descriptor stays the same
+                watch.listen_to(seat.bell)
+                self.watch = watch
+            else:
+                watch.close()
+                self.watch = Listener(seat.bell)
+        except OSError as error:
+            report("bus %r: fileno() has to be asked for again: %s", seat.name, error)
+        if self.watch is not None:
+            self.watch.wake()
+
+    def close_watch(self) -> None:
+        """Close what is behind `fileno`, as soon as no event loop watches it any more."""
+        watch, self.watch = self.watch, None
+        close: Callable[[], object] = watch.close if watch else lambda: None
+        for let_go_before in tuple(self.watchers):
+            close = functools.partial(let_go_before, close)
+        close()
+
+    def origin(self) -> tuple[str, str] | None:
+        """Of the event whose handlers run in this thread: host and entry, if a relay brought it."""
+        seat = self._life.state.seat
+        if seat is None or seat.delivery is None or not self.turn.is_inside():
+            return None
+        return seat.delivery.origin

@@ -1,0 +1,82 @@
+"""The states of a bus in one process, which `life` moves between."""
+
+from __future__ import annotations
+
+from .._system.files import NONE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._system.files import OpenFile
+    from .._system.folder import Folder
+    from .joining import Opened
+    from .seat import Resume, Seat
+    from .settings import Settings
+
+
+class State:
+    """Where a life is; `seat` is there only while the bus is open."""
+
+    seat: Seat | None = None
+
+
+class Closed(State):
+    """The bus is not open here."""
+
+
+class Opening(State):
+    """A thread is opening it."""
+
+    def __init__(self) -> None:
+        self.opened: Opened = []
+
+
+class Open(State):
+    """This process is on the bus."""
+
+    seat: Seat
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+
+
+class Away(State):
+    """This process was on the bus, and goes on from there at its next call, or by its loop.
+
+    It has lost its ground; or is a forked child that has done nothing yet, perhaps since it is to
+    exec another program. Such a child has `taken` its seat already.
+    """
+
+    def __init__(self, folder: Folder, settings: Settings, resume: Resume | None) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.resume = resume  # None: a poster, which comes from nowhere
+        self.opened: Opened = []
+        self.taken: Seat | None = None
+        #: a copy of the parent's worker file, which keeps the bus until a seat is taken
+        self.held: OpenFile = NONE
+
+    @classmethod
+    def of_child(cls, parent: Open | Away, by_handler: bool) -> Away:
+        """The state of a forked child; `by_handler` if a handler of the forking thread forks it."""
+        before = parent.taken if isinstance(parent, Away) else parent.seat
+        if isinstance(parent, Away):
+            away = cls(parent.folder, parent.settings, parent.resume)
+            away.held = parent.held
+        else:
+            away = cls(parent.seat.folder, parent.seat.settings, parent.seat.resume())
+        if before is not None and before.worker_file is not None:
+            away.held, before.worker_file = before.worker_file, None
+        away.settings.forked()
+        if away.resume is not None:
+            away.resume = away.resume.forked(by_handler)
+        return away
+
+
+class Closing(State):
+    """A thread is closing it, or was interrupted in that: another `close` goes on."""
+
+    def __init__(self, leaving: Seat | None) -> None:
+        self.leaving = leaving
+
+
+CLOSED = Closed()

@@ -1,0 +1,201 @@
+"""The lock between threads, alone: it always knows its owner, and whether that still is one."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+
+import pytest
+from inside import Busy, Inside, clock_of_pauses, thread_lock
+from outside import Late, come_at_once, raising
+from waiting import LONG
+
+FOREVER = float("inf")
+
+
+@pytest.fixture
+def lock():
+    return thread_lock()
+
+
+def own(lock):
+    lock.owner["thread"] = threading.get_ident()
+
+
+def test_work_is_done_while_it_is_owned_and_its_result_returned(lock):
+    owners = []
+    assert lock.hold(FOREVER, lambda n: (owners.append(lock.owner.copy()), n)[1], 7) == 7
+    assert owners == [{"thread": threading.get_ident()}]
+    assert not lock.owner
+
+
+def test_an_exception_of_the_work_frees_it(lock):
+    with pytest.raises(LookupError):
+        lock.hold(FOREVER, {}.__getitem__, "missing")
+    assert not lock.owner
+
+
+def test_who_waits_gets_it_when_it_is_free(lock):
+    inside, may_end, order = threading.Event(), threading.Event(), []
+    first = threading.Thread(
+        target=lock.hold,
+        args=(FOREVER, lambda: (inside.set(), may_end.wait(), order.append("first"))),
+    )
+    first.start()
+    inside.wait()
+    second = threading.Thread(target=lock.hold, args=(FOREVER, order.append, "second"))
+    second.start()
+    may_end.set()
+    first.join()
+    second.join()
+    assert order == ["first", "second"]
+
+
+def test_who_waits_gives_up_at_its_deadline(lock, monkeypatch):
+    """Neither earlier nor later, and does nothing."""
+    clock = clock_of_pauses(monkeypatch)
+    begun, done = clock.now, []
+    inside, may_end = threading.Event(), threading.Event()
+    holder = threading.Thread(
+        target=lock.hold, args=(FOREVER, lambda: (inside.set(), may_end.wait()))
+    )
+    holder.start()
+    inside.wait()
+    try:
+        with pytest.raises(Busy):
+            lock.hold(begun + 1.2345, done.append, 1)
+    finally:
+        may_end.set()
+        holder.join()
+    assert clock.now == pytest.approx(begun + 1.2345)
+    assert done == []
+
+
+def test_a_call_inside_is_refused_and_does_nothing(lock):
+    done = []
+
+    def work():
+        assert lock.is_inside()
+        with pytest.raises(Inside):
+            lock.hold(FOREVER, done.append, 1)
+        assert lock.owner, "it still is the outer call's"
+
+    lock.hold(FOREVER, work)
+    assert done == []
+    assert not lock.is_inside()
+
+
+def test_another_lock_is_not_inside(lock):
+    other = thread_lock()
+    assert lock.hold(FOREVER, other.hold, FOREVER, int) == 0
+    assert lock.hold(FOREVER, other.is_inside) is False
+
+
+def test_what_is_left_over_of_this_thread_is_taken_over(lock):
+    own(lock)
+    assert not lock.is_inside()
+    assert not lock.owner
+    own(lock)
+    assert lock.hold(0, lambda: "done") == "done"
+    assert not lock.owner
+
+
+def test_what_an_ended_thread_owns_is_taken_over_by_one_of_those_who_wait(lock):
+    """As after exceptions that cut off its last cleaning up."""
+    at_work, most, go = [], [], threading.Event()
+
+    def work():
+        at_work.append(1)
+        most.append(len(at_work))
+        at_work.pop()
+
+    def wait():
+        go.wait()
+        lock.hold(monotonic() + LONG, work)
+
+    threads = [threading.Thread(target=wait) for _ in range(8)]
+    # Last: a thread that is started after its end may get its ident.
+    for thread in [*threads, threading.Thread(target=lambda: own(lock))]:
+        thread.start()
+    thread.join()
+    assert lock.owner
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 8
+    assert not lock.owner
+
+
+def test_what_a_living_thread_owns_is_not_taken_over(lock):
+    inside, may_end = threading.Event(), threading.Event()
+    holder = threading.Thread(
+        target=lock.hold, args=(FOREVER, lambda: (inside.set(), may_end.wait()))
+    )
+    holder.start()
+    inside.wait()
+    lock.free_from_ended_thread()
+    assert lock.owner == {"thread": holder.ident}
+    assert not lock.is_inside()
+    may_end.set()
+    holder.join()
+
+
+def test_what_was_deferred_is_done_after_it_in_order(lock):
+    done = []
+
+    def defer(what):
+        lock.deferred.append(lambda: lock.hold(0, done.append, what))  # each takes it anew
+
+    def work():
+        defer("first")
+        defer("second")
+        assert done == []
+
+    lock.hold(FOREVER, work)
+    assert done == ["first", "second"]
+
+
+def test_what_was_deferred_is_done_also_when_the_work_raises(lock):
+    done = []
+
+    def work():
+        lock.deferred.append(lambda: done.append(1))
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        lock.hold(FOREVER, work)
+    assert done == [1]
+
+
+def test_what_was_deferred_and_fails_is_logged_and_the_next_is_done(lock, caplog):
+    done = []
+    lock.deferred += [lambda: {}["missing"], lambda: done.append(1)]
+    lock.hold(FOREVER, int)
+    assert done == [1]
+    assert "is dropped: 'missing'" in caplog.text
+
+
+def test_what_was_deferred_and_is_interrupted_is_done_by_the_next_call(lock):
+    done = []
+
+    def todo():
+        if not done:
+            done.append("interrupted")
+            raise KeyboardInterrupt
+        done.append("done")
+
+    lock.deferred.append(todo)
+    with pytest.raises(KeyboardInterrupt):
+        lock.hold(FOREVER, int)
+    lock.hold(FOREVER, int)
+    assert done == ["interrupted", "done"]
+    assert not lock.deferred
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_signals_at_once_leave_it_free(lock, count):
+    """G5: each raises amid the cleaning up after the one before."""
+    with raising():
+        with pytest.raises(Late):
+            lock.hold(FOREVER, come_at_once, count)
+        assert not lock.owner
