@@ -333,6 +333,8 @@ def clock_of_pauses(monkeypatch):
 def refuse_wiping_on_fork(monkeypatch):
     """Have the kernel refuse what marks memory to be wiped in a fork, as an old one does."""
     monkeypatch.setattr(_process, "MADV_WIPEONFORK", 9999)
+
+
 def leave_lock_over(bus):
     """As a call of this thread that has ended, and could release nothing."""
     seat = seat_of(bus)
@@ -470,10 +472,12 @@ class _CountedReads:
 
 def words_read_by(bus, work):
     """Which words of the memory a poll reads while `work` is done, in order."""
-    seat = seat_of(bus)
-    words, seat.words = seat.words, _CountedReads(seat.words)
+    state = bus._life.state
+    words, *rest = kept = state.at_hand
+    counted = _CountedReads(words)
+    state.at_hand = counted, *rest
     work()
-    counted, seat.words = seat.words, words
+    state.at_hand = kept
     return counted.read
 
 

@@ -164,6 +164,19 @@ def before_release(table, action):
     table._write = write_and_act
 
 
+def after_ringing(table, action):
+    """Do something right after the release of the lock under which it has rung."""
+    hold = table.lock.hold
+
+    def hold_and_act(work, *arguments):
+        result = hold(work, *arguments)
+        if work == table._ring_for_sleepers:
+            action()
+        return result
+
+    table.lock.hold = hold_and_act
+
+
 def cannot_ring(table, action):
     """Have it fail to take the lock again for ringing."""
     table._ring_for_sleepers = action

@@ -150,7 +150,7 @@ def test_a_worker_loads_little_and_logs_with_logging_or_without(tmp_path, bus_na
     loaded, told, errors = map(json.loads, said.split("\n"))
 
     # Who is root may lose the right to read what is imported late.
-    assert loaded == ["typing"] * (os.geteuid() == 0)
+    assert {*loaded} <= ({"typing"} if os.geteuid() == 0 else set())
     for of_failure in told[:2]:
         assert of_failure.startswith("event callback failed; source=test, event=wrong, pid=")
         assert of_failure.endswith("AttributeError: 'NoneType' object has no attribute 'missing'\n")

@@ -127,7 +127,7 @@ class Life:
                 self._announce(seat, events.started, tolerated=(NoRoom,))
                 if settings.start == "oldest":  # of those that `started` has not overwritten
                     seat.delivery.go_to_oldest()
-            self.state = Open(seat)
+            self.state = Open(seat, self.polling)
             self.polling.run_loop(seat)
         except BaseException:
             if seat is None:
@@ -178,7 +178,7 @@ class Life:
             )
         seat = state.taken or self._take_seat(state)
         self.polling.follow(seat)
-        self.state = Open(seat)
+        self.state = Open(seat, self.polling)
         if seat.slot is not None:
             self._announce(seat, events.started)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 from _thread import get_ident
 
@@ -127,7 +128,8 @@ class Polling:
         seat.check()
         if seat.slot is None:
             if not joining.has_live_worker(seat):
-                raise BusRemoved(None, f"bus {seat.name!r}: its workers have all left")
+                what = f"bus {seat.name!r}: its workers have all left"
+                raise BusRemoved(errno.ENOENT, what)
         elif not self.loop.runs():  # it could not be started, or not again after a fork
             with contextlib.suppress(RuntimeError):
                 self.run_loop(seat)

@@ -124,6 +124,10 @@ class ThreadLock:
 
     def run_deferred(self) -> None:
         """Do what was deferred, unless the calling thread is inside once more."""
+        # What is done here takes the lock, and comes here after it: one within the other, as many
+        # as there are, until the stack ends.
+        if is_running(ThreadLock.run_deferred.__code__, self, sys._getframe(1)):
+            return
         while self.deferred:
             try:
                 todo = self.deferred.popleft()

@@ -277,6 +277,20 @@ def test_a_bad_event_is_dropped_alone_and_told_as_lost(tmp_path, kind, place, ca
     assert f"events {place + 1} to {place + 1} (1) are lost" in record.getMessage()
 
 
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_a_bad_event_that_ends_the_array_of_its_run_is_dropped_alone(worker, place):
+    """G3: the text before that has as many records as there are events, and they are not those."""
+    expected = [0, 1, 2, 3, 4]
+    for number in expected:
+        if number == place:
+            made_up = [b'[1,"s","e","made up"]'] * (len(expected) - place)
+            worker.table.append((b",".join(made_up) + b"],",))
+        else:
+            worker.post(number)
+    expected[place] = ("lost", place + 1, place + 1)
+    assert worker.poll() == expected
+
+
 def test_records_of_a_run_whose_slots_are_reused_are_lost_if_one_is_bad(tmp_path):
     """They cannot be told apart any more; those whose slots are there still can."""
     ground = Ground(tmp_path, 4096)

@@ -112,7 +112,7 @@ import stdevents
 """
 
 
-def test_a_post_in_the_hook_of_an_earlier_module_is_not_let_in_with_its_parent(name):
+def test_a_post_in_an_earlier_modules_hook_is_not_let_in_by_its_parent(name):
     """G7: the child has copies of all files then, the lock among them."""
     program = f"""{EARLIER_MODULE}
 from inside import under_lock

@@ -33,7 +33,7 @@ def test_a_child_that_opens_the_bus_itself_has_a_loop(name, fork):
         bus.register(lambda *_: arrived.set(), "test", "event")
         with contextlib.closing(bus.configure(name, interval=0.01)):
             bus.post("test", "event")
-            return arrived.wait(LONG)
+            return arrived.wait(LONG / 4)
 
     assert fork(work).result()
 

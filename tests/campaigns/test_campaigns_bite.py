@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from breaks import LONG, QUICK
+from breaks import LONG, QUICK, Break
 
 import stdevents
 
@@ -39,11 +39,15 @@ def break_package(case, folder):
     shutil.copytree(
         Path(stdevents.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
     )
-    text = (package / case.file).read_text()
-    for old, new in case.replacements:
-        assert text.count(old) == 1, f"{case.what}: not once in {case.file}: {old!r}"
-        text = text.replace(old, new)
-    (package / case.file).write_text(text)
+    for file, old, new in case.replacements:
+        text = (package / file).read_text()
+        assert text.count(old) == 1, f"{case.what}: not once in {file}: {old!r}"
+        (package / file).write_text(text.replace(old, new))
+
+
+def file_of(name):
+    """The tests of that name."""
+    return next(TESTS.rglob(f"test_{name}.py"))
 
 
 def run_tests(own, tests, folder, campaign, done):
@@ -86,13 +90,18 @@ def is_caught(status, out):
 
 
 def test_campaigns_bite(campaign, tmp_path):
-    """Each break is caught, by the campaign that is named."""
+    """Each break is caught, by the tests that are named; which find nothing where nothing is."""
     own = command_of_its_own()
     cases = campaign.size(QUICK, QUICK + LONG)
+    for name in sorted({name for case in cases for name in case.tests.split()}):
+        folder = tmp_path / name
+        break_package(Break("nothing", name, ()), folder)
+        out, status = run_tests(own, [file_of(name)], folder, campaign, 0)
+        assert status == 0, f"{name} fails where nothing is broken: {out[-3000:]}"
     for number, case in enumerate(cases):
         folder = tmp_path / str(number)
         break_package(case, folder)
-        tests = [next(TESTS.rglob(f"test_{name}.py")) for name in case.tests.split()]
+        tests = [file_of(name) for name in case.tests.split()]
         out, status = run_tests(own, tests, folder, campaign, number)
         if not is_caught(status, out):
             campaign.count("unexpected")

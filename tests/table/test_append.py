@@ -6,6 +6,7 @@ import pytest
 from inside_log import (
     Ground,
     Killed,
+    after_ringing,
     before_release,
     cannot_ring,
     fence,
@@ -211,6 +212,15 @@ def test_it_rings_under_the_lock_with_ringing_set(ground, table):
     ground.words[WAITING] = 1
     table.append((record("b"),))
     assert seen == [(1, 0), True]
+
+
+def test_ringing_is_over_when_the_lock_is_released(ground, table):
+    """W4: else another poster may have begun to ring, and died in it."""
+    seen = []
+    after_ringing(table, lambda: seen.append(ground.words[RINGING]))
+    ground.words[WAITING] = 1
+    table.append((record("a"),))
+    assert seen == [0]
 
 
 def test_a_lock_that_cannot_be_had_for_ringing_is_no_error(ground, table):

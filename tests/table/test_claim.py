@@ -84,6 +84,15 @@ def test_a_slot_that_is_reused_is_lost(tmp_path):
     assert table.claim(event, "key", 2, ME) == (LOST, 0)
 
 
+def test_the_event_that_gets_a_slot_next_is_nobodys(tmp_path):
+    """P3: the mark of the one before is gone with it."""
+    table = Ground(tmp_path, 1024).table()
+    assert table.claim(post(table), "key", 2, ME) == (MINE, 0)
+    for _ in range(3):
+        post(table)
+    assert table.claim(post(table), "other", 2, OTHER) == (MINE, 0)
+
+
 def test_a_key_behind_an_expired_one_is_found(ground, table, clock):
     """C3: a look that stops at the first expired place would take a live key twice."""
     keys = keys_of_one_place(ground, 3)

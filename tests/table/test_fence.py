@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-TRIES = 300_000
+TRIES = 50_000
 
 STRESS = """
 #include <pthread.h>
