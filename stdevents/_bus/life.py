@@ -107,14 +107,14 @@ class Life:
             raise ValueError("shm: no bus is open here yet; give the name of the one to open")
         name, settings = check_name(shm), Settings(options)
         hooks.check_server()
-        if _open_here.setdefault(name, self) is not self:
-            raise StdeventsError(
-                f"bus {name!r}: this process has it open already; use that one, or close it first"
-            )
-        self.name = name
-        self.state = opening = Opening()
-        seat = None
+        opening, seat = Opening(), None
         try:
+            self.name, self.state = name, opening
+            if _open_here.setdefault(name, self) is not self:
+                raise StdeventsError(
+                    f"bus {name!r}: this process has it open already; "
+                    "use that one, or close it first"
+                )
             if not os.geteuid():  # who is root may give up the right to read the package's files
                 from .. import _types  # noqa: F401
                 from . import notjson  # noqa: F401

@@ -19,6 +19,7 @@ is a greenlet.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 import time
@@ -56,7 +57,6 @@ class ThreadLock:
         self.owner: dict[str, int] = {}
         #: what signal handlers and finalisers left to the call that they interrupted
         self.deferred: deque[Callable[[], object]] = deque()
-        self._taking_over = threading.Lock()
 
     def hold(self, deadline: float, work: Callable[..., T], *arguments: Any) -> T:
         """Call `work(*arguments)` while owning it, and then whatever was deferred meanwhile.
@@ -126,7 +126,8 @@ class ThreadLock:
 
     def free_from_ended_thread(self) -> bool:
         """Free it if its owner's thread has ended; had it?"""
-        if self._taking_over.acquire(False):  # so that only one of those who wait clears it
+        looking = _looking
+        if looking.acquire(False):  # so that only one of those who wait clears it
             try:
                 owner = self.owner.get("thread")
                 living = _living()  # after it: an owner may be a thread begun just now
@@ -135,7 +136,7 @@ class ThreadLock:
                     self.owner.clear()
                     return True
             finally:
-                self._taking_over.release()
+                looking.release()
         return False
 
     def run_deferred(self) -> None:
@@ -159,6 +160,17 @@ class ThreadLock:
             except BaseException:
                 self.deferred.appendleft(todo)
                 raise
+
+
+_looking = threading.Lock()
+
+
+def _renew_looking() -> None:
+    global _looking
+    _looking = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_looking)
 
 
 def _living() -> dict[int, FrameType]:
