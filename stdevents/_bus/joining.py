@@ -20,7 +20,7 @@ import os
 import time
 from functools import partial
 
-from .._errors import StdeventsError
+from .._errors import SegmentError, StdeventsError
 from .._system import memory as shared
 from .._system import presence
 from .._system.bell import Bell
@@ -264,6 +264,8 @@ def _leave(seat: Seat) -> None:
             presence.leave(seat.folder, seat.slot, seat.worker_file)
         if seat.folder.shows(LOCK, seat.lock_file.number):
             _remove_if_last(seat.folder)
+        else:
+            seat.folder.remove_if_empty()  # as an interrupted removal leaves it
     except OSError as error:
         # A worker that gave up its privileges may not remove files; the others clear up.
         if error.errno not in (errno.EACCES, errno.EPERM):
@@ -281,6 +283,8 @@ def _remove_if_last(folder: Folder) -> bool:
         return False
     try:
         shared.remove(folder)
-    finally:
+    except SegmentError:  # only then: after an interruption the next try needs the lock in it
         folder.remove()
+        raise
+    folder.remove()
     return True

@@ -85,9 +85,12 @@ class Loop:
 
     def stop(self, wait: float) -> None:
         """End the thread, waiting at most so many seconds for the handler that it is in."""
-        current, self._current = self._current, None
+        current = self._current
         if current is not None:
-            self._end(current, wait)
+            self._ending.add(current)  # first: where this is interrupted, the next stop ends it
+            self._current = None
+        for thread in tuple(self._ending):
+            thread.end(wait if thread is current else 0)
 
     def end(self, wait: float) -> None:
         """End the thread, and start none until there is an interval again."""

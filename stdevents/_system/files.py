@@ -70,10 +70,11 @@ class OpenFile:
 
     def close(self) -> None:
         """Close it if it is ours; never unlocks it for a process that has a copy of it."""
-        number, ours = self.number, self.is_ours()
-        self.number = -1
-        if ours:
+        number = self.number
+        if self.is_ours():
             os.close(number)
+        # Last: an exception from outside before it would leave the file open, and locked, for ever.
+        self.number = -1
 
 
 NONE = OpenFile()

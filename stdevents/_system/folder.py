@@ -174,6 +174,10 @@ class Folder:
         """
         for file in sorted(self.files(), key=LOCK.__eq__):
             self.remove_file(file)
+        self.remove_if_empty()
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder where nothing is in it; a newcomer makes it anew."""
         try:
             os.rmdir(self.path)
         except OSError as error:

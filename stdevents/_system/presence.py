@@ -58,15 +58,14 @@ def lives(folder: Folder, slot: int) -> bool:
     except OSError:
         return True
     try:
-        if not _lock(folder, number):
-            return True
+        # No call between the two: interrupted in it, this would be taken for that worker's lock.
+        flock(number, LOCK_EX | LOCK_NB)
         # Closing is not enough: a child that another thread is forking has a copy of it.
-        try:
-            flock(number, LOCK_UN)
-        finally:
-            os.close(number)
+        flock(number, LOCK_UN)
     except OSError:
         return True
+    finally:
+        os.close(number)
     return False
 
 

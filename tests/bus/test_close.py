@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
 import threading
 
 import pytest
+from inside import before
+from state import assert_removed
+from steps import at_each, interrupt, with_steps
 from waiting import LONG, loop_threads, wait_until_in
 
 import stdevents
@@ -62,6 +67,99 @@ def test_close_waits_no_longer_than_wait_max(bus):
     assert not bus.configured() and polling.is_alive()
     closed.set()
     polling.join()
+
+
+@pytest.mark.parametrize("interval", [0, 0.01])
+def test_close_names_the_handler_that_it_does_not_wait_for(bus, caplog, interval):
+    """DESIGN 3: by source, event and id, and never by its data; the handler goes on."""
+    inside, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+    bus.configure(wait_max=10 * LONG)
+
+    def handler(*_):
+        inside.set()
+        may_end.wait(LONG)
+        ended.set()
+
+    bus.register(handler, "test")
+    number = bus.post("test", "long", "secret")
+    if interval:
+        bus.configure(interval=interval)
+    else:
+        threading.Thread(target=bus.poll).start()
+    assert inside.wait(LONG)
+    bus.close(wait=0.01)
+    assert not bus.configured()
+    (warning,) = (record for record in caplog.records if record.levelname == "WARNING")
+    assert f"source=test, event=long, event id {number}" in warning.getMessage()
+    assert "after 0.01 s" in warning.getMessage()
+    assert "secret" not in caplog.text
+    assert not ended.is_set()
+    may_end.set()
+    assert ended.wait(LONG)
+
+
+def test_close_waits_as_long_as_it_is_told_to(bus, caplog):
+    """Longer than `wait_max`, and says nothing of what ends in time."""
+    inside, may_end = threading.Event(), threading.Event()
+    bus.configure(wait_max=0.001)
+    bus.register(lambda *_: (inside.set(), may_end.wait(LONG)), "test")
+    bus.post("test", "event")
+    polling = threading.Thread(target=bus.poll)
+    polling.start()
+    assert inside.wait(LONG)
+    closing = threading.Thread(target=bus.close, args=(LONG,))
+    closing.start()
+    wait_until_in(closing, "_wait")
+    assert closing.is_alive()
+    may_end.set()
+    closing.join()
+    polling.join()
+    assert not bus.configured()
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("interval", [0, 1000])
+def test_a_close_that_is_interrupted_at_any_line_is_ended_by_the_next(
+    watchdog, monkeypatch, name, interval
+):
+    """G5, G9: no worker is left that the process cannot get rid of, and no thread."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: None)  # amid a finaliser
+    bus = stdevents.Bus()
+    for at_step in at_each(interrupt):
+        bus.configure(name, interval=interval)
+        with contextlib.suppress(KeyboardInterrupt):
+            with_steps(bus.close, at_step)
+        bus.close()
+        assert not bus.configured()
+        for thread in loop_threads(name):
+            thread.join(LONG)
+        assert loop_threads(name) == []
+        assert_removed(name)
+
+
+def test_a_close_that_is_interrupted_holds_up_nobody_after_the_next(bus, name, fork, monkeypatch):
+    """G5, G9: a worker that never polls would, where nothing is overwritten."""
+
+    def work(parent):
+        bus.close()
+        other = stdevents.Bus(f"{name}-w", interval=0, overflow="wait", size=1024, shm_retries=9)
+        parent.tell()
+        parent.hear()
+        for number in range(20):
+            other.poll()
+            other.post("test", "event", number)
+        other.close()
+
+    child = fork(work)
+    child.hear()
+    mine = stdevents.Bus(f"{name}-w", interval=0)
+    before(monkeypatch, "the bus is left", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        mine.close()
+    monkeypatch.undo()
+    mine.close()
+    child.say()
+    child.result()
 
 
 def test_a_handler_may_close_while_another_thread_that_closes_waits_for_it(bus):

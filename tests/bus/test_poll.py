@@ -82,6 +82,66 @@ def test_poll_waits_for_the_poll_of_another_thread(bus, news):
     assert log == ["handled", "done"]
 
 
+@pytest.fixture
+def in_handler(bus):
+    """The bus, while another thread is in a handler of its poll; and what ends that."""
+    inside, may_end = threading.Event(), threading.Event()
+    bus.register(lambda *_: (inside.set(), may_end.wait(LONG)), "test", "long")
+    bus.post("test", "long")
+    thread = threading.Thread(target=bus.poll)
+    thread.start()
+    assert inside.wait(LONG)
+
+    def end():
+        may_end.set()
+        thread.join()
+
+    yield bus, end
+    end()
+
+
+@pytest.mark.parametrize("wait", [0, 0.001])
+def test_poll_says_busy_when_another_thread_polls_for_longer(in_handler, seen, wait):
+    """DESIGN 3: it handles nothing then; the other one does."""
+    bus, end = in_handler
+    bus.post("test", "short")
+    assert bus.poll(wait=wait) == "busy"
+    assert [event for _, event, _ in seen if event == "short"] == []
+    end()
+    assert bus.poll(wait=wait) == "done"
+    assert [event for _, event, _ in seen if event == "short"] == ["short"]
+
+
+def test_poll_waits_as_long_as_it_is_told_to(in_handler, seen):
+    """DESIGN 3: and handles what is there then."""
+    bus, end = in_handler
+    said = []
+    poller = threading.Thread(target=lambda: said.append(bus.poll(wait=LONG)))
+    poller.start()
+    wait_until_in(poller, "_wait")
+    end()
+    poller.join()
+    assert said == ["done"]
+
+
+def test_poll_without_another_thread_has_nothing_to_wait_for(bus, seen):
+    bus.post("test", "event")
+    assert bus.poll(wait=0) == "done"
+    assert [event for _, event, _ in seen] == ["event"]
+
+
+@pytest.mark.parametrize(
+    ("wait", "error"), [(-1, ValueError), (float("nan"), ValueError), ("1", TypeError)]
+)
+def test_a_wait_that_is_no_number_of_seconds_is_refused(bus, wait, error):
+    """By poll and close, which do nothing then."""
+    bus.post("test", "event")
+    for call in (bus.poll, bus.close):
+        with pytest.raises(error, match="wait"):
+            call(wait=wait)
+    assert bus.configured() and bus.stats().lag == 1
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_ends_poll_and_the_next_goes_on_with_the_next_event(bus, seen, error):
     def interrupt(*_):
