@@ -477,10 +477,12 @@ class _CountedReads:
 
 def words_read_by(bus, work):
     """Which words of the memory a poll reads while `work` is done, in order."""
-    seat = seat_of(bus)
-    words, seat.words = seat.words, _CountedReads(seat.words)
+    state = bus._life.state
+    words, *rest = kept = state.at_hand
+    counted = _CountedReads(words)
+    state.at_hand = counted, *rest
     work()
-    counted, seat.words = seat.words, words
+    state.at_hand = kept
     return counted.read
 
 

@@ -222,17 +222,14 @@ class Bus:
         could not be claimed: the next poll tries again; StdeventsError with role "poster";
         TypeError or ValueError for a bad `wait`.
         """
-        seat, polling = self._life.state.seat, self._polling
-        if seat is not None and seat.words[LAST] == seat.progress.position:  # R1
-            looks = seat.next_look
-            if not (
-                seat.progress.local
-                or polling.turn.owner
-                or polling.watch
-                or (looks and monotonic() >= looks)
-            ):
-                return "done"
-        return polling.poll(settings.seconds("wait", wait))
+        at_hand = self._life.state.at_hand
+        if at_hand is not None:
+            words, progress, local, owner, polling, seat = at_hand
+            if words[LAST] == progress.position and not local and not owner:  # R1
+                looks = seat.next_look
+                if polling.watch is None and (not looks or monotonic() < looks):
+                    return "done"
+        return self._polling.poll(settings.seconds("wait", wait))
 
     # -- handlers ----------------------------------------------------------------------------------
 

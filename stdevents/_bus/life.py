@@ -107,14 +107,14 @@ class Life:
             raise ValueError("shm: no bus is open here yet; give the name of the one to open")
         name, settings = check_name(shm), Settings(options)
         hooks.check_server()
-        if _open_here.setdefault(name, self) is not self:
-            raise StdeventsError(
-                f"bus {name!r}: this process has it open already; use that one, or close it first"
-            )
-        self.name = name
-        self.state = opening = Opening()
-        seat = None
+        opening, seat = Opening(), None
         try:
+            self.name, self.state = name, opening
+            if _open_here.setdefault(name, self) is not self:
+                raise StdeventsError(
+                    f"bus {name!r}: this process has it open already; "
+                    "use that one, or close it first"
+                )
             if not os.geteuid():  # who is root may give up the right to read the package's files
                 from .. import _types  # noqa: F401
                 from . import notjson  # noqa: F401
@@ -127,7 +127,7 @@ class Life:
                 self._announce(seat, events.started, tolerated=(NoRoom,))
                 if settings.start == "oldest":  # of those that `started` has not overwritten
                     seat.delivery.go_to_oldest()
-            self.state = Open(seat)
+            self.state = Open(seat, self.polling)
             self.polling.run_loop(seat)
         except BaseException:
             if seat is None:
@@ -178,7 +178,7 @@ class Life:
             )
         seat = state.taken or self._take_seat(state)
         self.polling.follow(seat)
-        self.state = Open(seat)
+        self.state = Open(seat, self.polling)
         if seat.slot is not None:
             self._announce(seat, events.started)
         try:

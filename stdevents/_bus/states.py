@@ -6,17 +6,33 @@ from .._system.files import NONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Deque, Dict, Protocol, Tuple
+
     from .._system.files import OpenFile
     from .._system.folder import Folder
+    from .._system.threadlock import ThreadLock
     from .joining import Opened
+    from .progress import Progress
     from .seat import Resume, Seat
     from .settings import Settings
 
+    class Polling(Protocol):
+        """What of polls is looked at."""
+
+        turn: ThreadLock
+
+        @property
+        def watch(self) -> object: ...
+
+    AtHand = Tuple[memoryview, Progress, Deque[Any], Dict[str, int], Polling, Seat]
+
 
 class State:
-    """Where a life is; `seat` is there only while the bus is open."""
+    """Where a life is; what it has is there only while the bus is open."""
 
     seat: Seat | None = None
+    #: what a poll that finds nothing looks at
+    at_hand: AtHand | None = None
 
 
 class Closed(State):
@@ -35,8 +51,10 @@ class Open(State):
 
     seat: Seat
 
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, seat: Seat, polling: Polling) -> None:
         self.seat = seat
+        progress = seat.progress
+        self.at_hand = seat.words, progress, progress.local, polling.turn.owner, polling, seat
 
 
 class Away(State):

@@ -28,7 +28,7 @@ from os import SEEK_CUR, lseek
 from .._errors import LockTimeout, SegmentError
 from .clock import monotonic
 from .files import FilesClosed, OpenFile
-from .threadlock import Inside, ThreadLock, is_running
+from .threadlock import ENDED_EVERY, Inside, ThreadLock, is_running
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -182,11 +182,14 @@ class FileLock:
         deadline = monotonic() + self._bounds.wait_max
         self._waiting += 1
         try:
-            pause = 0.0
+            pause, look = 0.0, min(deadline, monotonic() + ENDED_EVERY)
             while self.owner.setdefault("thread", me) != me:
+                if monotonic() >= look:
+                    look = monotonic() + ENDED_EVERY
+                    if self._threads.free_from_ended_thread():
+                        continue
                 self._pause(pause, deadline)
                 pause = min(2 * pause or LONGEST_PAUSE / 32, self._longest())
-                self._threads.free_from_ended_thread()
         finally:
             self._waiting -= 1
 

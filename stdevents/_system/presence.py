@@ -54,7 +54,7 @@ def lives(folder: Folder, slot: int) -> bool:
     try:
         number = folder.open_file(_file(slot), create=False)
     except FileNotFoundError:
-        return False
+        return not os.path.isdir(folder.path)  # out of sight, as after a chroot, is not dead
     except OSError:
         return True
     try:

@@ -43,7 +43,7 @@ def _wiped_on_fork() -> memoryview | None:
     page = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:
         page.madvise(MADV_WIPEONFORK)
-    except OSError:  # Linux before 4.14, and some that emulate it
+    except (OSError, SystemError):  # Linux before 4.14, in the words of CPython, and of PyPy
         return None
     word = memoryview(page).cast("Q")
     word[0] = 1

@@ -19,6 +19,7 @@ is a greenlet.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 import time
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.0001, 0.01  # seconds
+ENDED_EVERY = 0.1  # seconds after which who waits looks whether the owner's thread has ended
 FOREVER = float("inf")
 
 
@@ -55,7 +57,6 @@ class ThreadLock:
         self.owner: dict[str, int] = {}
         #: what signal handlers and finalisers left to the call that they interrupted
         self.deferred: deque[Callable[[], object]] = deque()
-        self._taking_over = threading.Lock()
 
     def hold(self, deadline: float, work: Callable[..., T], *arguments: Any) -> T:
         """Call `work(*arguments)` while owning it, and then whatever was deferred meanwhile.
@@ -99,14 +100,17 @@ class ThreadLock:
 
     def _wait(self, deadline: float, me: int) -> None:
         # Not by a condition: a signal handler may have interrupted who holds the condition's lock.
-        pause = FIRST_PAUSE
+        pause, look = FIRST_PAUSE, monotonic() + ENDED_EVERY
         while self.owner.setdefault("thread", me) != me:
-            left = deadline - monotonic()
-            if left <= 0:
+            now = monotonic()
+            if now >= min(look, deadline):
+                look = now + ENDED_EVERY
+                if self.free_from_ended_thread():
+                    continue
+            if now >= deadline:
                 raise Busy("another thread has it")
-            time.sleep(min(pause, left))
+            time.sleep(min(pause, deadline - now))
             pause = min(2 * pause, LONGEST_PAUSE)
-            self.free_from_ended_thread()
 
     def is_inside(self, frame: FrameType | None = None) -> bool:
         """Is the calling thread in a `hold` of this, at or below `frame`, by default anywhere?
@@ -120,20 +124,27 @@ class ThreadLock:
         self.owner.clear()
         return False
 
-    def free_from_ended_thread(self) -> None:
-        """Free it if its owner's thread has ended."""
-        if self._taking_over.acquire(False):  # so that only one of those who wait clears it
+    def free_from_ended_thread(self) -> bool:
+        """Free it if its owner's thread has ended; had it?"""
+        looking = _looking
+        if looking.acquire(False):  # so that only one of those who wait clears it
             try:
                 owner = self.owner.get("thread")
-                living = sys._current_frames()  # after it: an owner may be a thread begun just now
+                living = _living()  # after it: an owner may be a thread begun just now
                 # The calling thread is not there if it is a greenlet: its like are unknown then.
                 if owner is not None and owner not in living and threading.get_ident() in living:
                     self.owner.clear()
+                    return True
             finally:
-                self._taking_over.release()
+                looking.release()
+        return False
 
     def run_deferred(self) -> None:
         """Do what was deferred, unless the calling thread is inside once more."""
+        # What is done here takes the lock, and comes here after it: one within the other, as many
+        # as there are, until the stack ends.
+        if is_running(ThreadLock.run_deferred.__code__, self, sys._getframe(1)):
+            return
         while self.deferred:
             try:
                 todo = self.deferred.popleft()
@@ -149,6 +160,30 @@ class ThreadLock:
             except BaseException:
                 self.deferred.appendleft(todo)
                 raise
+
+
+_looking = threading.Lock()
+
+
+def _renew_looking() -> None:
+    global _looking
+    _looking = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_looking)
+
+
+def _living() -> dict[int, FrameType]:
+    """The threads of this process, by ident."""
+    # CPython holds a lock of its own meanwhile. If it collects garbage there, and another thread
+    # comes to run that wants this lock, both wait for ever.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        if collects:
+            gc.enable()
 
 
 def is_running(code: CodeType, subject: object, frame: FrameType) -> bool:

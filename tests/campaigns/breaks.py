@@ -53,7 +53,7 @@ POST = (
         "        if intent < end:\n", "        if True:\n",
     ),
     broken(
-        "P2 comes after the bytes", "_table/append.py", "protocol",
+        "P2 comes after the bytes", "_table/append.py", "append",
         "            words[INTENT] = end  # P2", "            pass  # P2",
         "        words[LAST] = through  # P4",
         "        words[INTENT] = max(intent, end)\n        words[LAST] = through  # P4",
@@ -110,7 +110,7 @@ POLL = (
         "            _fence.fence()  # R1", "            pass  # R1",
     ),
     broken(
-        "R4 is dropped", "_table/read.py", "protocol",
+        "R4 is dropped", "_table/read.py", "exhaustion",
         "            words[slot] != through\n"
         "            or words[INTENT_ID] >= through + self._count\n"
         "            or words[INTENT] > end + size\n",
@@ -229,7 +229,7 @@ LOCK = (
     ),
     broken(
         "the lock of a thread that has ended is not taken over", "_system/filelock.py",
-        "left_over", "                self._threads.free_from_ended_thread()\n", "",
+        "left_over", "if self._threads.free_from_ended_thread():\n", "if False:\n",
     ),
     broken(
         "a turn that is left over is not taken over", "_system/threadlock.py", "left_over",
@@ -251,7 +251,8 @@ LOCK = (
     broken(
         "a signal handler closes under the lock that it interrupted", "_bus/life.py", "protocol",
         "        if seat is not None and seat.lock.is_inside():\n"
-        "            seat.lock.deferred.append(self.close)\n            return\n", "",
+        "            seat.lock.deferred.append(partial(self.close, wait))\n            return\n",
+        "",
     ),
     broken(
         "a line is logged under the lock", "_table/claim.py", "foreign_code",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import logging
 import multiprocessing
@@ -292,6 +293,9 @@ def attempt(scenario, name, number, often, error):
         intervention.disarm()
         return traceback.format_exc()
     after = descriptors()
+    if before != after:  # a mapping has its file open until it is collected
+        gc.collect()
+        after = descriptors()
     if before != after:
         return f"open files that are left: {after - before}; that are missing: {before - after}"
     return f"left behind: {traces(name)}" if traces(name) else ""

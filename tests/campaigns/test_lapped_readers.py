@@ -7,6 +7,7 @@ lengths of those before it: so a loss can be told from an excuse.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from array import array
@@ -20,14 +21,19 @@ SIZE = 2048  # bytes in the ring
 SLOTS = 8
 POSTERS = READERS = 2
 
+# Of an event without its text; the pid of its poster stands in it.
+EMPTY = length_of_text("test", "0", "00000000") - len(str(os.getpid()))
 LETTERS = "".join(random.Random(SIZE).choices("abcdefghijklmnopqrstuvwxyzäöüß", k=2 * SIZE))
-EMPTY = length_of_text("test", "0", "00000000")
 
 
-def text_of(poster, number, seed):
+def length_without_text(pid):
+    return EMPTY + len(str(pid))
+
+
+def text_of(poster, number, seed, pid):
     """What the event carries: up to 200 bytes, half the ring, or, one in 64, all of it."""
     chance = (number * 2_654_435_761 + (poster + 1) * 40_503 + seed * 97) & 0xFFFFFFFF
-    most = SIZE - EMPTY
+    most = SIZE - length_without_text(pid)
     if chance % 64:
         most = chance >> 8 & (1023 if chance % 8 == 1 else 127)
     text = f"{number:08d}{LETTERS[chance >> 12 & 2047 :][:most]}"
@@ -40,9 +46,10 @@ def post(parent, bus, poster, batch, seed):
     bus.poll()  # which posts `started`
     parent.tell("ready")
     parent.hear()
-    event = str(poster)
+    event, pid = str(poster), os.getpid()
     return array(
-        "q", (bus.post("test", event, text_of(poster, number, seed)) for number in range(batch))
+        "q",
+        (bus.post("test", event, text_of(poster, number, seed, pid)) for number in range(batch)),
     )
 
 
@@ -81,7 +88,7 @@ class Reader:
             return
         if source == "test":
             poster, number = int(event), int(data[:8])
-            self.torn += data != text_of(poster, number, self.seed)
+            self.torn += data != text_of(poster, number, self.seed, pid)
             self.delivered.extend((self.next, poster, number))
         else:
             self.delivered.extend((self.next, -1, 0))
@@ -152,7 +159,10 @@ def test_lapped_readers(campaign, name, fork):
         campaign.count("unexpected", sorted(posted) != list(range(first + 1, end + 1)))
         lengths = [0] * (first + 1)  # where `first` ends, nobody needs to know
         for identifier in range(first + 1, end + 1):
-            lengths.append(len(text_of(*posted[identifier], seed).encode()) + EMPTY - 8)
+            poster, index = posted[identifier]
+            pid = posters[poster].pid
+            text = text_of(poster, index, seed, pid)
+            lengths.append(len(text[8:].encode()) + length_without_text(pid))
         ends = list(accumulate(lengths))
         for reader in readers:
             settle(campaign, reader.result(), posted, ends, first, end)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import sys
 import threading
 
 import pytest
@@ -160,6 +161,14 @@ def test_what_was_deferred_takes_it_anew_after_the_release(lock, path):
 
     lock.hold(lambda: lock.deferred.append(todo))
     assert done == [("free", True), ("held", True)]
+
+
+def test_however_much_was_deferred_the_stack_is_deep_enough(lock, caplog):
+    """Finalisers come in thousands; each of what they left takes the lock, one after the other."""
+    done, many = [], 5 * sys.getrecursionlimit()
+    lock.hold(lambda: lock.deferred.extend([lambda: lock.hold(done.append, 1)] * many))
+    assert len(done) == many
+    assert caplog.text == ""
 
 
 def test_what_was_deferred_is_done_also_when_the_work_raises(lock, path):

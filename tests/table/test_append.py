@@ -13,6 +13,7 @@ from inside_log import (
     is_append,
     layout,
     texts_of,
+    without_checksums,
     write,
 )
 from steps import at, with_steps
@@ -147,6 +148,23 @@ def test_intent_is_never_lowered(ground, table):
     ground.table().append((record("short"),))
     assert ground.words[LAST] == 2
     assert (ground.words[INTENT], ground.words[INTENT_ID]) == (intents[0], 3)
+
+
+def test_what_a_dead_poster_has_overwritten_is_lost_without_any_checksum(tmp_path, monkeypatch):
+    """P2: INTENT is raised before the first byte is overwritten."""
+    without_checksums(monkeypatch)
+    first, second, dead = (record(letter * 400) for letter in "abd")
+    step, found = 0, []
+    while True:
+        step += 1
+        table = Ground(tmp_path, 1024).table()
+        table.append((first, second))
+        if not killed_at(table, step, [dead]):
+            break
+        found.append(texts_of(table, table.run_at(0)))
+        assert found[-1] in ([first, second], [(1, 1), second], [(1, 1), second, dead])
+    assert found[0] == [first, second]
+    assert [(1, 1), second] in found
 
 
 def test_a_companion_that_refuses_leaves_nothing(ground, table):

@@ -381,7 +381,7 @@ def without_descriptors(monkeypatch, bus):
     [
         without_privileges,
         without_descriptors,
-        pytest.param(in_a_root_of_its_own, marks=pytest.mark.xfail(reason="all count as dead")),
+        in_a_root_of_its_own,
     ],
 )
 def test_who_cannot_look_for_the_dead_is_refused_and_leaves_nothing(bus, seen, monkeypatch, hinder):
