@@ -100,7 +100,10 @@ class ChildOfC(Child):
     def _fork():
         if not hasattr(ctypes, "PyDLL"):
             pytest.skip("this interpreter lets go of itself while C code runs")
-        return ctypes.PyDLL(None).fork()
+        pid = ctypes.PyDLL(None).fork()
+        if pid < 0:  # else to kill this child would be to kill all processes
+            raise OSError("fork failed")
+        return pid
 
 
 class Parent:
