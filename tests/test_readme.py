@@ -17,13 +17,16 @@ needs_readme = pytest.mark.skipif(not README.exists(), reason="there is no READM
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
+# In its debug mode asyncio warns of a step that takes long, as each does on a busy machine.
+QUIET = "from asyncio.log import logger; logger.setLevel('ERROR'); del logger; "
+
 
 @needs_readme
 @pytest.mark.parametrize("number", range(max(1, len(BLOCKS))))
 def test_the_code_runs(number, name, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(BLOCKS[number].replace("my-app", name), encoding="utf-8")
-    run("import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')", program)
+    run(f"{QUIET}import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')", program)
 
 
 @needs_readme
