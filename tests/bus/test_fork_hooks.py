@@ -231,10 +231,12 @@ def interrupt_start(monkeypatch):
     """`interrupt_start(in_child)`: a signal handler raises when a hook has started a thread."""
     handler = signal.signal(signal.SIGUSR1, Raising())
     ignored = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda raised: ignored.append(raised.exc_type))
     start, parent = threading.Thread.start, os.getpid()
 
     def interrupt_start(in_child):
+        # Not before the test itself: some versions of pytest set their own hook then.
+        monkeypatch.setattr(sys, "unraisablehook", lambda raised: ignored.append(raised.exc_type))
+
         def start_and_be_interrupted(thread):
             start(thread)
             if (os.getpid() != parent) == in_child:
