@@ -128,8 +128,8 @@ def fail():
 stdevents.configure(sys.argv[1], interval=600)
 bus = stdevents.configure(interval=0)
 bus.register(lambda data, event, source, pid: data.missing, "test", "wrong")
-fail()  # nobody has imported logging
 loaded = {"dataclasses", "inspect", "logging", "tempfile", "typing"} & ({*sys.modules} - before)
+fail()  # nobody has imported logging
 
 import logging
 

@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
+    from .._names import EventList
     from .._system.process import Mark
     from .._table.table import Table
     from .handlers import Handlers
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
         def block(self) -> None: ...
 
 
-events = event_list("stdevents", "started", "stopping", "lost")
-
+events: EventList = event_list("stdevents", "started", "stopping", "lost")
 ROUNDS = 16
 HANDLING = "handling event; source=%s, event=%s, pid=%s"
 LONG_TEXT = 4096  # bytes, from which on it is let go of at once

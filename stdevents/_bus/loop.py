@@ -204,7 +204,7 @@ class LoopThread:
             if waited >= (wait if self._poller.is_busy() else max(wait, LONGEST_END)):
                 return
             self._thread.join(min(0.001 + waited, max(wait - waited, 0.001)))
-        self._await_end_of_task(wait)
+        self._await_end_of_task(max(wait, LONGEST_END))
 
     def forget(self) -> None:
         """Close the files of a copy in a forked child, or of one that could not be started."""
