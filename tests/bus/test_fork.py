@@ -214,6 +214,13 @@ def test_a_child_may_close_and_configure_anew(bus, fork, name):
 # -- many of them ----------------------------------------------------------------------------------
 
 
+counts_late = pytest.mark.skipif(
+    sys.version_info[:2] == (3, 13) and sys.implementation.name == "cpython",
+    reason="CPython 3.13 counts threads after the hooks (its issue 137109)",
+)
+
+
+@counts_late
 def test_two_hundred_forks_under_a_running_loop_warn_of_nothing(bus, fork):
     """G7: from Python 3.12 on a fork with a second thread warns; the loop is not one."""
     bus.configure(interval=0.001)
@@ -243,6 +250,7 @@ def test_two_hundred_forks_under_a_running_loop_warn_of_nothing(bus, fork):
     assert [pid for pid in heard if pid != os.getpid()] == pids
 
 
+@counts_late
 @pytest.mark.skipif(
     sys.version_info < (3, 12) or sys.implementation.name != "cpython",
     reason="no fork warns of threads here",
