@@ -70,10 +70,9 @@ class OpenFile:
 
     def close(self) -> None:
         """Close it if it is ours; never unlocks it for a process that has a copy of it."""
-        number, ours = self.number, self.is_ours()
-        self.number = -1
-        if ours:
-            os.close(number)
+        if self.is_ours():
+            os.close(self.number)
+        self.number = -1  # after it: an exception in between must not leave a lock that is held
 
 
 NONE = OpenFile()

@@ -174,6 +174,10 @@ class Folder:
         """
         for file in sorted(self.files(), key=LOCK.__eq__):
             self.remove_file(file)
+        self.remove_if_empty()
+
+    def remove_if_empty(self) -> None:
+        """Remove the folder if there is nothing in it: a newcomer makes it again."""
         try:
             os.rmdir(self.path)
         except OSError as error:
