@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from .ground import Ground
     from .handlers import Handlers
+    from .states import Arriving
 
     T = TypeVar("T")
 
@@ -56,24 +57,31 @@ NOBODY = "no worker has it open, and a poster has nobody to tell; start one"
 
 
 def join(
+    place: Arriving,
     folder: Folder,
     settings: Settings,
     mark: Mark,
     handlers: Handlers,
-    opened: Opened,
     resume: Resume | None = None,
-) -> Seat:
-    """Take a seat, as the role in the settings says; what is opened is in `opened` meanwhile.
+) -> None:
+    """Take a seat, as the role in the settings says: `taken` of the place, `opened` before that.
 
     SegmentError; LockTimeout; nothing is left open or half made then.
     """
+    opened = place.opened
     close(opened)  # of a try that was interrupted at its very end
     create = settings.role != "poster"
 
-    def take(lock: FileLock, lock_file: OpenFile) -> Seat:
+    def take(lock: FileLock, lock_file: OpenFile) -> None:
         try:
-            return _take_seat(folder, settings, mark, handlers, opened, resume, lock, lock_file)
+            # Under the lock: from here on it is left in good order, or not there at all.
+            place.taken = _take_seat(
+                folder, settings, mark, handlers, opened, resume, lock, lock_file
+            )
         except BaseException as error:
+            if not mark.word[0]:  # a signal handler has forked this child: all is its parent's
+                raise
+            place.taken = None
             close(opened, but=1)  # the lock is still needed
             with contextlib.suppress(OSError):  # the first error counts
                 _remove_if_last(folder)
@@ -82,9 +90,17 @@ def join(
             raise
 
     try:
-        return _under_lock(folder, settings, mark, opened, create, take)
-    except FileNotFoundError as error:  # a poster: there is not even a folder
-        raise folder.error(errno.ENOENT, NOBODY) from error
+        _under_lock(folder, settings, mark, opened, create, take)
+    except BaseException as error:
+        if place.taken is None and mark.word[0]:
+            close(opened)
+            if not isinstance(error, (StdeventsError, OSError)):
+                # It came from outside, perhaps when there was a folder and no lock taken yet.
+                with contextlib.suppress(StdeventsError, OSError):
+                    clean(folder.name)
+        if isinstance(error, FileNotFoundError):  # a poster: there is not even a folder
+            raise folder.error(errno.ENOENT, NOBODY) from error
+        raise
 
 
 def visit(name: str) -> Seat:
@@ -101,14 +117,21 @@ def visit(name: str) -> Seat:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         return _sit_down(folder, settings, mark, opened, lock, lock_file, ground)
 
-    return _under_lock(folder, settings, mark, opened, False, take)
+    try:
+        return _under_lock(folder, settings, mark, opened, False, take)
+    except BaseException:
+        close(opened)
+        raise
 
 
 def leave(seat: Seat) -> None:
     """Leave the bus; the last one out removes everything.
 
-    What an exception from outside interrupts may be done again: nothing is closed then.
+    What an exception from outside interrupts may be done again: the lock's file is closed last.
     """
+    if seat.lock_file.number < 0:  # this was interrupted at its very end
+        seat.close()
+        return
     try:
         seat.lock.hold(_leave, seat)
     except (StdeventsError, OSError):
@@ -158,9 +181,9 @@ def _under_lock(
 ) -> T:
     """Do some work under the lock of the bus: the file that the folder shows, not an unlinked one.
 
-    FileNotFoundError where there is no folder, and none is to be created.
+    FileNotFoundError where there is no folder, and none is to be created. What it opened is in
+    `opened`, also when it fails.
     """
-    done: tuple[T] | None
     while True:
         try:
             if create:
@@ -173,11 +196,7 @@ def _under_lock(
             continue  # the last worker removed the folder between two of these lines
         opened.append(lock_file)
         lock = FileLock(folder.name, lock_file, mark, settings)
-        try:
-            done = lock.hold(_if_current, folder, lock, lock_file, work)
-        except BaseException:
-            close(opened)
-            raise
+        done: tuple[T] | None = lock.hold(_if_current, folder, lock, lock_file, work)
         if done is not None:
             return done[0]
         close(opened)
@@ -192,7 +211,8 @@ def _if_current(
 def close(opened: Opened, but: int = 0) -> None:
     """Close what was opened for a seat that nobody got, in reverse, but for the first few."""
     while len(opened) > but:
-        opened.pop().close()
+        opened[-1].close()
+        del opened[-1]  # after it, and not before: an exception may come in between
 
 
 def _take_seat(
@@ -208,6 +228,7 @@ def _take_seat(
     ground = grounds.in_use(folder, lock_file, resume)
     if ground is None and settings.role == "poster":
         raise folder.error(errno.ENOENT, NOBODY)
+    mark.check()
     if ground is None:
         shared.remove(folder)
         ground = grounds.create(folder, settings, lock_file)
@@ -225,14 +246,15 @@ def _take_seat(
             place = table.reader.oldest()
             progress.begin(Run(place[0], *place))
             progress.was_removed = True
-    seat.slot, seat.worker_file = presence.take(folder, WORKERS)
-    opened.append(seat.worker_file)
+    mark.check()
+    seat.slot, seat.worker_file = presence.take(folder, WORKERS, opened)
     serial, role = workers.next_serial(words), ROLES.index(settings.role)
     seat.progress = progress
     seat.delivery = Delivery(
         table, seat.slot, serial, handlers, progress, settings, mark, settings.role == "worker"
     )
     pid, now = os.getpid(), int(time.time())
+    mark.check()
     workers.begin(words, seat.slot, pid, serial, now, role, progress.position)
     return seat
 
@@ -264,6 +286,8 @@ def _leave(seat: Seat) -> None:
             presence.leave(seat.folder, seat.slot, seat.worker_file)
         if seat.folder.shows(LOCK, seat.lock_file.number):
             _remove_if_last(seat.folder)
+        else:  # it is another bus's by now, or empty, where this was interrupted at its very end
+            seat.folder.remove_if_empty()
     except OSError as error:
         # A worker that gave up its privileges may not remove files; the others clear up.
         if error.errno not in (errno.EACCES, errno.EPERM):
@@ -281,6 +305,8 @@ def _remove_if_last(folder: Folder) -> bool:
         return False
     try:
         shared.remove(folder)
-    finally:
+    except StdeventsError:  # that is somebody else's
         folder.remove()
+        raise
+    folder.remove()  # last: a leave that is interrupted is done again as long as it is there
     return True
