@@ -13,6 +13,7 @@ import threading
 from fcntl import LOCK_EX, LOCK_UN, flock
 from types import SimpleNamespace
 
+from stdevents._bus import bus as _bus
 from stdevents._bus import codec as _codec
 from stdevents._bus import joining as _joining
 from stdevents._bus import life as _life
@@ -374,6 +375,22 @@ def is_of_opening_lock(code):
     return code is _joining._under_lock.__code__
 
 
+def is_of_memory(code):
+    """Code of the memory's object, also of its destructor, which swallows what is raised in it."""
+    return code.co_filename == _memory.__file__
+
+
+def is_of_opening_files(code):
+    """Code that opens a file, up to where it is known to be ours."""
+    return code.co_filename in (_files.__file__, _folder.__file__)
+
+
+def is_of_look_for_a_fork(code):
+    """Code that looks whether it has been forked, and goes on without any call in between."""
+    functions = _life.Life._close, _life.Life._notice_fork, _bus.Bus.poll
+    return code in [function.__code__ for function in functions]
+
+
 def is_of_letting_go(code):
     """Code that closes the files of a worker whose ground is lost."""
     return code is _seat.Seat._close.__code__
@@ -592,9 +609,10 @@ _STEPS = {
     "the last id is read": (_table.Table, "last"),
     "a child becomes a worker": (_joining, "join"),
     "a child opens the bell": (_folder.Folder, "open_fifo"),
-    "stopping is posted": (_life.Life, "_announce"),
+    "stopping is posted": (_seat.Seat, "announce"),
     "the bus is left": (_joining, "leave"),
     "the loop sleeps": (_loop.LoopThread, "_sleep"),
+    "a loop's thread is told to end": (_loop.LoopThread, "end"),
     "the place in the stream is written": ("_relay.cursor", "Cursor", "write"),
 }
 
@@ -706,6 +724,16 @@ def have_loop_poll(bus, poll):
 def start_loop(bus):
     """Start its loop, as a fork or a configure that is nested in its start does."""
     bus._life.polling.loop.start()
+
+
+def stop_loop(bus):
+    """End its loop without waiting, as a fork or a configure that is nested in its start does."""
+    bus._life.polling.loop.stop(0)
+
+
+def ghosts_of(name):
+    """Slots of workers that have left, and count as alive; the bus is open nowhere."""
+    return _presence.live_slots(_folder.Folder(name), WORKERS)[0] if remains_of(name) else []
 
 
 def listener_of(bus):

@@ -55,10 +55,11 @@ def at(step, action):
     return at_step
 
 
-def at_each(action):
+def at_each(action, stride=1):
     """What is to be done at each step, so that `action` is done at the first, the second, …
 
-    One after the other, until the work ends before its action. For tests with a `watchdog`.
+    Or at each of so many. One after the other, until the work ends before its action. For tests
+    with a `watchdog`.
     """
     step, reached = 0, True
 
@@ -69,7 +70,7 @@ def at_each(action):
 
     while reached:
         signal.alarm(SECONDS)  # the watchdog's: it gets on
-        step += 1
+        step += stride
         reached = False
         yield at(step, act)
     assert step > 5, "that was no work"

@@ -158,7 +158,7 @@ class Bus:
         if seat is not None and not (seat.next_look and monotonic() >= seat.next_look):
             try:
                 return seat.table.append((codec.encode(source, event, data, unique),))
-            except (LostGround, NoRoom):
+            except (LostGround, NoRoom, ValueError, TypeError):  # the last two: as in Life.use
                 pass
         return self._post(lambda: (codec.encode(source, event, data, unique),))
 
@@ -185,7 +185,7 @@ class Bus:
         life = self._life
         try:
             # Encoded anew for each seat: a forked child is another process than it was.
-            return life.use(lambda seat: life.append(seat, encode()))
+            return life.use(lambda seat: self._polling.append(seat, encode()))
         except Inside:
             if isinstance(life.state, Opening):
                 raise NotConfigured(

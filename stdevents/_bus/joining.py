@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from .ground import Ground
     from .handlers import Handlers
+    from .states import Arriving
 
     T = TypeVar("T")
 
@@ -56,24 +57,31 @@ NOBODY = "no worker has it open, and a poster has nobody to tell; start one"
 
 
 def join(
+    place: Arriving,
     folder: Folder,
     settings: Settings,
     mark: Mark,
     handlers: Handlers,
-    opened: Opened,
     resume: Resume | None = None,
-) -> Seat:
-    """Take a seat, as the role in the settings says; what is opened is in `opened` meanwhile.
+) -> None:
+    """Take a seat, as the role in the settings says: `taken` of the place, `opened` before that.
 
     SegmentError; LockTimeout; nothing is left open or half made then.
     """
+    opened = place.opened
     close(opened)  # of a try that was interrupted at its very end
     create = settings.role != "poster"
 
-    def take(lock: FileLock, lock_file: OpenFile) -> Seat:
+    def take(lock: FileLock, lock_file: OpenFile) -> None:
         try:
-            return _take_seat(folder, settings, mark, handlers, opened, resume, lock, lock_file)
+            # Under the lock: from here on it is left in good order, or not there at all.
+            place.taken = _take_seat(
+                folder, settings, mark, handlers, opened, resume, lock, lock_file
+            )
         except BaseException as error:
+            if not mark.word[0]:  # a signal handler has forked this child: all is its parent's
+                raise
+            place.taken = None
             close(opened, but=1)  # the lock is still needed
             with contextlib.suppress(OSError):  # the first error counts
                 _remove_if_last(folder)
@@ -82,9 +90,17 @@ def join(
             raise
 
     try:
-        return _under_lock(folder, settings, mark, opened, create, take)
-    except FileNotFoundError as error:  # a poster: there is not even a folder
-        raise folder.error(errno.ENOENT, NOBODY) from error
+        _under_lock(folder, settings, mark, opened, create, take)
+    except BaseException as error:
+        if place.taken is None and mark.word[0]:
+            close(opened)
+            if not isinstance(error, (StdeventsError, OSError)):
+                # It came from outside, perhaps when there was a folder and no lock taken yet.
+                with contextlib.suppress(StdeventsError, OSError):
+                    clean(folder.name)
+        if isinstance(error, FileNotFoundError):  # a poster: there is not even a folder
+            raise folder.error(errno.ENOENT, NOBODY) from error
+        raise
 
 
 def visit(name: str) -> Seat:
@@ -101,14 +117,21 @@ def visit(name: str) -> Seat:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         return _sit_down(folder, settings, mark, opened, lock, lock_file, ground)
 
-    return _under_lock(folder, settings, mark, opened, False, take)
+    try:
+        return _under_lock(folder, settings, mark, opened, False, take)
+    except BaseException:
+        close(opened)
+        raise
 
 
 def leave(seat: Seat) -> None:
     """Leave the bus; the last one out removes everything.
 
-    What an exception from outside interrupts may be done again: nothing is closed then.
+    What an exception from outside interrupts may be done again: the lock's file is closed last.
     """
+    if seat.lock_file.number < 0:  # this was interrupted at its very end
+        seat.close()
+        return
     try:
         seat.lock.hold(_leave, seat)
     except (StdeventsError, OSError):
@@ -158,26 +181,22 @@ def _under_lock(
 ) -> T:
     """Do some work under the lock of the bus: the file that the folder shows, not an unlinked one.
 
-    FileNotFoundError where there is no folder, and none is to be created.
+    FileNotFoundError where there is no folder, and none is to be created. What it opened is in
+    `opened`, also when it fails.
     """
-    done: tuple[T] | None
     while True:
         try:
             if create:
                 folder.make()
             folder.check()
-            lock_file = OpenFile(folder.open_file(LOCK, create))
+            # In one line: what is open is known to be so, whatever comes next.
+            opened.append(lock_file := OpenFile(folder.open_file(LOCK, create)))
         except FileNotFoundError:
             if not create:
                 raise
             continue  # the last worker removed the folder between two of these lines
-        opened.append(lock_file)
         lock = FileLock(folder.name, lock_file, mark, settings)
-        try:
-            done = lock.hold(_if_current, folder, lock, lock_file, work)
-        except BaseException:
-            close(opened)
-            raise
+        done: tuple[T] | None = lock.hold(_if_current, folder, lock, lock_file, work)
         if done is not None:
             return done[0]
         close(opened)
@@ -192,7 +211,8 @@ def _if_current(
 def close(opened: Opened, but: int = 0) -> None:
     """Close what was opened for a seat that nobody got, in reverse, but for the first few."""
     while len(opened) > but:
-        opened.pop().close()
+        opened[-1].close()
+        del opened[-1]  # after it, and not before: an exception may come in between
 
 
 def _take_seat(
@@ -208,6 +228,7 @@ def _take_seat(
     ground = grounds.in_use(folder, lock_file, resume)
     if ground is None and settings.role == "poster":
         raise folder.error(errno.ENOENT, NOBODY)
+    mark.check()
     if ground is None:
         shared.remove(folder)
         ground = grounds.create(folder, settings, lock_file)
@@ -225,14 +246,15 @@ def _take_seat(
             place = table.reader.oldest()
             progress.begin(Run(place[0], *place))
             progress.was_removed = True
-    seat.slot, seat.worker_file = presence.take(folder, WORKERS)
-    opened.append(seat.worker_file)
+    mark.check()
+    seat.slot, seat.worker_file = presence.take(folder, WORKERS, opened)
     serial, role = workers.next_serial(words), ROLES.index(settings.role)
     seat.progress = progress
     seat.delivery = Delivery(
         table, seat.slot, serial, handlers, progress, settings, mark, settings.role == "worker"
     )
     pid, now = os.getpid(), int(time.time())
+    mark.check()
     workers.begin(words, seat.slot, pid, serial, now, role, progress.position)
     return seat
 
@@ -249,8 +271,8 @@ def _sit_down(
     """A seat without a slot."""
     memory, layout = ground
     settings.agree(folder.name, OVERFLOWS[header.word(memory.buf, HEADER_OVERFLOW)])
-    bell = Bell(OpenFile(folder.open_fifo(BELL)))
-    opened.append(bell.file)
+    opened.append(bell_file := OpenFile(folder.open_fifo(BELL)))
+    bell = Bell(bell_file)
     waits, lives = settings.overflow == "wait", partial(presence.lives, folder)
     table = Table(folder.name, memory.buf, layout, lock, bell.ring, lives, waits)
     return Seat(folder, settings, mark, lock, lock_file, bell, memory, table)

@@ -17,7 +17,7 @@ import contextlib
 import os
 from functools import partial
 
-from .._errors import NoRoom, NotConfigured, StdeventsError
+from .._errors import NoRoom, StdeventsError
 from .._log import WARNING, report
 from .._system.files import LostGround
 from .._system.folder import Folder
@@ -28,7 +28,7 @@ from .delivery import events
 from .polling import Polling
 from .seat import BusRemoved, Seat
 from .settings import Settings, check_name
-from .states import CLOSED, Away, Closing, Open, Opening, State
+from .states import CLOSED, Arriving, Away, Closed, Closing, Open, Opening, State, not_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Life:
 
     def _begin_here(self) -> None:
         """What belongs to one process, and not to its forked children."""
-        self._mark = Mark()
         self._moving = ThreadLock()  # of who changes the state
+        self._mark = Mark()  # last: who finds it does not begin again
 
     # -- use ---------------------------------------------------------------------------------------
 
@@ -72,6 +72,24 @@ class Life:
                 return work(seat, *arguments)
             except LostGround as lost:
                 self._lose(seat, lost)
+            except (ValueError, TypeError):
+                if seat.mark.word[0]:
+                    raise
+                # Views are released: a signal handler forked this child in here. Or no hook ran.
+                self._notice_fork()
+
+    def _move(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do what changes the state; once more in a child that a signal handler forks in it."""
+        while True:
+            mark = self._mark
+            try:
+                result = self._moving.hold(FOREVER, work, *arguments)
+                if mark.word[0]:
+                    return result
+            except Exception:
+                if mark.word[0]:
+                    raise
+            self._notice_fork()
 
     def is_configured(self) -> bool:
         """Is the bus open in this process, or does it become so with the next call?"""
@@ -92,11 +110,11 @@ class Life:
                 "configure: it interrupted another call of its thread; "
                 "a signal handler or finaliser must not call it"
             )
-        if isinstance(self.state, Closing):
-            self.close()  # it was interrupted
-        self._moving.hold(FOREVER, self._open_or_change, shm, options)
+        self._move(self._open_or_change, shm, options)
 
     def _open_or_change(self, shm: str | None, options: dict[str, Any]) -> None:
+        if isinstance(self.state, (Opening, Closing)):  # it was interrupted in that
+            self._close(None)
         if self.is_configured():
             self._change(shm, options)
         else:
@@ -107,14 +125,12 @@ class Life:
             raise ValueError("shm: no bus is open here yet; give the name of the one to open")
         name, settings = check_name(shm), Settings(options)
         hooks.check_server()
-        opening, seat = Opening(), None
+        mark, opening = self._mark, Opening()
         try:
-            self.name, self.state = name, opening
+            self.state, self.name = opening, name
             if _open_here.setdefault(name, self) is not self:
-                raise StdeventsError(
-                    f"bus {name!r}: this process has it open already; "
-                    "use that one, or close it first"
-                )
+                what = "this process has it open already; use that one, or close it first"
+                raise StdeventsError(f"bus {name!r}: {what}")
             if not os.geteuid():  # who is root may give up the right to read the package's files
                 from .. import _types  # noqa: F401
                 from . import notjson  # noqa: F401
@@ -122,19 +138,20 @@ class Life:
             codec.forget()
             self.handlers.failed = 0
             folder = Folder(name)
-            seat = joining.join(folder, settings, self._mark, self.handlers, opening.opened)
+            joining.join(opening, folder, settings, mark, self.handlers)
+            seat = opening.taken
+            assert seat is not None
             if seat.delivery is not None:
-                self._announce(seat, events.started, tolerated=(NoRoom,))
+                seat.announce(events.started, tolerated=(NoRoom,))
                 if settings.start == "oldest":  # of those that `started` has not overwritten
                     seat.delivery.go_to_oldest()
             self.state = Open(seat, self.polling)
             self.polling.run_loop(seat)
+            settings.compare_size(name, seat.table.layout.size)
         except BaseException:
-            if seat is None:
-                joining.close(opening.opened)
-            self._finish(seat)
+            if mark.word[0]:
+                self._close(0)
             raise
-        settings.compare_size(name, seat.table.layout.size)
 
     def _change(self, shm: str | None, options: dict[str, Any]) -> None:
         state = self.state
@@ -148,39 +165,27 @@ class Life:
         self.polling.run_loop(seat)
         self.polling.loop.wake()
 
-    def _announce(
-        self,
-        seat: Seat,
-        event: str,
-        tolerated: tuple[type[Exception], ...] = (StdeventsError, OSError),
-    ) -> None:
-        """Post it without waiting for room: neither exit nor fork may wait for slow readers."""
-        try:
-            seat.table.append((codec.encode(events._source, event, None),))
-        except tolerated as error:
-            report("bus %r: %s could not be posted: %s", self.name, event, error, level=WARNING)
-
     # -- away and back -----------------------------------------------------------------------------
 
     def _arrive(self) -> Seat:
         """The seat, after taking another one where the ground was lost."""
         self._notice_fork()
-        return self._moving.hold(FOREVER, self._arrive_now)
+        # Not waiting for who closes it, who may be waiting for this call's handler.
+        if isinstance(self.state, (Closed, Closing)) and not self._moving.is_inside():
+            raise not_open()
+        return self._move(self._arrive_now)
 
     def _arrive_now(self) -> Seat:
         state = self.state
         if state.seat is not None:  # another thread was faster
             return state.seat
         if not isinstance(state, Away):
-            raise NotConfigured(
-                f"the bus is not open in process {os.getpid()}; call configure(name) first: "
-                "each worker does so itself, as in post_fork or in the initializer of a pool"
-            )
+            raise not_open()
         seat = state.taken or self._take_seat(state)
         self.polling.follow(seat)
         self.state = Open(seat, self.polling)
         if seat.slot is not None:
-            self._announce(seat, events.started)
+            seat.announce(events.started)
         try:
             self.polling.run_loop(seat)
         except RuntimeError as error:
@@ -189,17 +194,17 @@ class Life:
 
     def _take_seat(self, state: Away) -> Seat:
         """A seat on the bus of that name, which may be another one now."""
+        state.let_go()
         state.settings.take_any()
-        seat = joining.join(
-            state.folder, state.settings, self._mark, self.handlers, state.opened, state.resume
-        )
+        joining.join(state, state.folder, state.settings, self._mark, self.handlers, state.resume)
         state.held.close()
-        return seat
+        assert state.taken is not None
+        return state.taken
 
     def _lose(self, seat: Seat, lost: LostGround) -> None:
         """Be away, from a seat that is lost."""
         self._notice_fork()
-        if not self._moving.hold(FOREVER, self._lose_now, seat):
+        if not self._move(self._lose_now, seat):
             return
         if isinstance(lost, BusRemoved) and seat.slot is not None:
             what = "%s; joining it again, events that were posted since are lost to this worker"
@@ -208,9 +213,11 @@ class Life:
     def _lose_now(self, seat: Seat) -> bool:
         if self.state.seat is not seat:  # another thread was faster, or has closed the bus
             return False
-        self.state = Away(seat.folder, seat.settings, seat.resume())
+        away = Away(seat.folder, seat.settings, seat.resume())
+        away.before = seat
+        self.state = away
         seat.bell.ring()  # who waits for it notices as well
-        seat.close()
+        away.let_go()
         return True
 
     # -- close -------------------------------------------------------------------------------------
@@ -228,10 +235,10 @@ class Life:
             return
         if isinstance(self.state, Closing) and self.polling.turn.is_inside():
             return  # who closes waits for this very handler
-        self._moving.hold(FOREVER, self._close, wait)
+        self._move(self._close, wait)
 
     def _close(self, wait: float | None) -> None:
-        state = self.state
+        mark, state = self._mark, self.state
         if state is CLOSED:
             return
         if isinstance(state, Open):
@@ -239,28 +246,31 @@ class Life:
         elif isinstance(state, Closing):
             seat = state.leaving
         else:
-            assert isinstance(state, Away)
+            assert isinstance(state, Arriving)
             seat = state.taken
+            state.let_go()
             state.held.close()
         try:
             if isinstance(self.state, Open) and seat is not None and seat.slot is not None:
-                self._announce(seat, events.stopping)
-            self.state = Closing(seat)
+                seat.announce(events.stopping)
+            closing = Closing(seat)
+            if mark.word[0]:  # no call stands between: no signal handler can fork in there
+                self.state = closing
+            mark.check()
             if seat is not None:
                 seat.end()  # a poll ends with the handler that it is in
                 self.polling.wait_for_handlers(seat, wait)
         finally:  # an exception from outside must not leave a worker that nobody can get rid of
-            self._finish(seat)
+            if mark.word[0]:
+                self._finish(seat)
 
-    def _seat_to_leave(self, seat: Seat | None) -> Seat | None:
+    def _seat_to_leave(self, seat: Seat) -> Seat | None:
         """The seat, or another one if this one is lost: else the last one out removes nothing."""
         try:
-            if seat is not None:
-                seat.check()
+            seat.check()
             return seat
         except LostGround:
             with contextlib.suppress(StdeventsError, OSError):
-                assert seat is not None
                 self._lose_now(seat)
                 return self._arrive_now()
         return None
@@ -280,9 +290,9 @@ class Life:
         self._be_closed()
 
     def _be_closed(self) -> None:
-        self.state = CLOSED
         if _open_here.get(self.name) is self:
             _open_here.pop(self.name, None)
+        self.state = CLOSED  # last: what is interrupted is done again until it is so
 
     # -- fork --------------------------------------------------------------------------------------
 
@@ -295,29 +305,40 @@ class Life:
         self._notice_fork()
 
     def _notice_fork(self) -> None:
-        if self._mark.word[0]:  # also where an earlier hook of another module has posted
-            return
         state = self.state
+        is_parents = state.seat is not None and not state.seat.mark.word[0]
+        if self._mark.word[0] and not is_parents:  # an earlier hook of another module has posted
+            return
         in_own_handler = self.polling.turn.is_inside()
-        if isinstance(state, Opening) or (isinstance(state, Away) and state.taken is None):
+        if isinstance(state, Arriving) and state.taken is None:
             joining.close(state.opened)
         if not isinstance(state, (Open, Away)):  # if not closed, it is so by a thread left behind
-            self._forget_parents(state.leaving if isinstance(state, Closing) else None)
+            leaving = state.leaving if isinstance(state, Closing) else None
+            self._forget_parents(state.taken if isinstance(state, Opening) else leaving)
             self._be_closed()
             self._begin_here()
+            if state is not CLOSED:
+                # Its parent may have found our copy of its file locked, and left all to us.
+                with contextlib.suppress(StdeventsError, OSError):
+                    joining.clean(self.name)
             return
         self.state = away = Away.of_child(state, in_own_handler)
-        self._forget_parents(state.taken if isinstance(state, Away) else state.seat)
+        if away.before is not None:
+            away.before.worker_file = None  # `held` from now on
+        self._forget_parents(away.before)
+        away.before = None
         self._begin_here()
-        # If it fails, the next call tries again, and raises what is in the way. So does the loop,
-        # which logs it: a child that only listens makes no call.
-        with contextlib.suppress(StdeventsError, OSError):
-            self._moving.hold(FOREVER, self._take_seat_in_child, away)
-        self.polling.after_fork_in_child()
+        try:
+            # If it fails, the next call tries again, and raises what is in the way. So does the
+            # loop, which logs it: a child that only listens makes no call.
+            with contextlib.suppress(StdeventsError, OSError):
+                self._moving.hold(FOREVER, self._take_seat_in_child, away)
+        finally:
+            self.polling.after_fork_in_child()
 
     def _take_seat_in_child(self, away: Away) -> None:
-        if self.state is away:
-            away.taken = self._take_seat(away)
+        if self.state is away and away.taken is None:
+            self._take_seat(away)
 
     def _forget_parents(self, seat: Seat | None) -> None:
         if seat is not None:
@@ -326,20 +347,8 @@ class Life:
         self.handlers.forked()
         codec.forget()
 
-    # -- post --------------------------------------------------------------------------------------
-
-    def append(self, seat: Seat, records: tuple[bytes, ...]) -> int:
-        """Post on this seat, waiting for room where that is to be had."""
-        self.polling.look(seat)
-        settings = seat.settings
-        try:
-            return seat.table.append(records)
-        except NoRoom as full:
-            busy = seat.slot if self.polling.waits_for_itself() else None
-            return seat.table.append_when_there_is_room(
-                records, full, busy, settings.shm_retries, settings.wait_interval
-            )
-
     def defer(self, call: Callable[[], object]) -> None:
-        """Have this done when the call ends that changes the state, and was interrupted."""
-        self._moving.deferred.append(call)
+        """Have this done when the call ends that was interrupted: it holds the lock, or moves."""
+        seat = self.state.seat
+        inside = seat.lock if seat is not None and seat.lock.is_inside() else self._moving
+        inside.deferred.append(call)

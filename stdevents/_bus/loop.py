@@ -70,18 +70,24 @@ class Loop:
         if listener is None:  # the bus is being closed, or opened
             return
         started = LoopThread(self, self._poller, listener, pause)
+        # Another thread, or a signal handler, may do the same meanwhile, or end it: of all that
+        # are started the current one goes on.
+        before, self._current = self._current, started
         try:
             started.start()
         except BaseException:
-            started.end(0)  # a signal handler may have raised when it had been started
-            started.forget()
+            if self._current is started:
+                self._current = None
+            started.cancel()
             raise
-        # Another thread, or a signal handler, may have done the same meanwhile, or ended it.
-        before, self._current = self._current, started
         if before is not None:
             self._end(before, 0)
         if not self.interval or self._forks:
             self.stop(0)
+
+    def is_current(self, thread: LoopThread) -> bool:
+        """Is this the thread that polls?"""
+        return self._current is thread
 
     def stop(self, wait: float) -> None:
         """End the thread, waiting at most so many seconds for the handler that it is in."""
@@ -206,6 +212,13 @@ class LoopThread:
             self._thread.join(min(0.001 + waited, max(wait - waited, 0.001)))
         self._await_end_of_task(max(wait, LONGEST_END))
 
+    def cancel(self) -> None:
+        """Undo a start that failed, or was interrupted."""
+        if self._thread.is_alive():
+            self.end(0)
+        else:
+            self.forget()
+
     def forget(self) -> None:
         """Close the files of a copy in a forked child, or of one that could not be started."""
         self._ended = True  # for a child that was forked by its handler
@@ -218,16 +231,22 @@ class LoopThread:
         try:
             if self._pause:
                 self.listener.wait(self._pause)
-            while not self._ended:
-                may_sleep = self._poll()
-                if not self.listener.is_intact():
-                    self._listen_again()
-                if may_sleep and not self._ended:
-                    self._sleep()
+            while not self._ended and self._loop.is_current(self):
+                try:
+                    self._poll_and_sleep()
+                except BaseException as error:
+                    report("bus %r: the loop goes on after", self._loop.name, failure=error)
                 self.asleep = False
         finally:
             self.listener.close()
             self._loop.has_ended(self)
+
+    def _poll_and_sleep(self) -> None:
+        may_sleep = self._poll()
+        if not self.listener.is_intact():
+            self._listen_again()
+        if may_sleep and not self._ended:
+            self._sleep()
 
     def _sleep(self) -> None:
         fell_asleep = monotonic()

@@ -7,7 +7,7 @@ import errno
 import functools
 from _thread import get_ident
 
-from .._errors import StdeventsError
+from .._errors import NoRoom, StdeventsError
 from .._log import WARNING, report
 from .._system.clock import monotonic
 from .._system.listener import Listener, Sleeper
@@ -133,6 +133,18 @@ class Polling:
         elif not self.loop.runs():  # it could not be started, or not again after a fork
             with contextlib.suppress(RuntimeError):
                 self.run_loop(seat)
+
+    def append(self, seat: Seat, records: tuple[bytes, ...]) -> int:
+        """Post on this seat, waiting for room where that is to be had."""
+        self.look(seat)
+        settings = seat.settings
+        try:
+            return seat.table.append(records)
+        except NoRoom as full:
+            busy = seat.slot if self.waits_for_itself() else None
+            return seat.table.append_when_there_is_room(
+                records, full, busy, settings.shm_retries, settings.wait_interval
+            )
 
     def waits_for_itself(self) -> bool:
         """Can this process take no event before the calling thread goes on?

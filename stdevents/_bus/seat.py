@@ -10,10 +10,12 @@ import contextlib
 import errno
 
 from .._errors import StdeventsError
+from .._log import WARNING, report
 from .._system.files import FilesClosed, LostGround
 from .._system.threadlock import Busy, Inside
 from .._table.layout import HEADER_EPOCH
 from . import codec
+from .delivery import events
 from .progress import Progress
 
 TYPE_CHECKING = False
@@ -158,6 +160,17 @@ class Seat:
             last_id=last_id,
             lag=last_id - position,
         )
+
+    def announce(
+        self,
+        event: str,
+        tolerated: tuple[type[Exception], ...] = (StdeventsError, OSError),
+    ) -> None:
+        """Post it without waiting for room: neither exit nor fork may wait for slow readers."""
+        try:
+            self.table.append((codec.encode(events._source, event, None),))
+        except tolerated as error:
+            report("bus %r: %s could not be posted: %s", self.name, event, error, level=WARNING)
 
     def end(self) -> None:
         """Have a poll end with the handler that it is in."""

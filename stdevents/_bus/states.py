@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+from .._errors import NotConfigured
 from .._system.files import NONE
+from . import joining
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,11 +43,29 @@ class Closed(State):
     """The bus is not open here."""
 
 
-class Opening(State):
-    """A thread is opening it."""
+class Arriving(State):
+    """A seat is to be taken. It counts as taken as soon as it is in here, whatever comes then."""
 
     def __init__(self) -> None:
+        #: for a seat that is not there yet
         self.opened: Opened = []
+        self.taken: Seat | None = None
+        #: the one that was lost, or is the parent's, until its files are closed
+        self.before: Seat | None = None
+        #: a copy of the parent's worker file, which keeps the bus until a seat is taken
+        self.held: OpenFile = NONE
+
+    def let_go(self) -> None:
+        """Close what is not used any more, also where this was interrupted."""
+        if self.before is not None:
+            self.before.close()
+            self.before = None
+        if self.taken is None:
+            joining.close(self.opened)
+
+
+class Opening(Arriving):
+    """A thread is opening it, or was interrupted in that."""
 
 
 class Open(State):
@@ -57,7 +79,7 @@ class Open(State):
         self.at_hand = seat.words, progress, progress.local, polling.turn.owner, polling, seat
 
 
-class Away(State):
+class Away(Arriving):
     """This process was on the bus, and goes on from there at its next call, or by its loop.
 
     It has lost its ground; or is a forked child that has done nothing yet, perhaps since it is to
@@ -65,25 +87,23 @@ class Away(State):
     """
 
     def __init__(self, folder: Folder, settings: Settings, resume: Resume | None) -> None:
+        super().__init__()
         self.folder = folder
         self.settings = settings
         self.resume = resume  # None: a poster, which comes from nowhere
-        self.opened: Opened = []
-        self.taken: Seat | None = None
-        #: a copy of the parent's worker file, which keeps the bus until a seat is taken
-        self.held: OpenFile = NONE
 
     @classmethod
     def of_child(cls, parent: Open | Away, by_handler: bool) -> Away:
         """The state of a forked child; `by_handler` if a handler of the forking thread forks it."""
-        before = parent.taken if isinstance(parent, Away) else parent.seat
         if isinstance(parent, Away):
             away = cls(parent.folder, parent.settings, parent.resume)
             away.held = parent.held
+            away.before = parent.before or parent.taken
         else:
             away = cls(parent.seat.folder, parent.seat.settings, parent.seat.resume())
-        if before is not None and before.worker_file is not None:
-            away.held, before.worker_file = before.worker_file, None
+            away.before = parent.seat
+        if away.before is not None and away.before.worker_file is not None:
+            away.held = away.before.worker_file
         away.settings.forked()
         if away.resume is not None:
             away.resume = away.resume.forked(by_handler)
@@ -98,3 +118,11 @@ class Closing(State):
 
 
 CLOSED = Closed()
+
+
+def not_open() -> NotConfigured:
+    """The error of a call that needs a seat where there is none."""
+    return NotConfigured(
+        f"the bus is not open in process {os.getpid()}; call configure(name) first: "
+        "each worker does so itself, as in post_fork or in the initializer of a pool"
+    )

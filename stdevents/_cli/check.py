@@ -24,6 +24,7 @@ from .._table.layout import (
     CLAIM_TAKEN,
     CLAIM_WORDS,
     CLAIM_WORKER,
+    CRC32_BITS,
     EVENT_CHECK,
     EVENT_CLAIMED,
     EVENT_END,
@@ -301,7 +302,7 @@ def _chain(copy: Copy, sound: set[int]) -> Iterator[tuple[int, str]]:
             continue  # overwritten
         text = _text(copy, begin, end)
         at = copy.layout.slot_of(event_id)
-        check = crc32(text, mended.get(before, words[_at_check(copy, before)]))
+        check = crc32(text, mended.get(before, words[_at_check(copy, before)] & CRC32_BITS))
         if check == words[at + EVENT_CHECK]:
             for fault in _faults_of_record(copy, text, words[at + EVENT_CLAIMED]):
                 yield event_id, fault

@@ -58,12 +58,13 @@ class Memory(SharedMemory):
     def close(self) -> None:
         """Close its descriptor, and drop the mapping, which ends with its last view."""
         mapping: Any = getattr(self, "_mmap", None)
-        number, self._fd = getattr(self, "_fd", -1), -1
-        self._buf = self._mmap = None
+        number = getattr(self, "_fd", -1)
         if hasattr(self, "_inode") and number >= 0 and not self.is_ours():
             never_close(mapping)  # it has a descriptor of its own, which was most likely closed too
         elif number >= 0:
             os.close(number)
+        self._fd = -1
+        self._buf = self._mmap = None
 
     def unlink(self) -> None:
         """Nothing: the constructor calls this when it fails, even on a segment of others."""

@@ -14,18 +14,22 @@ from .files import OpenFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .._errors import SegmentError
     from .folder import Folder
 
 PREFIX = "worker"
 
 
-def take(folder: Folder, slots: int) -> tuple[int, OpenFile]:
-    """The first slot of so many whose file is free, and that file, locked."""
+def take(folder: Folder, slots: int, opened: list[Any]) -> tuple[int, OpenFile]:
+    """The first slot of so many whose file is free, and that file, locked, the last in `opened`."""
     for slot in range(slots):
-        number = folder.open_file(_file(slot), create=True)
-        if _lock(folder, number):
-            return slot, OpenFile(number)
+        # Before it is locked: whatever comes now, somebody closes it. Else it would be a worker.
+        opened.append(file := OpenFile(folder.open_file(_file(slot), create=True)))
+        if _lock(folder, file.number):
+            return slot, file
+        opened.pop()
     raise folder.error(
         None,
         f"all {slots} worker slots are taken; spread the workers over several buses, "
@@ -58,14 +62,17 @@ def lives(folder: Folder, slot: int) -> bool:
     except OSError:
         return True
     try:
-        # No call between the two: interrupted in it, this would be taken for that worker's lock.
-        flock(number, LOCK_EX | LOCK_NB)
-        # Closing is not enough: a child that another thread is forking has a copy of it.
-        flock(number, LOCK_UN)
+        # Nested, so that an exception from outside leaves no lock, by which it would live for ever.
+        try:
+            try:
+                flock(number, LOCK_EX | LOCK_NB)
+            finally:
+                # Closing is not enough: a child that another thread is forking has a copy of it.
+                flock(number, LOCK_UN)
+        finally:
+            os.close(number)
     except OSError:
         return True
-    finally:
-        os.close(number)
     return False
 
 

@@ -7,6 +7,7 @@ it takes; what is rare is done in others.
 from __future__ import annotations
 
 import errno
+import sys
 from struct import Struct
 from zlib import crc32
 
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
 
 ends = Struct("=Q56x2Q").unpack_from  # LAST, INTENT, INTENT_ID
 ENDS_AT = WORD * LAST
-slot_fields = Struct("=3Q").unpack_from  # of an event slot: ID, END, CHECK
+# Of an event slot: ID, END, CHECK. Of CHECK the 32 bits that it has: crc32 takes no more, and more
+# are there only by damage.
+slot_fields = Struct("=2QI" if sys.byteorder == "little" else "=2Q4xI").unpack_from
 store_slot = Struct("=3Q").pack_into  # END, CHECK, CLAIMED
 SLOT_BYTES = WORD * EVENT_WORDS
 

@@ -78,6 +78,7 @@ EVENT_CHECK = 2  # crc32 of its text, begun with EVENT_CHECK of the event before
 EVENT_CLAIMED = 3  # 0, or IGNORED, serial and pid of the worker that handles it, or has its key
 EVENT_WORDS = 4
 
+CRC32_BITS = (1 << 32) - 1
 IGNORED = 1 << 63  # nobody handles it: its key was held
 SERIAL_SHIFT = 32  # the pid is below, the serial above
 

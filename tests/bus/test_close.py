@@ -6,9 +6,10 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 
 import pytest
-from inside import before
+from inside import before, closing_of
 from state import assert_removed
 from steps import at_each, interrupt, with_steps
 from waiting import LONG, loop_threads, wait_until_in
@@ -264,3 +265,26 @@ def test_configure_inside_a_handler_opens_the_bus_anew(bus, seen, name):
     bus.poll()
     bus.poll()
     assert [event for _, event, _ in seen] == ["reopen", "started"]
+
+
+def test_a_post_in_a_handler_does_not_wait_for_a_close_that_does(bus, watchdog):
+    """Else the close would last as long as it may, and then cut the handler off."""
+    in_handler, is_closing, raised = threading.Event(), closing_of(bus), []
+
+    def handler(data, event, source, pid):
+        in_handler.set()
+        while not is_closing():
+            time.sleep(0)
+        try:
+            bus.post("test", "late")
+        except stdevents.NotConfigured as error:
+            raised.append(error)
+
+    bus.register(handler, "test")
+    bus.post("test", "event")
+    polling = threading.Thread(target=bus.poll)
+    polling.start()
+    in_handler.wait()
+    bus.close(wait=LONG * 10)
+    assert len(raised) == 1
+    polling.join()

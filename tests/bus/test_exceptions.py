@@ -41,8 +41,8 @@ def at_the_limit(work):
 
 
 @pytest.fixture
-def low_limit():
-    """The stack ends soon."""
+def low_limit(no_garbage):
+    """The stack ends soon; not in a finaliser of an earlier test, which would tell of that."""
     before = sys.getrecursionlimit()
     depth = 0
     frame = sys._getframe()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
@@ -13,12 +14,16 @@ import pytest
 from children import SECONDS, threads_are_ours
 from inside import (
     Listener,
+    is_of_look_for_a_fork,
+    is_of_opening_files,
     listener_of,
     parent_hook_kept,
     under_lock,
     without_parents_hooks,
 )
 from seen import everything_from
+from state import assert_alone, assert_removed
+from steps import at_each, is_ours, with_steps
 
 import stdevents
 
@@ -338,3 +343,61 @@ def test_a_child_that_drops_its_privileges_stays_on_the_bus(bus, fork):
     bus.poll()
     assert seen == [0, 1, 2, 3, 4]
     assert [worker.pid for worker in bus.workers()] == [os.getpid()]
+
+
+@pytest.mark.parametrize("call", ["configure", "post", "poll", "close"])
+def test_a_signal_handler_forks_during_a_call(name, watchdog, call):
+    """G7: parent and child both go on with the call, each as a worker of its own."""
+    bus = stdevents.Bus()
+    bus.register(lambda *_: None, "test")
+    calls = {
+        "configure": lambda: bus.configure(name, interval=0),
+        "post": lambda: bus.post("test", "event"),
+        "poll": bus.poll,
+        "close": bus.close,
+    }
+    children = []
+
+    def traced(code):
+        # Where an open file has no owner yet, nobody can close it in the child. And a handler of a
+        # signal runs between two calls, not between any two opcodes.
+        return is_ours(code) and not (is_of_opening_files(code) or is_of_look_for_a_fork(code))
+
+    def fork():
+        children.append(os.fork())
+        if not children[-1]:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(SECONDS)
+
+    def live_on(status=1):
+        """What a child does after the call; it ends well if that goes well."""
+        with contextlib.suppress(BaseException):
+            if call != "close":
+                bus.post("test", "of child")
+                bus.poll()
+                assert [worker.pid for worker in bus.workers()].count(os.getpid()) == 1
+                bus.close()
+            status = int(bus.configured())
+        os._exit(status)
+
+    for at_step in at_each(fork, stride=43):
+        if call != "configure":
+            bus.configure(name, interval=0)
+        if call == "poll":
+            bus.post("test", "event", unique="key")
+        try:
+            with_steps(calls[call], at_step, traced, opcodes=True)
+        except BaseException:
+            if children and not children[-1]:
+                os._exit(2)
+            raise
+        if children and not children[-1]:
+            live_on()
+        while children:
+            assert os.waitpid(children.pop(), 0)[1] == 0
+        if call != "close":
+            bus.post("test", "of parent")
+            bus.poll()
+            assert_alone(bus)
+        bus.close()
+        assert_removed(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import signal
 import threading
@@ -15,15 +16,19 @@ from inside import (
     after_next_hold,
     before,
     closing_of,
+    folder_of,
+    ghosts_of,
+    is_of_memory,
     lock_file_of,
     look_at_ground,
     loop_thread_of,
     name_of,
     start_loop,
+    stop_loop,
 )
 from programs import run
-from state import assert_removed
-from steps import at_each, interrupt, with_steps
+from state import assert_alone, assert_removed
+from steps import at_each, interrupt, is_ours, with_steps
 from waiting import LONG, loop_threads
 
 import stdevents
@@ -289,6 +294,7 @@ def test_a_loop_that_is_started_amid_its_start_ends_the_other(name, monkeypatch)
     def nested(thread):
         started.append(thread)
         monkeypatch.undo()
+        stop_loop(bus)
         start_loop(bus)
         started.append(loop_thread_of(bus))
         start(thread)
@@ -297,7 +303,55 @@ def test_a_loop_that_is_started_amid_its_start_ends_the_other(name, monkeypatch)
     bus = stdevents.Bus()
     bus.configure(name, interval=10 * LONG)
     outer, inner = started
-    inner.join(LONG)
-    assert not inner.is_alive()
-    assert outer.is_alive()
+    outer.join(LONG)
+    assert not outer.is_alive()
+    assert inner.is_alive()
     bus.close()
+
+
+def test_a_loop_whose_stop_was_cut_off_ends_by_itself(name, monkeypatch):
+    """Else it would poll for ever beside the next one, and after the close."""
+    bus = stdevents.Bus(name, interval=0.01)
+    first = loop_thread_of(bus)
+    before(monkeypatch, "a loop's thread is told to end", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        bus.configure(interval=0)
+    monkeypatch.undo()
+    first.join(LONG)
+    assert not first.is_alive()
+    bus.close()
+
+
+@pytest.mark.parametrize("what", ["configure", "close", "join the bus again"])
+def test_an_exception_at_any_opcode_leaves_no_ghost(watchdog, name, what):
+    """G5, G9: of opening, of closing, of joining anew; the bus can be closed, and opened again."""
+
+    def traced(code):
+        return is_ours(code) and not is_of_memory(code)
+
+    def begin(bus):
+        if what == "configure":
+            return lambda: bus.configure(name, interval=0)
+        bus.configure(name, interval=0)
+        if what == "close":
+            return bus.close
+        os.unlink(os.path.join(folder_of(name), "bell"))
+        look_at_ground(bus)
+        return bus.poll
+
+    for at_step in at_each(interrupt, stride=11):
+        bus = stdevents.Bus()
+        with contextlib.suppress(KeyboardInterrupt):
+            with_steps(begin(bus), at_step, traced, opcodes=True)
+        if what == "join the bus again":
+            bus.poll()  # which may be what joins it
+            look_at_ground(bus)
+            bus.poll()
+            assert_alone(bus)
+        bus.close()
+        assert ghosts_of(name) == []
+        assert_removed(name)
+        other = stdevents.Bus(name, interval=0)
+        assert_alone(other)
+        other.close()
+    gc.collect()  # of what tracebacks kept, mappings have descriptors

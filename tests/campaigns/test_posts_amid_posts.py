@@ -38,11 +38,12 @@ class Dying:
     def __del__(self):
         post("finaliser", next(finalisers))
 
+numbers = itertools.count(1)  # one call: a handler may be interrupted by the next
 count = 0
 def handle(signal_number, frame):
     global count
-    count += 1
-    post("signal", count)
+    number = count = next(numbers)
+    post("signal", number)
 
 other = os.fork()
 if not other:

@@ -371,7 +371,6 @@ def test_a_bus_that_is_removed_at_any_step_of_a_join_is_made_anew(name, fork):
     assert step > 8
 
 
-@pytest.mark.xfail(reason="the folder stays if it comes before the lock is taken")
 def test_an_exception_at_any_line_of_joining_leaves_no_worker_behind(watchdog, no_garbage, name):
     """G9: nor any other trace, in this process either."""
     bus = stdevents.Bus(name, interval=0)
