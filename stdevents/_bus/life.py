@@ -76,7 +76,7 @@ class Life:
                 if seat.mark.word[0]:
                     raise
                 # Views are released: a signal handler forked this child in here. Or no hook ran.
-                self._notice_fork()
+                self.after_fork_in_child()
 
     def _move(self, work: Callable[..., T], *arguments: Any) -> T:
         """Do what changes the state; once more in a child that a signal handler forks in it."""
@@ -89,7 +89,7 @@ class Life:
             except Exception:
                 if mark.word[0]:
                     raise
-            self._notice_fork()
+            self.after_fork_in_child()
 
     def is_configured(self) -> bool:
         """Is the bus open in this process, or does it become so with the next call?"""
@@ -104,7 +104,7 @@ class Life:
 
     def open(self, shm: str | None, options: dict[str, Any]) -> None:
         """Open the bus, or change the settings of the open one; as `Bus.configure`."""
-        self._notice_fork()
+        self.after_fork_in_child()
         if self.is_nested():
             raise Inside(
                 "configure: it interrupted another call of its thread; "
@@ -169,7 +169,7 @@ class Life:
 
     def _arrive(self) -> Seat:
         """The seat, after taking another one where the ground was lost."""
-        self._notice_fork()
+        self.after_fork_in_child()
         # Not waiting for who closes it, who may be waiting for this call's handler.
         if isinstance(self.state, (Closed, Closing)) and not self._moving.is_inside():
             raise not_open()
@@ -203,10 +203,8 @@ class Life:
 
     def _lose(self, seat: Seat, lost: LostGround) -> None:
         """Be away, from a seat that is lost."""
-        self._notice_fork()
-        if not self._move(self._lose_now, seat):
-            return
-        if isinstance(lost, BusRemoved) and seat.slot is not None:
+        self.after_fork_in_child()
+        if self._move(self._lose_now, seat) and isinstance(lost, BusRemoved) and seat.delivery:
             what = "%s; joining it again, events that were posted since are lost to this worker"
             report(what, lost, level=WARNING)
 
@@ -224,7 +222,7 @@ class Life:
 
     def close(self, wait: float | None = None) -> None:
         """Close the bus, as `Bus.close`."""
-        self._notice_fork()
+        self.after_fork_in_child()
         if self._moving.is_inside():
             if not isinstance(self.state, Closing):
                 self._moving.deferred.append(partial(self.close, wait))
@@ -297,14 +295,11 @@ class Life:
     # -- fork --------------------------------------------------------------------------------------
 
     def after_fork_in_child(self) -> None:
-        """After a fork: let go of what is the parent's, and take a seat; begin later.
+        """In a fork: let go of what is the parent's, and take a seat; begin later. Else nothing.
 
         May be called again when it was interrupted. It does not rely on the other hooks: some
-        servers call only this one, and C code none.
+        servers call only this one, and C code none, so that the child's next call does.
         """
-        self._notice_fork()
-
-    def _notice_fork(self) -> None:
         state = self.state
         is_parents = state.seat is not None and not state.seat.mark.word[0]
         if self._mark.word[0] and not is_parents:  # an earlier hook of another module has posted
