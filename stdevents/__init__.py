@@ -44,14 +44,15 @@ from ._errors import (
     StdeventsError,
 )
 from ._names import EventList, event_list
+from ._types import Origin, Stats, WorkerInfo
 
 TYPE_CHECKING = False  # see _types
 if TYPE_CHECKING:
     from typing import Any as _Any
     from typing import Final as _Final
 
+    from ._protocols import Handler
     from ._relay.relay import Relay, RelayStats
-    from ._types import Handler, Origin, Stats, WorkerInfo
 
 __version__ = "0.1.0"
 
@@ -113,10 +114,7 @@ _ELSEWHERE = {
     "aio": ".aio",
     "Relay": "._relay.relay",
     "RelayStats": "._relay.relay",
-    "Handler": "._types",
-    "Origin": "._types",
-    "Stats": "._types",
-    "WorkerInfo": "._types",
+    "Handler": "._protocols",
 }
 
 

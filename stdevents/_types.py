@@ -1,4 +1,4 @@
-"""The public types that most workers never use; they are loaded on demand.
+"""What `stats`, `workers` and `origin` return: named tuples, made without typing.
 
 Importing typing takes a third of the memory that a worker needs for all else of this package. So
 its modules import types only if TYPE_CHECKING: type checkers take a variable of this name for true,
@@ -7,18 +7,24 @@ whatever its value.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from collections import namedtuple
 
+    class ByItsFields(type):
+        """Makes a named tuple of a class that lists its fields."""
 
-class Handler(Protocol):
-    """What is called for an event: `callback(data, event, source, pid)`.
+        def __new__(cls, name, bases, body):
+            if not bases:
+                return super().__new__(cls, name, bases, body)
+            made = namedtuple(name, body["__annotations__"], module=body["__module__"])
+            made.__doc__ = body["__doc__"]
+            return made
 
-    `data` is what was posted, through JSON and back; of a local event the object itself. `pid` is
-    the posting process's, None for a local event. What it returns is not used; an exception is
-    logged and counted, and so is a coroutine, which nobody would await (see `stdevents.aio`).
-    """
-
-    def __call__(self, data: Any, event: str, source: str, pid: int | None, /) -> object: ...
+    class NamedTuple(metaclass=ByItsFields):
+        """As that of typing, as far as it is used here."""
 
 
 class Origin(NamedTuple):

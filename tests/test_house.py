@@ -54,7 +54,7 @@ LONGEST_FILE, LONGEST_FUNCTION = 350, 60  # lines; of a function without its doc
 
 # From the bottom up: a module imports what is further down, and what lies in its own folder.
 FLOORS = (
-    ("_errors", "_names", "_types", "_log"),
+    ("_errors", "_names", "_types", "_protocols", "_log"),
     ("_system",),
     ("_table",),
     ("_bus",),

@@ -163,7 +163,7 @@ LATE = """
 import sys
 import stdevents
 
-late = ["Handler", "Origin", "Relay", "RelayStats", "Stats", "WorkerInfo"]
+late = ["Handler", "Relay", "RelayStats"]
 assert not {*late} & {*vars(stdevents)}
 assert {*late} <= {*dir(stdevents)} and not {"Any", "TYPE_CHECKING"} & {*dir(stdevents)}
 

@@ -10,6 +10,7 @@ from .._system.clock import monotonic
 from .._system.files import LostGround
 from .._system.threadlock import Inside
 from .._table.layout import LAST
+from .._types import Origin, WorkerInfo
 from . import codec, settings
 from .handlers import Handlers, decorator, levels
 from .life import Life
@@ -19,7 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterable, Sequence, TypeVar
 
-    from .._types import Handler, Origin, Stats, WorkerInfo
+    from .._protocols import Handler
+    from .._types import Stats
 
     AnyHandler = TypeVar("AnyHandler", bound=Handler)
 
@@ -224,10 +226,12 @@ class Bus:
         """
         at_hand = self._life.state.at_hand
         if at_hand is not None:
-            words, progress, local, owner, polling, seat = at_hand
+            words, progress, local, owner, seat = at_hand
             if words[LAST] == progress.position and not local and not owner:  # R1
-                looks = seat.next_look
-                if polling.watch is None and (not looks or monotonic() < looks):
+                if seat.quiet_polls:
+                    seat.quiet_polls -= 1
+                    return "done"
+                if self._polling.stays_quiet(seat):
                     return "done"
         return self._polling.poll(settings.seconds("wait", wait))
 
@@ -279,8 +283,6 @@ class Bus:
         found = self._polling.origin()
         if found is None:
             return None
-        from .._types import Origin
-
         return Origin(*found)
 
     # -- looking at it -----------------------------------------------------------------------------
@@ -296,8 +298,6 @@ class Bus:
         StdeventsError in a signal handler that interrupted a call which holds the lock.
         """
         found = self._life.use(lambda seat: seat.table.workers())
-        from .._types import WorkerInfo
-
         return [WorkerInfo(*worker) for worker in found]
 
     def fileno(self) -> int:

@@ -12,6 +12,7 @@ from itertools import accumulate
 
 from .._errors import EncodeError
 from .._names import check_names
+from .notjson import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,8 +104,6 @@ def encode(source: str, event: str, data: Any, unique: str | int | None = None) 
     try:
         record = f"{prefix}{_join(_pieces(data, 0))}{end}".encode()
     except (ValueError, RecursionError, RuntimeError, TypeError) as error:
-        from .notjson import explain  # few ever need it
-
         what = explain(source, event, unique, data, DEEPEST, error)
         raise EncodeError(what) from error
     if len(record) > 2 * DEEPEST and depth(record) > DEEPEST + 1:

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
-    from .._types import Handler
+    from .._protocols import Handler
 
     Level = Tuple[Optional[str], Optional[str]]
     # By source, and then by event: what is called, None if nothing is.

@@ -14,7 +14,6 @@ closed under us, or left behind by a fork.
 from __future__ import annotations
 
 import contextlib
-import os
 from functools import partial
 
 from .._errors import NoRoom, StdeventsError
@@ -131,9 +130,6 @@ class Life:
             if _open_here.setdefault(name, self) is not self:
                 what = "this process has it open already; use that one, or close it first"
                 raise StdeventsError(f"bus {name!r}: {what}")
-            if not os.geteuid():  # who is root may give up the right to read the package's files
-                from .. import _types  # noqa: F401
-                from . import notjson  # noqa: F401
             hooks.watch_exit()
             codec.forget()
             self.handlers.failed = 0
@@ -145,7 +141,7 @@ class Life:
                 seat.announce(events.started, tolerated=(NoRoom,))
                 if settings.start == "oldest":  # of those that `started` has not overwritten
                     seat.delivery.go_to_oldest()
-            self.state = Open(seat, self.polling)
+            self.state = Open(seat, self.polling.turn)
             self.polling.run_loop(seat)
             settings.compare_size(name, seat.table.layout.size)
         except BaseException:
@@ -183,7 +179,7 @@ class Life:
             raise not_open()
         seat = state.taken or self._take_seat(state)
         self.polling.follow(seat)
-        self.state = Open(seat, self.polling)
+        self.state = Open(seat, self.polling.turn)
         if seat.slot is not None:
             seat.announce(events.started)
         try:

@@ -1,8 +1,6 @@
-"""Why some data is not JSON: where in it, and what. Loaded when some is refused."""
+"""Why some data is not JSON: where in it, and what."""
 
 from __future__ import annotations
-
-import math
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ def _own_fault(value: Any) -> str | None:
     if value is None or isinstance(value, (bool, int)):
         return None
     if isinstance(value, float):
-        return None if math.isfinite(value) else f"is {value!r}, which JSON does not have"
+        return None if is_finite(value) else f"is {value!r}, which JSON does not have"
     if isinstance(value, str):
         return None if is_text(value) else "has a lone surrogate, which is not text"
     if isinstance(value, dict):
@@ -62,12 +60,17 @@ def _own_fault(value: Any) -> str | None:
                 return f"has a key of type {type(key).__name__}; JSON has strings"
             if isinstance(key, str) and not is_text(key):
                 return "has a key with a lone surrogate, which is not text"
-            if isinstance(key, float) and not math.isfinite(key):
+            if isinstance(key, float) and not is_finite(key):
                 return f"has the key {key!r}, which JSON does not have"
         return None
     if isinstance(value, (list, tuple)):
         return None
     return f"is of type {type(value).__name__}, which JSON does not have"
+
+
+def is_finite(value: float) -> bool:
+    """Is it neither infinite nor NaN? The difference of those with themselves is NaN."""
+    return value - value == 0
 
 
 def is_text(value: str) -> bool:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 LOOK_EVERY = 0.5  # seconds between two looks whether the bus is still there
+QUIET_POLLS = 16  # that find nothing, between two looks at the clock
 
 
 class Polling:
@@ -119,6 +120,22 @@ class Polling:
         if heard and not news and self._life.state.seat is seat:
             seat.check()  # a worker that finds the bus removed rings, so that others look
 
+    def stays_quiet(self, seat: Seat) -> bool:
+        """May a poll for which LAST has nothing new do nothing? Some that follow need not ask."""
+        if self.watch is not None:
+            return False
+        if not seat.next_look:  # its loop looks
+            seat.quiet_polls = FOREVER
+            return True
+        now = monotonic()
+        if now >= seat.next_look:
+            return False
+        # Where polls follow each other so fast that a few more do not matter.
+        if now < seat.quiet_since + LOOK_EVERY:
+            seat.quiet_polls = QUIET_POLLS
+        seat.quiet_since = now
+        return True
+
     def look(self, seat: Seat) -> None:
         """LostGround if the bus is not there any more; looks now and then, where no loop does."""
         now = monotonic()
@@ -182,6 +199,7 @@ class Polling:
         self.loop.name = seat.name
         self.loop.interval = 0.0 if seat.slot is None else settings.interval
         seat.next_look = monotonic() + LOOK_EVERY
+        seat.quiet_polls = 0
         if self.loop.interval:
             self.loop.start()
             seat.next_look = 0.0
@@ -201,6 +219,7 @@ class Polling:
             seat = self._life.state.seat
             if seat is not None and self.loop.interval and not self.loop.runs():
                 seat.next_look = monotonic()
+                seat.quiet_polls = 0
 
     def after_fork_in_child(self) -> None:
         """Begin later: by then a child that only execs has done so, and all hooks have run."""
@@ -251,6 +270,7 @@ class Polling:
                     f"bus {seat.name!r}: cannot be waited for: {error}; let it poll at an interval"
                 ) from error
             self.watch = watch
+            seat.quiet_polls = 0
             if not self.may_sleep():
                 watch.wake()
         return watch.fileno()

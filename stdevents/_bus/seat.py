@@ -14,6 +14,7 @@ from .._log import WARNING, report
 from .._system.files import FilesClosed, LostGround
 from .._system.threadlock import Busy, Inside
 from .._table.layout import HEADER_EPOCH
+from .._types import Stats
 from . import codec
 from .delivery import events
 from .progress import Progress
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from .._system.memory import Memory
     from .._system.process import Mark
     from .._table.table import Table
-    from .._types import Stats
     from .delivery import Delivery
     from .settings import Settings
 
@@ -83,6 +83,9 @@ class Seat:
         self.epoch: int = table.words[HEADER_EPOCH]
         #: when posts and polls are to look whether all this is still there; 0: a loop does
         self.next_look = 0.0
+        #: polls that need look at LAST alone, and at no clock
+        self.quiet_polls = 0.0
+        self.quiet_since = 0.0
 
     def files(self) -> list[OpenFile]:
         """Its open files, but for the memory's."""
@@ -144,8 +147,6 @@ class Seat:
 
     def stats(self, handler_errors: int) -> Stats:
         """The counts of this process."""
-        from .._types import Stats
-
         progress = self.progress
         if self.slot is None:  # a poster
             return Stats(self.posted(), 0, 0, 0, handler_errors, self.table.last, 0)

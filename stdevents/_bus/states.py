@@ -10,7 +10,7 @@ from . import joining
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, Protocol, Tuple
+    from typing import Any, Deque, Dict, Tuple
 
     from .._system.files import OpenFile
     from .._system.folder import Folder
@@ -20,15 +20,7 @@ if TYPE_CHECKING:
     from .seat import Resume, Seat
     from .settings import Settings
 
-    class Polling(Protocol):
-        """What of polls is looked at."""
-
-        turn: ThreadLock
-
-        @property
-        def watch(self) -> object: ...
-
-    AtHand = Tuple[memoryview, Progress, Deque[Any], Dict[str, int], Polling, Seat]
+    AtHand = Tuple[memoryview, Progress, Deque[Any], Dict[str, int], Seat]
 
 
 class State:
@@ -73,10 +65,10 @@ class Open(State):
 
     seat: Seat
 
-    def __init__(self, seat: Seat, polling: Polling) -> None:
+    def __init__(self, seat: Seat, turn: ThreadLock) -> None:
         self.seat = seat
         progress = seat.progress
-        self.at_hand = seat.words, progress, progress.local, polling.turn.owner, polling, seat
+        self.at_hand = seat.words, progress, progress.local, turn.owner, seat
 
 
 class Away(Arriving):

@@ -1,0 +1,16 @@
+"""What is handed in, as type checkers see it; loaded when asked for, since it imports typing."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Handler(Protocol):
+    """What is called for an event: `callback(data, event, source, pid)`.
+
+    `data` is what was posted, through JSON and back; of a local event the object itself. `pid` is
+    the posting process's, None for a local event. What it returns is not used; an exception is
+    logged and counted, and so is a coroutine, which nobody would await (see `stdevents.aio`).
+    """
+
+    def __call__(self, data: Any, event: str, source: str, pid: int | None, /) -> object: ...
