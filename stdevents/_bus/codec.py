@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from .._errors import EncodeError
 from .._names import check_names
-from .notjson import explain
+from .notjson import ARRAYS, OBJECTS, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ def _not_too_deep(data: Any) -> Any:
     """
     level = [data]
     for _ in range(DEEPEST + 1):
-        nested = {id(one): one for one in level if isinstance(one, (list, tuple, dict))}
+        nested = {id(one): one for one in level if isinstance(one, (*ARRAYS, *OBJECTS))}
         if not nested:
             return data
         level = [
             item
             for one in nested.values()
-            for item in (one.values() if isinstance(one, dict) else one)
+            for item in (one.values() if isinstance(one, OBJECTS) else one)
         ]
     raise RecursionError
 

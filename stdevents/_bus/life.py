@@ -124,6 +124,7 @@ class Life:
             raise ValueError("shm: no bus is open here yet; give the name of the one to open")
         name, settings = check_name(shm), Settings(options)
         hooks.check_server()
+        self.polling.loop.check(settings.interval if settings.role != "poster" else 0)
         mark, opening = self._mark, Opening()
         try:
             self.state, self.name = opening, name
@@ -157,7 +158,9 @@ class Life:
                 f"bus {self.name!r} is open here, and {shm!r} cannot be opened beside it; "
                 "close it first, or make a stdevents.Bus of its own for the other"
             )
-        seat.settings.change(options, self.name, seat.table.layout.size)
+        given = seat.settings.changes(options, self.name)
+        self.polling.loop.check(given.get("interval", 0))
+        seat.settings.change(given, self.name, seat.table.layout.size)
         self.polling.run_loop(seat)
         self.polling.loop.wake()
 

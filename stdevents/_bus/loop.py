@@ -55,6 +55,18 @@ class Loop:
         self._current: LoopThread | None = None
         self._ending: set[LoopThread] = set()  # told to end, perhaps still in a handler
 
+    @staticmethod
+    def check(interval: float) -> None:
+        """StdeventsError where no loop can run: a subinterpreter has no daemon threads."""
+        try:
+            if interval:
+                threading.Thread(daemon=True)
+        except RuntimeError as error:
+            raise StdeventsError(
+                f"interval={interval}: no loop can run here ({error}); configure(interval=0), "
+                "and poll by hand"
+            ) from error
+
     def runs(self) -> bool:
         """Is there a thread that polls?"""
         return self._current is not None

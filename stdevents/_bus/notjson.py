@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+#: what the json module writes as an object, and as an array; from 3.15 on there is a frozendict
+OBJECTS: tuple[type[dict[Any, Any]], ...] = (dict, vars(builtins).get("frozendict", dict))
+ARRAYS = (list, tuple)
 
 
 def explain(source: str, event: str, unique: Any, data: Any, deepest: int, error: Exception) -> str:
@@ -33,10 +39,10 @@ def fault_in(data: Any, deepest: int) -> tuple[str, str] | None:
             return "", f"is nested deeper than {deepest} levels; make it flatter"
         if fault is not None:
             return path, fault
-        if isinstance(value, (list, tuple, dict)):
+        if isinstance(value, (*ARRAYS, *OBJECTS)):
             open_ids.add(id(value))
             stack.append((path, value, True))
-            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            pairs = value.items() if isinstance(value, OBJECTS) else enumerate(value)
             for key, item in reversed(list(pairs)):
                 stack.append((f"{path}[{_shown(key)}]", item, False))
     return None
@@ -54,7 +60,7 @@ def _own_fault(value: Any) -> str | None:
         return None if is_finite(value) else f"is {value!r}, which JSON does not have"
     if isinstance(value, str):
         return None if is_text(value) else "has a lone surrogate, which is not text"
-    if isinstance(value, dict):
+    if isinstance(value, OBJECTS):
         for key in value:
             if not (key is None or isinstance(key, (str, int, float))):
                 return f"has a key of type {type(key).__name__}; JSON has strings"
@@ -63,7 +69,7 @@ def _own_fault(value: Any) -> str | None:
             if isinstance(key, float) and not is_finite(key):
                 return f"has the key {key!r}, which JSON does not have"
         return None
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, ARRAYS):
         return None
     return f"is of type {type(value).__name__}, which JSON does not have"
 

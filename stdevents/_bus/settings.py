@@ -75,8 +75,8 @@ class Settings:
         vars(self).update(checked(options))
         self._given = set(_given(options))
 
-    def change(self, options: dict[str, Any], bus: str, size: int) -> None:
-        """Change the settings that were given in `options`; all are checked first."""
+    def changes(self, options: dict[str, Any], bus: str) -> dict[str, Any]:
+        """The settings that were given in `options`, all checked; nothing is changed yet."""
         given = checked(_given(options))
         if given.get("role", self.role) != self.role:
             raise StdeventsError(
@@ -88,6 +88,10 @@ class Settings:
                 f"overflow: bus {bus!r} was created with {self.overflow!r}, and keeps that until "
                 "all its workers have left"
             )
+        return given
+
+    def change(self, given: dict[str, Any], bus: str, size: int) -> None:
+        """Use the settings that were given; `size` is what the bus has."""
         vars(self).update(given)
         if "size" in given:
             self._given.add("size")
