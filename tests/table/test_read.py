@@ -247,6 +247,56 @@ def test_a_torn_read_is_looked_at_under_the_lock(ground, table):
     assert (again.before, again.through, again.losses) == (3, 3, ())
 
 
+class TornOnce:
+    """The words of the memory; one of them is seen half stored, the first time that it is read."""
+
+    def __init__(self, words, index, value):
+        self.words, self.values = words, {index: value}
+
+    def __getitem__(self, index):
+        return self.values.pop(index, self.words[index])
+
+
+LOW = (1 << 32) - 1
+slot_fields = read.slot_fields
+
+
+def fields_of(words, offset):
+    return slot_fields(getattr(words, "words", words), offset)
+
+
+@pytest.mark.parametrize("halves", ["high half first", "low half first"])
+@pytest.mark.parametrize("word", [LAST, INTENT, INTENT_ID])
+@pytest.mark.parametrize("more", [0, 3, 40])
+def test_a_word_that_is_seen_half_stored_costs_no_event(
+    ground, table, monkeypatch, more, word, halves
+):
+    """G3: a 32-bit Python stores two halves, of which both change at event 2^32, and at 4 GiB."""
+    first = LOW - 1
+    slot = ground.layout.slot_of(first)
+    end = LOW - len(record(LOW))
+    ground.words[slot], ground.words[slot + layout.EVENT_END] = first, end
+    ground.words[LAST] = ground.words[INTENT_ID] = first
+    ground.words[INTENT] = end
+    run = table.run_at(first)
+    post(table, 1)
+    before = ground.words[word]
+    post(table, 1)
+    after = ground.words[word]
+    assert (before >> 32, after >> 32) == (0, 1)
+    post(table, more, 100)  # 40: which overwrite the first ones
+    whole = texts_of(table, run)
+    assert len(whole) > more / 3
+    high, low = (after, before) if halves == "high half first" else (before, after)
+    seen = TornOnce(ground.words, word, high >> 32 << 32 | low & LOW)
+    monkeypatch.setattr(read, "slot_fields", fields_of)
+    reader = read.Reader("test", seen, ground.memory[ground.layout.ring_at :], ground.layout)
+    reader.run_again = read.Reader.run_again.__get__(table.reader)  # under the lock nobody stores
+    table.reader = reader
+    assert texts_of(table, run) == whole
+    assert more == 40 or not seen.values, "it was read"
+
+
 def test_random_damage_is_lost_or_harmless_and_never_handed_over(tmp_path):
     """Seeded: any bytes of slots and ring, several at a time."""
     random_of = random.Random(4711)
