@@ -236,6 +236,12 @@ LOCK = (
         "        if is_running(ThreadLock.hold", "        if True or is_running(ThreadLock.hold",
     ),
     broken(
+        "a thread does not wait for the turn of another", "_system/threadlock.py", "threads",
+        """if owner.setdefault("thread", me) != me:
+                                self._wait(deadline, me)""",
+        """owner.setdefault("thread", me)""",
+    ),
+    broken(
         "a post in a post of its own thread does not wait for it", "_system/filelock.py",
         "posts_amid_posts",
         "        if owner and self.is_inside(sys._getframe(1)):", "        if False:",
