@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 from children import SECONDS, Child
-from inside import folder_of, memory_file_of
+from inside import act_as_a_processor_that_reorders, folder_of, memory_file_of
 
 import stdevents
 
@@ -20,6 +20,12 @@ pytest.register_assert_rewrite("state")
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="campaigns at their long size")
     parser.addoption("--seed", type=int, default=4711, help="of the campaigns (%(default)s)")
+    parser.addoption("--fences", action="store_true", help="as on a processor that reorders")
+
+
+def pytest_configure(config):
+    if config.option.fences:
+        act_as_a_processor_that_reorders()
 
 
 @pytest.fixture

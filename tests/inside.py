@@ -22,6 +22,7 @@ from stdevents._bus import polling as _polling
 from stdevents._bus import progress as _progress
 from stdevents._bus import seat as _seat
 from stdevents._system import bell as _bell
+from stdevents._system import fence as _fence
 from stdevents._system import filelock as _filelock
 from stdevents._system import files as _files
 from stdevents._system import folder as _folder
@@ -400,6 +401,11 @@ def is_of_joining(code):
     """Code that makes a process a worker."""
     files = (_joining.__file__, _presence.__file__, _workers.__file__)
     return code is _life.Life._open.__code__ or code.co_filename in files
+
+
+def act_as_a_processor_that_reorders():
+    """Have this process, and its forks, use the fences that x86-64 does not need."""
+    _fence.REORDERS = True
 
 
 # -- memory ----------------------------------------------------------------------------------------

@@ -15,12 +15,11 @@ from _thread import RLock  # type: ignore[attr-defined]
 #: store with a load that follows it. One that is not known is taken for one that does.
 REORDERS = os.uname().machine not in ("x86_64", "amd64")
 
-_lock = RLock()  # a signal handler may interrupt us in here, and must not wait for itself
-
 
 def fence() -> None:
     """Have all other processors see what was stored before before anything is loaded after."""
-    with _lock:
+    lock = RLock()  # nobody else's: who is interrupted in here has nobody wait for it
+    with lock:
         pass
-    with _lock:
+    with lock:
         pass

@@ -126,18 +126,14 @@ class ThreadLock:
 
     def free_from_ended_thread(self) -> bool:
         """Free it if its owner's thread has ended; had it?"""
-        looking = _looking
-        if looking.acquire(False):  # so that only one of those who wait clears it
-            try:
-                owner = self.owner.get("thread")
-                living = _living()  # after it: an owner may be a thread begun just now
-                # The calling thread is not there if it is a greenlet: its like are unknown then.
-                if owner is not None and owner not in living and threading.get_ident() in living:
-                    self.owner.clear()
-                    return True
-            finally:
-                looking.release()
-        return False
+        with _looking:  # one of those who wait: another would free what this one has taken by then
+            owner = self.owner.get("thread")
+            living = _living()  # after it: an owner may be a thread begun just now
+            # The calling thread is not there if it is a greenlet: its like are unknown then.
+            if owner is None or owner in living or threading.get_ident() not in living:
+                return False
+            self.owner.clear()
+            return True
 
     def run_deferred(self) -> None:
         """Do what was deferred, unless the calling thread is inside once more."""
@@ -162,12 +158,12 @@ class ThreadLock:
                 raise
 
 
-_looking = threading.Lock()
+_looking = threading.RLock()  # a signal handler may interrupt who has it
 
 
 def _renew_looking() -> None:
     global _looking
-    _looking = threading.Lock()
+    _looking = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_renew_looking)
