@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from children import ChildOfC
 
 import stdevents
 
@@ -16,3 +17,17 @@ def tiny(name):
     bus.register(lambda *arguments: calls.append(arguments))
     yield bus, calls
     bus.close()
+
+
+@pytest.fixture
+def fork_in_c(name, watchdog):
+    """`fork_in_c(work)` makes such children, of which none outlives the test."""
+    children = []
+
+    def fork_in_c(work):
+        children.append(ChildOfC(work))
+        return children[-1]
+
+    yield fork_in_c
+    for child in children:
+        child.kill()

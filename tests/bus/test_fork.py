@@ -41,8 +41,10 @@ def test_a_child_has_a_pid_and_a_slot_of_its_own(bus, fork):
     assert len(set(slots.values())) == 2
 
 
-def test_a_child_has_a_lock_of_its_own(bus, fork):
+@pytest.mark.parametrize("by", ["fork", "fork_in_c"])
+def test_a_child_has_a_lock_of_its_own(bus, request, by):
     """G7: with the parent's open file it would be let in wherever the parent is."""
+    fork = request.getfixturevalue(by)
     bus.configure(wait_max=0.05)
 
     def work(parent):
@@ -56,7 +58,9 @@ def test_a_child_has_a_lock_of_its_own(bus, fork):
 
     child = fork(work)
     child.hear()
+    last = bus.stats().last_id
     under_lock(bus, lambda: (child.say(), child.hear()))
+    assert bus.stats().last_id == last
     child.say()
     assert child.result() == bus.stats().last_id
 

@@ -5,28 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
-from children import ChildOfC
-from inside import under_lock
 from seen import everything_from
 from state import assert_sound
 
-import stdevents
-
 POSTS = 300
-
-
-@pytest.fixture
-def fork_in_c(name, watchdog):
-    """`fork_in_c(work)` makes such children, of which none outlives the test."""
-    children = []
-
-    def fork_in_c(work):
-        children.append(ChildOfC(work))
-        return children[-1]
-
-    yield fork_in_c
-    for child in children:
-        child.kill()
 
 
 @pytest.mark.parametrize("call", ["post", "poll", "workers", "stats"])
@@ -41,28 +23,6 @@ def test_each_call_makes_it_a_worker_of_its_own(bus, fork_in_c, call):
     slots = child.result()
     assert set(slots) == {os.getpid(), child.pid}
     assert len(set(slots.values())) == 2
-
-
-def test_its_lock_is_not_its_parents(bus, fork_in_c):
-    """G7: the same open file would let it in wherever its parent is."""
-    bus.configure(wait_max=0.01)
-
-    def work(parent):
-        parent.tell()
-        parent.hear()
-        with pytest.raises(stdevents.LockTimeout):
-            bus.post("child", "too early")
-        parent.tell()
-        parent.hear()
-        return bus.post("child", "now")
-
-    child = fork_in_c(work)
-    child.hear()
-    last = bus.stats().last_id
-    under_lock(bus, lambda: (child.say(), child.hear()))
-    assert bus.stats().last_id == last
-    child.say()
-    assert child.result() == bus.stats().last_id
 
 
 def test_what_it_posts_says_that_it_is_its_own(bus, fork_in_c):
