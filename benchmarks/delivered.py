@@ -31,7 +31,7 @@ LUA = 14 / 3.6
 
 
 def be_worker(line, transport, number):
-    """Take bursts for as long as there are any, and tell of each when it was there, and its cost."""
+    """Take bursts for as long as there are any, and tell when each was there, and its cost."""
     numbers = []
     transport.open(number, lambda data: numbers.append(data["n"]))
     line.tell()
@@ -69,24 +69,22 @@ def bursts(kind, count, length, batch):
 
 
 def compare(size):
-    """`{length: {batch: {title: its microseconds of CPU an event, and events a second}}}`."""
+    """For each length and batch: `{title: its microseconds of CPU an event, events a second}`."""
     there = [*OURS, *(kind for kind in PEERS if kind.is_here())]
     for kind in PEERS:
         if kind not in there:
             say(f"{kind.title}: not installed, left out")
-    return {
-        length: {
-            batch: in_turns(there, counts[size] // (SHORTER if length > 1000 else 1), length, batch,
-                            ROUNDS[size])
-            for batch, counts in BATCHES.items()
-        }
-        for length in LENGTHS
-    }  # fmt: skip
+    compared = []
+    for length in LENGTHS:
+        for batch, counts in BATCHES.items():
+            count = counts[size] // (SHORTER if length > LENGTHS[0] else 1)
+            rows = in_turns(there, max(1, count // batch) * batch, length, batch, ROUNDS[size])
+            compared.append({"length": length, "batch": batch, "rows": rows})
+    return compared
 
 
 def in_turns(kinds, count, length, batch, rounds):
     """The bursts of all, a round after the other; of each its best round and the median."""
-    count = max(batch, count // batch * batch)
     runs = {kind: [] for kind in kinds}
     for _ in range(rounds):
         for kind in kinds:
@@ -115,13 +113,13 @@ def row_of(kind, cpu, rate):
 
 def figures(compared):
     """Ours against the best of the others."""
-    for length, of_batches in compared.items():
-        for batch, rows in of_batches.items():
-            for title, row in rows.items():
-                if row["ours"]:
-                    how = "one post at a time" if batch == 1 else f"post_many of {batch}"
-                    goal = None if "asyncio" in title else GOALS[length, batch]
-                    yield from against_best(title, row, rows, f"{length} bytes, {how}", goal)
+    for one in compared:
+        length, batch, rows = one["length"], one["batch"], one["rows"]
+        for title, row in rows.items():
+            if row["ours"]:
+                how = "one at a time" if batch == 1 else f"{batch} at once"
+                goal = None if "asyncio" in title else GOALS[length, batch]
+                yield from against_best(title, row, rows, f"{length} bytes, {how}", goal)
 
 
 def against_best(title, ours, rows, what, goal):
@@ -130,14 +128,14 @@ def against_best(title, ours, rows, what, goal):
     peer = min(others, key=lambda name: others[name]["cpu"][0])
     frugality = [theirs / mine for mine, theirs in zip(ours["cpu"], others[peer]["cpu"])]
     yield Figure(
-        f"frugality: an event to {WORKERS} workers, {what}: {title}", f"the best other: {peer}",
+        f"events to {WORKERS} workers for a CPU second, {what}: {title}", f"the best other, {peer}",
         *frugality, goal, at_least=True,
         ours=f"{ours['cpu'][0]:.1f} µs", theirs=f"{others[peer]['cpu'][0]:.1f} µs",
     )  # fmt: skip
     peer = max(others, key=lambda name: others[name]["rate"][0])
     speed = [mine / theirs for mine, theirs in zip(ours["rate"], others[peer]["rate"])]
     yield Figure(
-        f"events a second to {WORKERS} workers, {what}: {title}", f"the best other: {peer}",
+        f"events to {WORKERS} workers a second, {what}: {title}", f"the best other, {peer}",
         *speed, goal, at_least=True,
         ours=f"{ours['rate'][0]:,.0f}", theirs=f"{others[peer]['rate'][0]:,.0f}",
     )  # fmt: skip
@@ -147,7 +145,7 @@ def against_json(compared):
     """CPU of the whole way of an event, against encoding and decoding it once."""
     event = ["cache", "drop", {**data_of(LENGTHS[0]), "n": 1}]
     pairs = [seconds(lambda: json.loads(json.dumps(event))) * 1e6 for _ in range(100)]
-    best, middle = compared[LENGTHS[0]][1][OURS[0].title]["cpu"]
+    best, middle = compared[0]["rows"][OURS[0].title]["cpu"]
     yield Figure(
         f"CPU for an event to {WORKERS} workers, post to handlers",
         "json.dumps + json.loads; the original, on LuaJIT, took 3.89 of its own",

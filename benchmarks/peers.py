@@ -1,4 +1,4 @@
-"""What a user would take instead, each as its documentation shows it, and set so that it loses nothing.
+"""What a user would take instead: as its documentation shows it, and set to lose nothing.
 
 An event is one JSON text to them, made and read once, and a batch one text of a hundred: for each
 of them that is less work than a hundred messages.
@@ -110,7 +110,8 @@ class Pipes(Texts):
             enlarge(end)
 
     def listen(self, number):
-        self.receive = open(self.pipes[number][0], "rb", PIPE_SIZE, closefd=False).readline
+        lines = open(self.pipes[number][0], "rb", PIPE_SIZE, closefd=False)  # noqa: SIM115
+        self.receive = lines.readline
 
     def send(self, some):
         line = self.text_of(some).encode() + b"\n"
@@ -201,7 +202,7 @@ class Redis(Texts):
 
 
 class ZeroMQ(Texts):
-    """ZeroMQ PUB and SUB, by ipc; its high-water marks hold more than a burst, what is beyond is dropped."""
+    """ZeroMQ PUB and SUB, by ipc, with high-water marks that hold more than a burst."""
 
     title = "ZeroMQ PUB/SUB"
     needs = "zmq"

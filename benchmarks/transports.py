@@ -1,8 +1,8 @@
 """What the ways to get one event to several processes have in common.
 
-A transport is made before its workers are forked. In a worker `open` connects it, and `take` returns
-when a burst is there, each event of which has been given to `note`; in the poster `connect` and
-`send`. What is not measured is a first burst of each, so that memory, caches and code are warm.
+A transport is made before its workers are forked. In a worker `open` connects it, and `take`
+returns when a burst is there, each event of which has been given to `note`; the poster calls
+`connect` and `send`.
 """
 
 from __future__ import annotations
