@@ -88,13 +88,14 @@ def in_turns(kinds, count, length, batch, rounds):
     runs = {kind: [] for kind in kinds}
     for _ in range(rounds):
         for kind in kinds:
+            events = max(1, count // kind.takes_long) if batch == 1 else count
             try:
-                cpu, wall, whole = bursts(kind, count, length, batch)
+                cpu, wall, whole = bursts(kind, events, length, batch)
             except Exception as error:
                 say(f"{kind.title}: {type(error).__name__}: {error}")
                 continue
             if whole:
-                runs[kind].append((cpu * 1e6 / count, count / wall))
+                runs[kind].append((cpu * 1e6 / events, events / wall))
             else:
                 say(f"{kind.title}: not all workers got all in order; the round does not count")
     return {kind.title: row_of(kind, *zip(*runs[kind])) for kind in kinds if runs[kind]}

@@ -16,7 +16,7 @@ All that `benchmarks/` measures. `tox -e bench -- full`, on a machine that does 
 all figures anew and writes this page, the README's table and the chart; nothing here is written by
 hand.
 
-{about}.
+{about}
 
 ## Beside a yardstick
 
@@ -50,8 +50,9 @@ MEMORY = "private KiB that a worker adds, loop and all"
 
 def about(result):
     """On what, and by which command."""
-    words = ("command", "python", "machine", "system", "load")
-    return ", ".join(f"{word} {result[word]}" for word in words)
+    return "By `{command}`, with {python}, on {machine}, {system}; load average {load}.".format(
+        **result
+    )
 
 
 def how(side):
@@ -80,7 +81,9 @@ def page(result):
 
 def for_users(result):
     """The README's table: what a person asks first."""
-    figures = {one["what"]: one for one in result["figures"]}
+    figures = {}
+    for one in result["figures"]:
+        figures.setdefault(one["what"], one)  # of several yardsticks the first
 
     def beside(what):
         one = figures[what]
@@ -108,7 +111,7 @@ def for_users(result):
 
 def for_readme(result):
     """What stands between the README's marks."""
-    lines = f"{about(result)}, the best of all rounds:", "", *for_users(result), ""
+    lines = f"{about(result)} Of each the best round.", "", *for_users(result), ""
     return "\n".join(lines)
 
 
@@ -161,20 +164,20 @@ def draw(result, path):
         for at, (value, label) in enumerate(zip(values, labels)):
             cut = " ›" if value > longest else ""
             side.text(min(value, longest), at, f" {label}{cut}", va="center", fontsize=8)
-        side.set_title(heading, fontsize=9, loc="left")
+        side.annotate(heading, (0, -0.85), va="bottom", fontsize=9, annotation_clip=False)
         side.set_xlim(0, 1.45 * longest)
         side.xaxis.set_visible(False)
         side.tick_params(length=0, labelsize=9)
         side.spines[["top", "right", "bottom"]].set_visible(False)
     sides[0].invert_yaxis()
-    sides[0].set_yticks(range(len(titles)), titles)
-    for shift, heading, words in (
-        (-1.02, "one\norder", ["yes" if rows[title]["ordered"] else "–" for title in titles]),
-        (-0.78, "a slow\nworker", [rows[title]["slow"] for title in titles]),
-    ):
-        across = sides[0].get_yaxis_transform()
-        sides[0].text(shift, -0.9, heading, transform=across, fontsize=9, va="bottom")
+    marks = {
+        "one\norder": ["yes" if rows[title]["ordered"] else "–" for title in titles],
+        "a slow\nworker": [rows[title]["slow"] for title in titles],
+    }
+    for (heading, words), points in zip(marks.items(), (-172, -138)):  # from the first bars' left
+        place = {"xycoords": sides[0].get_yaxis_transform(), "textcoords": "offset points"}
+        sides[0].annotate(heading, (0, -0.85), (points, 0), va="bottom", fontsize=9, **place)
         for at, word in enumerate(words):
-            sides[0].text(shift, at, word, transform=across, fontsize=8, va="center")
-    sides[0].tick_params(pad=118)
+            sides[0].annotate(word, (0, at), (points, 0), va="center", fontsize=8, **place)
+    sides[0].tick_params(pad=190)
     figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")

@@ -56,6 +56,7 @@ class ManagerQueues(Queues):
     """Queues of one multiprocessing.Manager, which is a process of its own."""
 
     title = "Manager().Queue each"
+    takes_long = 20
 
     def made(self):
         self.manager = multiprocessing.Manager()
@@ -159,6 +160,7 @@ class Redis(Texts):
 
     title = "Redis pub/sub"
     needs = "redis"
+    takes_long = 5
     ordered = True
 
     def __init__(self, *sizes):

@@ -24,6 +24,7 @@ class Transport:
     needs = ""  # a module that may not be there
     ordered = False  # do all workers get the events of several posters in one order?
     slow = SILENT
+    takes_long = 1  # times fewer events are enough, one at a time
     servers = ()  # the processes that it needs besides
 
     def __init__(self, workers, count, length, batch):
