@@ -12,7 +12,7 @@ from statistics import median
 from time import perf_counter, process_time
 
 from common import Figure, children, cpu_of, data_of, main
-from ours import OURS
+from ours import OURS, Fileno, Loop
 from peers import PEERS
 
 from stdevents._cli.bench import seconds
@@ -113,30 +113,34 @@ def row_of(kind, cpu, rate):
 
 
 def figures(compared):
-    """Ours against the best of the others."""
+    """Ours against the best of the others: as many at once; and a batch against one at a time."""
+    alone = {one["length"]: one["rows"] for one in compared if one["batch"] == 1}
     for one in compared:
         length, batch, rows = one["length"], one["batch"], one["rows"]
-        for title, row in rows.items():
-            if row["ours"]:
-                how = "one at a time" if batch == 1 else f"{batch} at once"
-                goal = None if "asyncio" in title else GOALS[length, batch]
-                yield from against_best(title, row, rows, f"{length} bytes, {how}", goal)
+        goal = GOALS[length, batch]
+        for title in (Loop.title, Fileno.title):
+            how = "one at a time" if batch == 1 else f"{batch} at once"
+            what = f"{length} bytes, {how}: {title}"
+            yield from against_best(what, rows[title], rows, "the best other", goal)
+            if batch > 1 and length == LENGTHS[0]:
+                other = "the best other, one at a time"
+                yield from against_best(what, rows[title], alone[length], other, goal)
 
 
-def against_best(title, ours, rows, what, goal):
+def against_best(what, ours, rows, other, goal):
     """CPU, and events a second."""
     others = {name: row for name, row in rows.items() if not row["ours"]}
     peer = min(others, key=lambda name: others[name]["cpu"][0])
     frugality = [theirs / mine for mine, theirs in zip(ours["cpu"], others[peer]["cpu"])]
     yield Figure(
-        f"events to {WORKERS} workers for a CPU second, {what}: {title}", f"the best other, {peer}",
+        f"events to {WORKERS} workers for a CPU second, {what}", f"{other}, {peer}",
         *frugality, goal, at_least=True,
         ours=f"{ours['cpu'][0]:.1f} µs", theirs=f"{others[peer]['cpu'][0]:.1f} µs",
     )  # fmt: skip
     peer = max(others, key=lambda name: others[name]["rate"][0])
     speed = [mine / theirs for mine, theirs in zip(ours["rate"], others[peer]["rate"])]
     yield Figure(
-        f"events to {WORKERS} workers a second, {what}: {title}", f"the best other, {peer}",
+        f"events to {WORKERS} workers a second, {what}", f"{other}, {peer}",
         *speed, goal, at_least=True,
         ours=f"{ours['rate'][0]:,.0f}", theirs=f"{others[peer]['rate'][0]:,.0f}",
     )  # fmt: skip
@@ -146,7 +150,7 @@ def against_json(compared):
     """CPU of the whole way of an event, against encoding and decoding it once."""
     event = ["cache", "drop", {**data_of(LENGTHS[0]), "n": 1}]
     pairs = [seconds(lambda: json.loads(json.dumps(event))) * 1e6 for _ in range(100)]
-    best, middle = compared[0]["rows"][OURS[0].title]["cpu"]
+    best, middle = compared[0]["rows"][Loop.title]["cpu"]
     yield Figure(
         f"CPU for an event to {WORKERS} workers, post to handlers",
         "json.dumps + json.loads; the original, on LuaJIT, took 3.89 of its own",
