@@ -28,12 +28,12 @@ class Loop(Transport):
         self.burst_is_there = threading.Event()
 
     def open(self, number, note):
-        last, over = self.count - 1, self.burst_is_there.set
+        last = self.count - 1
 
         def handle(data, event, source, pid):
             note(data)
             if data["n"] == last:
-                over()
+                self.burst_is_there.set()
 
         self.listen(handle)
 
@@ -97,16 +97,6 @@ class Asyncio(Loop):
     async def attach(self):
         self.burst_is_there = asyncio.Event()
         self.on_loop.attach()
-
-    def open(self, number, note):
-        last = self.count - 1
-
-        def handle(data, event, source, pid):
-            note(data)
-            if data["n"] == last:
-                self.burst_is_there.set()
-
-        self.listen(handle)
 
     def take(self):
         self.loop.run_until_complete(self.burst_is_there.wait())
