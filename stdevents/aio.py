@@ -240,16 +240,15 @@ class AsyncBus:
             raise NotConfigured(f"{self!r} is attached to no event loop here; use `async with`")
         return self._loop
 
-    def _on_loop(self, do: Callable[..., None], event: Event) -> None:
+    def _on_loop(self, do: Callable[..., None], *event: Any) -> None:
         """Do it on the event loop; the poll may be in another thread."""
-        loop = self._check_attached()
-        if self._owner[1] == threading.get_ident():
-            do(event)
+        if self._owner == (os.getpid(), threading.get_ident()) and self._loop is not None:
+            do(*event)
         else:
-            loop.call_soon_threadsafe(do, event)
+            self._check_attached().call_soon_threadsafe(do, *event)
 
-    def _start(self, callback: AsyncHandler, event: Event) -> None:
-        outcome = callback(*event)
+    def _run(self, outcome: object, event: Event) -> None:
+        """Run what a handler returned, if that is a coroutine."""
         if self._loop is not None and asyncio.iscoroutine(outcome):
             task = self._loop.create_task(self._finish(outcome, event))
             self._tasks.add(task)  # the event loop itself holds it weakly
@@ -270,10 +269,12 @@ class _Handler:
         self.callback = callback
 
     def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
-        self._bus._on_loop(self._start, Event(data, event, source, pid))
+        self._bus._on_loop(self._start, data, event, source, pid)
 
-    def _start(self, event: Event) -> None:
-        self._bus._start(self.callback, event)
+    def _start(self, data: Any, event: str, source: str, pid: int | None) -> None:
+        outcome = self.callback(data, event, source, pid)
+        if outcome is not None:
+            self._bus._run(outcome, Event(data, event, source, pid))
 
 
 class Events:
