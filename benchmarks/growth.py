@@ -53,7 +53,10 @@ def measure(size):
 def of_events(bus, size):
     """Each burst against the smallest."""
     few, data, rounds = BURST[size], data_of(60), range(ROUNDS[size])
-    runs = {n: [burst(bus, n * few, data) for _ in rounds] for n in (1, *TIMES)}
+    runs = {n: [] for n in (1, *TIMES)}
+    for _ in rounds:
+        for n, of_this in runs.items():
+            of_this.append(burst(bus, n * few, data))
     for times in TIMES:
         for index, what in enumerate(("post", "delivery")):
             one, many = ([run[index] for run in runs[n]] for n in (1, times))

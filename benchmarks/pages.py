@@ -98,12 +98,12 @@ def for_users(result):
         ("events a second to 4 workers", *beside(rate + small)),
         ("CPU for one of 100 events in a batch", *beside(cpu + batch)),
         ("CPU for an event of 4 KiB", *beside(cpu + large)),
-        ("until the last of 4 sleeping workers has it", *beside(WAKE)),
+        ("until the last of 4 sleeping workers has it, median", *beside(WAKE)),
         ("a post, with 64 workers attached", *beside("post, with 64 workers attached")),
         ("8 idle workers, of one core", figures[idle]["ours"], figures[idle]["theirs"]),
         ("memory that a worker adds", figures[MEMORY]["ours"], "beyond the modules that it needs"),
     ]
-    yield "| | stdevents | |"
+    yield "| | stdevents | beside it |"
     yield "|---|---|---|"
     for row in rows:
         yield f"| {' | '.join(row)} |"
