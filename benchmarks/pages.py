@@ -162,8 +162,9 @@ def draw(result, path):
         longest = min(max(values), LONGEST * min(ours)) if "CPU" in heading else max(values)
         side.barh(titles, [min(value, longest) for value in values], color=colours)
         for at, (value, label) in enumerate(zip(values, labels)):
-            cut = " ›" if value > longest else ""
-            side.text(min(value, longest), at, f" {label}{cut}", va="center", fontsize=8)
+            text, end = (label, value) if value <= longest else (f"{label} ›", longest)
+            near = {"textcoords": "offset points", "va": "center", "fontsize": 8}
+            side.annotate(text, (end, at), (3, 0), **near)
         side.annotate(heading, (0, -0.85), va="bottom", fontsize=9, annotation_clip=False)
         side.set_xlim(0, 1.45 * longest)
         side.xaxis.set_visible(False)
