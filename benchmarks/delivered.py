@@ -20,8 +20,8 @@ from stdevents._cli.bench import seconds
 WORKERS = 4
 ROUNDS = {"tiny": 1, "quick": 3, "full": 15}
 # Of a message: its events, and those of a burst. The fewest are enough to last 0.1 s.
-BATCHES = {1: {"tiny": 100, "quick": 8000, "full": 20_000},
-           100: {"tiny": 200, "quick": 20_000, "full": 40_000}}  # fmt: skip
+BATCHES = {1: {"tiny": 100, "quick": 8000, "full": 12_000},
+           100: {"tiny": 200, "quick": 20_000, "full": 30_000}}  # fmt: skip
 LENGTHS = (60, 4096)
 SHORTER = 4  # times fewer events, of the larger ones
 # How many times the best peer's frugality, and events a second.
