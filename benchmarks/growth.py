@@ -14,6 +14,7 @@ import stdevents
 BURST = {"tiny": 3, "quick": 500, "full": 2000}
 ROUNDS = {"tiny": 1, "quick": 3, "full": 7}
 TIMES = (10, 100)
+FLAT = 1.1  # times what one of the smallest burst costs
 LENGTHS = (4 << 10, 256 << 10)
 
 
@@ -52,27 +53,42 @@ def measure(size):
 def of_events(bus, size):
     """Each burst against the smallest."""
     few, data, rounds = BURST[size], data_of(60), range(ROUNDS[size])
-    runs = {n: [burst(bus, n * few, data) for _ in rounds] for n in (1, *TIMES)}
+    runs = {n: [] for n in (1, *TIMES)}
+    for _ in rounds:
+        for n, of_this in runs.items():
+            of_this.append(burst(bus, n * few, data))
     for times in TIMES:
         for index, what in enumerate(("post", "delivery")):
             one, many = ([run[index] for run in runs[n]] for n in (1, times))
             what, against = f"{what}, of {times * few:,} in a burst", f"of {few:,}"
-            yield Figure(what, against, min(many) / min(one), median(many) / median(one))
+            yield Figure(
+                what, against, min(many) / min(one), median(many) / median(one), FLAT,
+                ours=f"{min(many) * 1e6:.2f} µs", theirs=f"{min(one) * 1e6:.2f} µs",
+            )  # fmt: skip
 
 
 def of_bytes(bus, size):
-    """Each size against JSON of it."""
+    """Each size against JSON of it; and what a byte costs, of the larger ones."""
+    a_byte = {}
     for length in LENGTHS:
         data, count = data_of(length), max(1, min(BURST[size], (1 << 20) // length))
         pairs = [(burst(bus, count, data), json_pair(count, data)) for _ in range(3 * ROUNDS[size])]
         for index, (what, against) in enumerate((("post", "dumps"), ("delivery", "loads"))):
             ours = [pair[0][index] for pair in pairs]
             theirs = [pair[1][index] for pair in pairs]
+            a_byte[what, length] = min(ours) * 1e9 / length, median(ours) * 1e9 / length
             yield Figure(
-                f"{what} of {length >> 10} KiB", f"json.{against} of it",
+                f"{what} of {length >> 10} KiB, in a burst", f"json.{against} of it",
                 min(ours) / min(theirs), median(ours) / median(theirs),
-                more=f"{min(ours) * 1e9 / length:.2f} ns a byte",
+                ours=f"{min(ours) * 1e6:.1f} µs", theirs=f"{min(theirs) * 1e6:.1f} µs",
             )  # fmt: skip
+    few, many = LENGTHS
+    for what in ("post", "delivery"):
+        yield Figure(
+            f"{what}, a byte, of {many >> 10} KiB", f"of {few >> 10} KiB",
+            *(large / small for large, small in zip(a_byte[what, many], a_byte[what, few])), FLAT,
+            ours=f"{a_byte[what, many][0]:.2f} ns", theirs=f"{a_byte[what, few][0]:.2f} ns",
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

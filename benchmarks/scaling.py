@@ -13,6 +13,7 @@ from stdevents._cli.bench import seconds
 WORKERS = 64
 POSTERS = 8
 ROUNDS = {"tiny": 2, "quick": 40, "full": 200}
+CONTESTS = {"tiny": 2, "quick": 7, "full": 25}
 POSTS = {"tiny": 50, "quick": 16_000, "full": 40_000}  # of all posters together
 DATA = data_of(60)
 
@@ -59,25 +60,27 @@ def attached(bus, size):
             crowded += [seconds(post) for _ in range(ROUNDS[size] // 2)]
     what, against = f"post, with {WORKERS} workers attached", "with 1"
     return Figure(
-        what, against, min(crowded) / min(alone), median(crowded) / median(alone), goal=1.1
-    )
+        what, against, min(crowded) / min(alone), median(crowded) / median(alone), goal=1.05,
+        ours=f"{min(crowded) * 1e6:.2f} µs", theirs=f"{min(alone) * 1e6:.2f} µs",
+    )  # fmt: skip
 
 
 def contending(bus, size):
     """As many posts by one process, and by several at once."""
-    rates = {}
-    for posters in (1, POSTERS):
-        with children(posters, post_all, bus) as processes:
-            rates[posters] = [rate(processes, POSTS[size]) for _ in range(5)]
-    alone, together = rates[1], rates[POSTERS]
+    alone, together = [], []
+    with children(1, post_all, bus) as one, children(POSTERS, post_all, bus) as several:
+        for _ in range(CONTESTS[size]):
+            alone.append(rate(one, POSTS[size]))
+            together.append(rate(several, POSTS[size]))
     return Figure(
         f"posts a second, of {POSTERS} posters that contend",
         "of 1 poster",
         max(together) / max(alone),
         median(together) / median(alone),
-        goal=0.7,
+        goal=0.8,
         at_least=True,
-        more=f"{max(together):,.0f} posts a second",
+        ours=f"{max(together):,.0f}",
+        theirs=f"{max(alone):,.0f}",
     )
 
 

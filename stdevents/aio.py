@@ -34,8 +34,9 @@ from ._bus.bus import Bus, default, life_of
 from ._bus.callbacks import check_callable
 from ._bus.delivery import events
 from ._bus.handlers import decorator
-from ._errors import NotConfigured, StdeventsError
+from ._errors import NotConfigured
 from ._log import WARNING, report
+from ._waking import Waking
 
 __all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
 
@@ -85,9 +86,7 @@ class AsyncBus:
         self._closing: set[asyncio.Task[Any] | None] = set()  # those of them that await `close`
         self._loop: asyncio.AbstractEventLoop | None = None
         self._owner = (0, 0)  # process and thread of the event loop
-        self._interval = INTERVAL
-        self._descriptor = -1
-        self._timer: asyncio.TimerHandle | None = None
+        self._waking: Waking | None = None
 
     def __repr__(self) -> str:
         return f"<AsyncBus of {self._bus!r}{', attached' if self.attached() else ''}>"
@@ -95,10 +94,14 @@ class AsyncBus:
     # -- handlers ----------------------------------------------------------------------------------
 
     def register(self, callback: AnyHandler, source: str | None = None, *events: str) -> AnyHandler:
-        """As `Bus.register`, for coroutine functions, too: each call of one is run as a task.
+        """Have `callback(data, event, source, pid)` called on the event loop for events.
 
-        Exceptions are logged and counted as for any handler; so is each event that is polled while
-        the bus is not attached.
+        For every event, or those of `source`, or only `events` of it; `pid` is the poster's. A
+        plain function is called and done; each call of a coroutine function is a task of its own.
+        What is registered twice in one place is called once. The bus need be neither open nor
+        attached, but an event that is polled while it is not attached counts as a failure of the
+        handler. Exceptions are logged and counted. Returns the callback. TypeError if it is not
+        callable.
         """
         check_callable(callback)
         handler = self._handler_of(callback) or _Handler(self, callback)
@@ -149,8 +152,10 @@ class AsyncBus:
     def attach(self, interval: float = INTERVAL) -> None:
         """Have the event loop that runs handle events, until `detach` or `close`.
 
-        A post wakes it, and it polls every `interval` seconds as well. Without epoll (macOS), or on
-        an event loop that watches no descriptors, it only polls: make the interval shorter.
+        A post wakes it, and it polls every `interval` seconds as well. A single event is handled
+        at once; in a burst it polls about once a millisecond, by a timer. Without epoll (macOS), or
+        on an event loop that watches no descriptors, it polls at the interval alone: make it
+        shorter.
 
         RuntimeError if no event loop runs, or it is attached already; NotConfigured if the bus is
         not open; ValueError if the bus has a loop of its own.
@@ -164,18 +169,21 @@ class AsyncBus:
                 "configure it with interval=0, and they run on the event loop"
             )
         self._bus.stats()  # NotConfigured
-        self._loop, self._interval, self._descriptor, self._timer = loop, interval, -1, None
+        polling = self._life.polling
+        self._loop = loop
+        self._waking = Waking(self._bus, loop, interval, polling.has_news, self.detach)
         self._owner = os.getpid(), threading.get_ident()
-        self._life.polling.watchers.add(self._detach_before)
+        polling.watchers.add(self._detach_before)
         self._tasks -= {task for task in self._tasks if task.get_loop() is not loop}
         self._closing = set()
-        self._look()
+        self._waking.look()
 
     def detach(self) -> None:
         """Leave the event loop; handlers that are running continue. Twice is fine."""
         if self.attached():
             self._life.polling.watchers.discard(self._detach_before)
-            self._stop_listening()
+            if self._waking is not None:
+                self._waking.stop()
             self._loop = None
             for stream in self._streams:
                 stream.end()
@@ -227,66 +235,20 @@ class AsyncBus:
 
     # -- on the event loop -------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Poll, whether there is news or not, and again after the interval."""
-        if self._loop is not None:
-            # First: what a plain handler raises, as a CancelledError, ends only this poll.
-            self._timer = self._loop.call_later(self._interval, self._look)
-            self._listen()
-            self._poll()
-
-    def _listen(self) -> None:
-        """Watch the descriptor that the bus has now; other code may have closed the one before."""
-        assert self._loop is not None
-        try:
-            number = self._bus.fileno()
-            if number != self._descriptor:
-                self._stop_watching()
-                self._loop.add_reader(number, self._poll)
-                self._descriptor = number
-        except NotConfigured:  # the bus was closed
-            self.detach()
-        except (StdeventsError, NotImplementedError):
-            self._stop_watching()
-
-    def _stop_watching(self) -> None:
-        if self._loop is not None and self._descriptor >= 0:
-            self._loop.remove_reader(self._descriptor)
-        self._descriptor = -1
-
-    def _stop_listening(self) -> None:
-        self._stop_watching()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
-
-    def _poll(self) -> None:
-        try:
-            self._bus.poll()
-        except NotConfigured:
-            self.detach()
-        except StdeventsError as error:
-            report("%r: %s; next try in %s s", self._bus, error, self._interval)
-            if self._loop is not None:
-                # The descriptor is still readable: retrying without a pause would block all else.
-                self._stop_listening()
-                self._timer = self._loop.call_later(self._interval, self._look)
-
     def _check_attached(self) -> asyncio.AbstractEventLoop:
         if self._loop is None or not self.attached():
             raise NotConfigured(f"{self!r} is attached to no event loop here; use `async with`")
         return self._loop
 
-    def _on_loop(self, do: Callable[..., None], event: Event) -> None:
+    def _on_loop(self, do: Callable[..., None], *event: Any) -> None:
         """Do it on the event loop; the poll may be in another thread."""
-        loop = self._check_attached()
-        if self._owner[1] == threading.get_ident():
-            do(event)
+        if self._owner == (os.getpid(), threading.get_ident()) and self._loop is not None:
+            do(*event)
         else:
-            loop.call_soon_threadsafe(do, event)
+            self._check_attached().call_soon_threadsafe(do, *event)
 
-    def _start(self, callback: AsyncHandler, event: Event) -> None:
-        outcome = callback(*event)
+    def _run(self, outcome: object, event: Event) -> None:
+        """Run what a handler returned, if that is a coroutine."""
         if self._loop is not None and asyncio.iscoroutine(outcome):
             task = self._loop.create_task(self._finish(outcome, event))
             self._tasks.add(task)  # the event loop itself holds it weakly
@@ -307,10 +269,12 @@ class _Handler:
         self.callback = callback
 
     def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
-        self._bus._on_loop(self._start, Event(data, event, source, pid))
+        self._bus._on_loop(self._start, data, event, source, pid)
 
-    def _start(self, event: Event) -> None:
-        self._bus._start(self.callback, event)
+    def _start(self, data: Any, event: str, source: str, pid: int | None) -> None:
+        outcome = self.callback(data, event, source, pid)
+        if outcome is not None:
+            self._bus._run(outcome, Event(data, event, source, pid))
 
 
 class Events:

@@ -10,6 +10,7 @@ import functools
 import importlib
 import os
 import threading
+import time
 from fcntl import LOCK_EX, LOCK_UN, flock
 from types import SimpleNamespace
 
@@ -762,12 +763,25 @@ def called_file_of(listener):
 
 def descriptor_of(async_bus):
     """What its event loop watches, or -1 where it looks by a timer."""
-    return async_bus._descriptor
+    return async_bus._waking.descriptor
 
 
 def has_timer(async_bus):
     """Does a timer of its event loop run?"""
-    return async_bus._timer is not None
+    return async_bus._waking.is_going_to_look()
+
+
+def is_in_burst(async_bus):
+    """Does a timer poll, while its event loop does not watch the descriptor?"""
+    return async_bus._waking._next_poll is not None
+
+
+class StoppedClock:
+    """What asyncio's polls look at, to see whether the last one is only just over."""
+
+    def __init__(self, monkeypatch):
+        self.now = time.monotonic()
+        monkeypatch.setattr(_late("_waking"), "monotonic", lambda: self.now)
 
 
 def streams_of(async_bus):
@@ -782,12 +796,12 @@ def tasks_of(async_bus):
 
 def stop_listening(async_bus):
     """Have its event loop no longer hear of news."""
-    async_bus._stop_listening()
+    async_bus._waking.stop()
 
 
 def poll_of_event_loop(async_bus):
     """Poll as its event loop does."""
-    async_bus._poll()
+    async_bus._waking.poll()
 
 
 # -- the command line ------------------------------------------------------------------------------

@@ -226,6 +226,11 @@ class Polling:
         with contextlib.suppress(RuntimeError):  # the next call tries again
             self.loop.start(PAUSE_AFTER_FORK)
 
+    def has_news(self) -> bool:
+        """Is there anything that a poll would handle?"""
+        seat = self._life.state.seat
+        return seat is None or seat.delivery is None or seat.delivery.has_news()
+
     def may_sleep(self) -> bool:
         """Ask the next post to wake this process; False if there is something new already."""
         seat = self._life.state.seat

@@ -1,0 +1,129 @@
+"""When the event loop of an `AsyncBus` polls: on news, by the clock in a burst, at intervals."""
+
+from __future__ import annotations
+
+from ._bus.loop import AT_MOST_EVERY
+from ._errors import NotConfigured, StdeventsError
+from ._log import report
+from ._system.clock import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Callable
+
+    from ._bus.bus import Bus
+
+
+ONE_CLOCK = 60.0  # seconds that the event loop's clock may differ from ours
+
+
+class Waking:
+    """The polls of a bus on one event loop, from `look` until `stop`.
+
+    A single event is handled at once. News sooner than AT_MOST_EVERY after the last poll are a
+    burst: the descriptor is left alone, and a timer polls for as long as there is something each
+    time. So a burst is handled in long runs, and wakes the event loop about a thousand times a
+    second: most event loops have timers of one millisecond.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        loop: asyncio.AbstractEventLoop,
+        interval: float,
+        has_news: Callable[[], bool],
+        gone: Callable[[], None],
+    ) -> None:
+        self.loop = loop
+        #: what the event loop watches, but for the time of a burst; -1: it only looks at intervals
+        self.descriptor = -1
+        self._bus = bus
+        self._interval = interval
+        self._has_news = has_news
+        self._gone = gone  # for when the bus was closed
+        self._polled = 0.0  # when the last poll ended
+        self._next_look: asyncio.TimerHandle | None = None
+        self._next_poll: asyncio.TimerHandle | None = None  # of a burst
+
+    def look(self) -> None:
+        """Poll, whether there is news or not, and again after the interval."""
+        # First: what a plain handler raises, as a CancelledError, ends only this poll.
+        self._next_look = self.loop.call_later(self._interval, self.look)
+        self._listen()
+        self.poll()
+
+    def is_going_to_look(self) -> bool:
+        """Does its timer run?"""
+        return self._next_look is not None
+
+    def stop(self) -> None:
+        """Poll no more, and watch nothing."""
+        self._stop_watching()
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self._next_look = None
+
+    def poll(self) -> None:
+        """Poll now."""
+        try:
+            self._bus.poll()
+        except NotConfigured:
+            self._gone()
+        except StdeventsError as error:
+            report("%r: %s; next try in %s s", self._bus, error, self._interval)
+            if self._next_look is not None:  # else a handler has detached it
+                # The descriptor is still readable: retrying without a pause would block all else.
+                self.stop()
+                self._next_look = self.loop.call_later(self._interval, self.look)
+        finally:
+            self._polled = monotonic()
+
+    # -- the descriptor ----------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Watch the descriptor that the bus has now; other code may have closed the one before."""
+        try:
+            number = self._bus.fileno()
+            if number != self.descriptor:
+                self._stop_watching()
+                self._watch(number)
+        except NotConfigured:  # the bus was closed
+            self._gone()
+        except (StdeventsError, NotImplementedError):
+            self._stop_watching()
+
+    def _watch(self, number: int) -> None:
+        self.descriptor = -1  # where this raises, since it was closed, the next look watches anew
+        self.loop.add_reader(number, self._hear)
+        self.descriptor = number
+
+    def _stop_watching(self) -> None:
+        if self._next_poll is not None:
+            self._next_poll.cancel()
+        elif self.descriptor >= 0:
+            self.loop.remove_reader(self.descriptor)
+        self._next_poll, self.descriptor = None, -1
+
+    # -- news --------------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        """There is news: poll at once, or in a burst by the clock."""
+        now = monotonic()
+        too_soon = self._polled + AT_MOST_EVERY - now
+        # Test tools stop the clock of the event loop: its timers would never fire.
+        if too_soon > 0 and abs(self.loop.time() - now) < ONE_CLOCK:
+            self.loop.remove_reader(self.descriptor)
+            self._next_poll = self.loop.call_later(too_soon, self._poll_by_the_clock)
+        else:
+            self.poll()
+
+    def _poll_by_the_clock(self) -> None:
+        """Poll, and again soon; or, where there is nothing, wait for news."""
+        if self._has_news():
+            # First: what a plain handler raises ends only this poll; and it may detach the bus.
+            self._next_poll = self.loop.call_later(AT_MOST_EVERY, self._poll_by_the_clock)
+            self.poll()
+        else:
+            self._next_poll = None
+            self._watch(self.descriptor)
