@@ -333,6 +333,21 @@ def clock_of_pauses(monkeypatch):
     return clock
 
 
+class LoopOf:
+    """What a loop's thread does, round by round, in the calling one: by the clock of its pauses."""
+
+    def __init__(self, monkeypatch, poller):
+        self.clock = Clock()
+        monkeypatch.setattr(_loop, "monotonic", lambda: self.clock.now)
+        monkeypatch.setattr(_loop, "time", self.clock)
+        loop = SimpleNamespace(name="alone", interval=1, is_current=lambda thread: True)
+        self.thread = _loop.LoopThread(loop, poller, poller, 0)
+
+    def rounds(self, count):
+        for _ in range(count):
+            self.thread._poll_and_sleep()
+
+
 def refuse_wiping_on_fork(monkeypatch):
     """Have the kernel refuse what marks memory to be wiped in a fork, as an old one does."""
     monkeypatch.setattr(_process, "MADV_WIPEONFORK", 9999)

@@ -111,23 +111,23 @@ class Delivery:
 
     # -- runs --------------------------------------------------------------------------------------
 
-    def handle_rounds(self) -> None:
-        """Handle what is new until nothing is left, in at most ROUNDS rounds.
+    def handle_rounds(self) -> bool:
+        """Handle what is new until nothing is left, in at most ROUNDS rounds; was there anything?
 
         What was copied and is not handled, because an exception ends this, is kept. LostGround,
         LockTimeout, SegmentError; RecursionError and MemoryError where decoding meets them.
         """
         if not self.has_news():  # R1
-            return
+            return False
         self._debug = debugging()  # asked once, not for each event
-        if self.signals is None:
-            self._handle_rounds()
-            return
         try:
-            self.signals.unblock()
+            if self.signals is not None:
+                self.signals.unblock()
             self._handle_rounds()
         finally:
-            self.signals.block()
+            if self.signals is not None:
+                self.signals.block()
+        return True
 
     def _handle_rounds(self) -> None:
         progress, words = self.progress, self._words

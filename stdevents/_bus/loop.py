@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     class Poller(Protocol):
         """What a loop does, and for how long it is waited for."""
 
-        def poll_in_loop(self, signals: Signals | None) -> None: ...
+        burst_pause: float  # seconds between two polls of a burst; 0: there is no such thing
+
+        def poll_in_loop(self, signals: Signals | None) -> bool: ...
 
         def listen(self) -> Listener | Sleeper | None: ...
 
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
         def is_busy(self) -> bool: ...
 
 
-# Seconds between two wake-ups at least: waking costs many times the handling of one event of a
-# burst, which is handled by the clock, in long runs.
+# Seconds. News sooner than that after falling asleep are a burst, which is handled by the clock, in
+# long runs: to be woken, and to wake, costs many times the handling of an event.
 AT_MOST_EVERY = 0.0005
 ALL_SIGNALS = tuple(map(int, valid_signals()))
 PAUSE_AFTER_FORK = 0.1  # seconds: by then a child that only execs has done so, and all hooks ran
@@ -191,6 +193,7 @@ class LoopThread:
         self._poller = poller
         self._pause = pause
         self._ended = False
+        self._in_burst = False
         self._signals: Signals | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"stdevents {loop.name}", daemon=True
@@ -254,17 +257,22 @@ class LoopThread:
             self._loop.has_ended(self)
 
     def _poll_and_sleep(self) -> None:
-        may_sleep = self._poll()
+        self._in_burst = self._poll() and self._in_burst
         if not self.listener.is_intact():
             self._listen_again()
-        if may_sleep and not self._ended:
+        if self._in_burst:
+            time.sleep(self._poller.burst_pause)  # meanwhile no post has to ring for it
+        elif not self._ended:
             self._sleep()
 
     def _sleep(self) -> None:
+        self.asleep = True  # before the last look, so that a wake from now on is not missed
         fell_asleep = monotonic()
-        self.listener.wait(self._loop.interval)  # W3
-        too_soon = fell_asleep + AT_MOST_EVERY - monotonic()
+        if self._poller.may_sleep():
+            self.listener.wait(self._loop.interval)  # W3
+        too_soon = fell_asleep + self._poller.burst_pause - monotonic()
         if too_soon > 0:
+            self._in_burst = True
             time.sleep(too_soon)
 
     def _listen_again(self) -> None:
@@ -274,20 +282,15 @@ class LoopThread:
         old.close()
 
     def _poll(self) -> bool:
-        """Poll once; may it sleep now?"""
+        """Poll once; was there anything to handle?"""
         try:
-            self._poller.poll_in_loop(self._signals)
-            self.asleep = True  # before the last look, so that a wake from now on is not missed
-            return self._poller.may_sleep()
+            return self._poller.poll_in_loop(self._signals)
         except StdeventsError as error:
             if not self._ended:  # else the bus was closed while this waited for it
                 what = "bus %r: %s; next try in %s s"
                 report(what, self._loop.name, error, self._loop.interval)
-        except BaseException as error:
-            report("bus %r: the loop goes on after", self._loop.name, failure=error)
-            # A handler's CancelledError, say, has ended the poll: the events after it are due.
-            return isinstance(error, Exception)
-        return True
+                self.listener.wait(self._loop.interval)
+        return False
 
     def _await_end_of_task(self, wait: float) -> None:
         """Wait until the kernel has removed it: before 3.13, join returns a little earlier.

@@ -13,7 +13,7 @@ from .._system.clock import monotonic
 from .._system.listener import Listener, Sleeper
 from .._system.threadlock import FOREVER, Busy, ThreadLock
 from . import joining
-from .loop import PAUSE_AFTER_FORK, Loop
+from .loop import AT_MOST_EVERY, PAUSE_AFTER_FORK, Loop
 from .seat import BusRemoved
 from .settings import WAIT_INTERVAL
 from .states import Away
@@ -44,6 +44,8 @@ QUIET_POLLS = 16  # that find nothing, between two looks at the clock
 
 class Polling:
     """The polls of one bus in this process, one at a time, and what wakes who waits for news."""
+
+    burst_pause = AT_MOST_EVERY
 
     def __init__(self, life: Life) -> None:
         self._life = life
@@ -88,37 +90,38 @@ class Polling:
         if self._life.state.seat is seat:
             self.look(seat)
 
-    def poll_in_loop(self, signals: Signals | None) -> None:
-        """Handle what is new, and look whether the bus is there still."""
-        self._life.use(self._take_turn_in_loop, signals)
+    def poll_in_loop(self, signals: Signals | None) -> bool:
+        """Handle what is new, and look whether the bus is there still; was there anything new?"""
+        return self._life.use(self._take_turn_in_loop, signals)
 
-    def _take_turn_in_loop(self, seat: Seat, signals: Signals | None) -> None:
-        self.turn.hold(FOREVER, self._handle, seat, signals)
+    def _take_turn_in_loop(self, seat: Seat, signals: Signals | None) -> bool:
+        found = self.turn.hold(FOREVER, self._handle, seat, signals)
         now = monotonic()
         if now >= self._next_look and self._life.state.seat is seat:
             # Half an interval: a sleep may end a little early.
             self._next_look = now + min(LOOK_EVERY, self.loop.interval / 2)
             seat.check()
+        return found
 
-    def _handle(self, seat: Seat, signals: Signals | None) -> None:
+    def _handle(self, seat: Seat, signals: Signals | None) -> bool:
+        """Handle what is new; was there anything?"""
         delivery, watch = seat.delivery, self.watch
         assert delivery is not None
         self._poller = get_ident()
         delivery.signals = signals
         if watch is None:
-            delivery.handle_rounds()
-            return
-        heard, news = False, True
+            return delivery.handle_rounds()
+        heard, found = False, True
         try:
             heard = watch.wait(0)
-            news = delivery.has_news()
-            delivery.handle_rounds()
+            found = delivery.handle_rounds()
         finally:
             # Also when it was interrupted: what was heard is not heard again.
             if not self.may_sleep():
                 watch.wake()
-        if heard and not news and self._life.state.seat is seat:
+        if heard and not found and self._life.state.seat is seat:
             seat.check()  # a worker that finds the bus removed rings, so that others look
+        return found
 
     def stays_quiet(self, seat: Seat) -> bool:
         """May a poll for which LAST has nothing new do nothing? Some that follow need not ask."""

@@ -59,6 +59,8 @@ class Pause(Sleeper):
 class RelayLife:
     """The life of one relay in this process; for its loop the poller, for forks a participant."""
 
+    burst_pause = 0.0  # the stream has pauses of its own
+
     def __init__(
         self, bus: Life, stream: Stream, maxlen: int | None, start: str, buffer: int, host: str
     ) -> None:
@@ -192,13 +194,14 @@ class RelayLife:
 
     # -- the thread --------------------------------------------------------------------------------
 
-    def poll_in_loop(self, signals: Signals | None) -> None:
+    def poll_in_loop(self, signals: Signals | None) -> bool:
         """One step of the thread: what waits is sent; if this is the reader, some is read."""
         self._goes_on = False
         try:
             self._turn.hold(NOW, self._step)
         except Busy:  # a thread for which a fork has not waited is in it still
             self._turn.free_from_ended_thread()
+        return False
 
     def _step(self) -> None:
         try:

@@ -8,6 +8,8 @@ import threading
 
 import pytest
 from inside import (
+    AT_MOST_EVERY,
+    LoopOf,
     have_loop_poll,
     loop_thread_of,
 )
@@ -88,3 +90,63 @@ def test_interval_0_starts_no_thread(name):
     before = threading.enumerate()
     with contextlib.closing(stdevents.Bus(name, interval=0)):
         assert threading.enumerate() == before
+
+
+class Scripted:
+    """A poller, and what it waits with. Each poll of it finds something or nothing, in turn."""
+
+    burst_pause = AT_MOST_EVERY
+
+    def __init__(self, *found):
+        self.found = list(found)
+        self.done = []
+
+    def poll_in_loop(self, signals):
+        self.done.append("poll")
+        return self.found.pop(0)
+
+    def may_sleep(self):
+        self.done.append("W1")
+        return True
+
+    def wait(self, timeout):
+        self.done.append("wait")
+        self.woken()
+
+    def is_intact(self):
+        return True
+
+
+def test_a_burst_is_handled_by_the_clock_and_nobody_rings_for_it(monkeypatch):
+    """W1 comes again when a poll finds nothing; before that each poll comes after a pause."""
+    poller = Scripted(True, True, True, True, False, True)
+    loop = LoopOf(monkeypatch, poller)
+    poller.woken = lambda: None  # at once
+    loop.rounds(6)
+    sleep = ["W1", "wait"]
+    assert poller.done == ["poll", *sleep, "poll", "poll", "poll", "poll", *sleep, "poll"]
+    assert loop.clock.pauses == [AT_MOST_EVERY] * 6
+
+
+def test_events_that_come_one_by_one_are_handled_at_once(monkeypatch):
+    """None waits for a clock."""
+    poller = Scripted(True, True, False, True)
+    loop = LoopOf(monkeypatch, poller)
+
+    def woken():
+        loop.clock.now += 2 * AT_MOST_EVERY
+
+    poller.woken = woken
+    loop.rounds(4)
+    assert poller.done == ["poll", "W1", "wait"] * 4
+    assert loop.clock.pauses == []
+
+
+def test_what_came_just_before_the_sleep_begins_a_burst(monkeypatch):
+    """W2: it would have been a ring for each event of a fast poster."""
+    poller = Scripted(True, True, False)
+    loop = LoopOf(monkeypatch, poller)
+    poller.may_sleep = lambda: False
+    loop.rounds(2)
+    assert poller.done == ["poll", "poll"]
+    assert loop.clock.pauses == [AT_MOST_EVERY] * 2
