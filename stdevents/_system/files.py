@@ -43,7 +43,10 @@ class OpenFile:
         # Not random: PyPy opens a file for randomness, which fails where descriptors run out.
         offset = monotonic_ns() & LARGEST_OFFSET
         try:
-            self.mark = os.lseek(number, offset, os.SEEK_SET)
+            # A signal handler may have forked since it was opened: parent and child share the
+            # offset, and who comes second must not move it.
+            here = os.lseek(number, 0, os.SEEK_CUR)
+            self.mark = here or os.lseek(number, offset, os.SEEK_SET)
         except OSError:  # a FIFO or pipe has none
             self.mark = _inode(number)
 

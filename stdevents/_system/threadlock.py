@@ -28,6 +28,7 @@ from collections import deque
 from .._errors import StdeventsError
 from .._log import report
 from .clock import monotonic
+from .living import has_ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,9 +129,7 @@ class ThreadLock:
         """Free it if its owner's thread has ended; had it?"""
         with _looking:  # one of those who wait: another would free what this one has taken by then
             owner = self.owner.get("thread")
-            living = _living()  # after it: an owner may be a thread begun just now
-            # The calling thread is not there if it is a greenlet: its like are unknown then.
-            if owner is None or owner in living or threading.get_ident() not in living:
+            if owner is None or not has_ended(owner):
                 return False
             self.owner.clear()
             return True
@@ -167,19 +166,6 @@ def _renew_looking() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_looking)
-
-
-def _living() -> dict[int, FrameType]:
-    """The threads of this process, by ident."""
-    # CPython holds a lock of its own meanwhile. If it collects garbage there, and another thread
-    # comes to run that wants this lock, both wait for ever.
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        return sys._current_frames()
-    finally:
-        if collects:
-            gc.enable()
 
 
 def is_running(code: CodeType, subject: object, frame: FrameType) -> bool:

@@ -13,11 +13,17 @@ from seen import everything_from
 from state import assert_sound, is_locked
 from steps import with_steps
 
-pytestmark = pytest.mark.skipif(
-    sys.implementation.name == "pypy", reason="fails on PyPy, for a reason not found yet"
-)
+IS_PYPY = sys.implementation.name == "pypy"
 
 # -- RecursionError --------------------------------------------------------------------------------
+
+
+# docs/caveats.md says what follows for its users.
+needs_an_end_of_the_stack_that_stays = pytest.mark.skipif(
+    IS_PYPY,
+    reason="PyPy's stack ends by its bytes, which the same call takes more of when compiled code "
+    "gives up: it may end once more in the clean-up, whose flock is a Python function there",
+)
 
 
 def at_the_limit(work):
@@ -53,6 +59,7 @@ def low_limit(no_garbage):
     sys.setrecursionlimit(before)
 
 
+@needs_an_end_of_the_stack_that_stays
 def test_a_recursion_error_in_a_post_leaves_the_lock_free(bus, name, low_limit):
     """G5: no id is given for an event that was not published."""
     ids = []
@@ -64,6 +71,7 @@ def test_a_recursion_error_in_a_post_leaves_the_lock_free(bus, name, low_limit):
     assert_sound(name)
 
 
+@needs_an_end_of_the_stack_that_stays
 def test_a_recursion_error_in_a_poll_leaves_lock_and_turn_free(bus, name, low_limit):
     """G5: and the next poll handles what was there."""
     seen = everything_from(bus, "test")
@@ -128,13 +136,13 @@ bus.close()
 """
 
 
-@pytest.mark.skipif(
-    (3, 12) <= sys.version_info[:2] <= (3, 14),
-    reason="CPython 3.12 and 3.13 died in it, for a reason not found yet; 3.14 was not tried",
-)
+@pytest.mark.skipif(IS_PYPY, reason="PyPy's allocations cannot be made to fail one by one")
 @pytest.mark.parametrize("what", ["post", "poll"])
 def test_an_allocation_that_fails_at_any_step_leaves_all_free(name, what):
-    """G5: nor is an id returned for what was not published."""
+    """G5: nor is an id returned for what was not published.
+
+    CPython 3.12 and 3.13 die in it where a function or generator expression is made on the way.
+    """
     pytest.importorskip("_testcapi")
     assert run(NO_MEMORY, name, what) == "True\n"
 

@@ -8,6 +8,7 @@ from time import monotonic
 import pytest
 from inside import Busy, Inside, clock_of_pauses, thread_lock
 from outside import come_at_once, raising
+from programs import run
 from waiting import LONG
 
 FOREVER = float("inf")
@@ -138,6 +139,36 @@ def test_what_a_living_thread_owns_is_not_taken_over(lock):
     assert not lock.is_inside()
     may_end.set()
     holder.join()
+
+
+THREAD_OF_A_HOOK = """
+import os, threading
+from inside import thread_lock
+
+lock, inside, may_end, threads = thread_lock(), threading.Event(), threading.Event(), []
+
+def hold():
+    lock.hold(float("inf"), lambda: (inside.set(), may_end.wait()))
+
+def start():
+    threads.append(threading.Thread(target=hold))
+    threads[0].start()
+
+os.register_at_fork(after_in_child=start)
+child = os.fork()
+if not child:
+    inside.wait()
+    freed = lock.free_from_ended_thread()
+    may_end.set()
+    threads[0].join()
+    os._exit(freed)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_what_a_thread_of_a_forks_hook_owns_is_not_taken_over():
+    """It lives, though PyPy does not show its frames; so it is with the loop of a child."""
+    assert run(THREAD_OF_A_HOOK) == "0\n"
 
 
 def test_what_was_deferred_is_done_after_it_in_order(lock):

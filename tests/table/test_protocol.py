@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 
 import pytest
 from children import SECONDS
@@ -26,6 +27,7 @@ from inside import (
     last_of,
     lock_has_owner,
     locks_the_current_file,
+    memory_file_of,
     name_of,
     read,
     take_key_only,
@@ -371,11 +373,30 @@ def test_a_bus_that_is_removed_at_any_step_of_a_join_is_made_anew(name, fork):
     assert step > 8
 
 
+def open_here(name):
+    """The descriptors of this process.
+
+    But for the mapping's own, which PyPy closes when it collects memory that nobody has any more.
+    """
+    numbers = os.listdir("/dev/fd")
+    if sys.implementation.name != "pypy":
+        return numbers
+    mapped = memory_file_of(name)
+    return [number for number in numbers if not target_of(number).startswith(mapped)]
+
+
+def target_of(number):
+    try:
+        return os.readlink(f"/dev/fd/{number}")
+    except OSError:  # that of the listing itself
+        return ""
+
+
 def test_an_exception_at_any_line_of_joining_leaves_no_worker_behind(watchdog, no_garbage, name):
     """G9: nor any other trace, in this process either."""
     bus = stdevents.Bus(name, interval=0)
     bus.close()  # what is loaded late is, by now
-    descriptors = os.listdir("/dev/fd")
+    descriptors = open_here(name)
     for at_step in at_each(interrupt):
         try:
             with_steps(lambda: bus.configure(name, interval=0), at_step, traced=is_of_joining)
@@ -383,6 +404,6 @@ def test_an_exception_at_any_line_of_joining_leaves_no_worker_behind(watchdog, n
             assert not bus.configured()
         else:
             bus.close()
-        assert os.listdir("/dev/fd") == descriptors
+        assert open_here(name) == descriptors
         assert_removed(name)
         assert not is_kept_as_open(name)

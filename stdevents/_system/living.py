@@ -1,0 +1,50 @@
+"""Has a thread ended? Looked at where it still owns a lock of this process."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+IS_PYPY = sys.implementation.name == "pypy"
+
+
+def has_ended(ident: int) -> bool:
+    """Has the thread of this ident ended? False where nobody knows, as of a greenlet.
+
+    To be asked after the ident was found somewhere: else it may be of a thread begun just now.
+    """
+    living = _frames()
+    # The calling thread is not there if it is a greenlet: its like are unknown then.
+    if ident in living or threading.get_ident() not in living:
+        return False
+    return not (IS_PYPY and _is_known_to_threading(ident))
+
+
+def _is_known_to_threading(ident: int) -> bool:
+    """Is it, or is it about to begin, as the `threading` module knows?
+
+    In a forked child PyPy forgets each thread that a fork hook has started, as our loop is: it
+    lives, and is never among the frames.
+    """
+    module: Any = threading
+    # Not `enumerate`: a signal handler may have interrupted who holds the lock that it takes.
+    return any(thread.ident == ident for thread in module._enumerate())
+
+
+def _frames() -> dict[int, FrameType]:
+    """The frames of the threads of this process, by ident."""
+    # CPython holds a lock of its own meanwhile. If it collects garbage there, and another thread
+    # comes to run that wants this lock, both wait for ever.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()
+    finally:
+        if collects:
+            gc.enable()
