@@ -78,6 +78,7 @@ __all__ = [
     "event_list",
     "events",
     "fileno",
+    "lead",
     "on",
     "origin",
     "poll",
@@ -88,6 +89,7 @@ __all__ = [
     "register_weak",
     "stats",
     "unregister",
+    "wait",
     "workers",
 ]
 
@@ -105,6 +107,8 @@ origin: _Final = default.origin
 fileno: _Final = default.fileno
 stats: _Final = default.stats
 workers: _Final = default.workers
+wait: _Final = default.wait
+lead: _Final = default.lead
 close: _Final = default.close
 
 

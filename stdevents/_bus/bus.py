@@ -14,6 +14,7 @@ from . import codec, settings
 from .handlers import Handlers, decorator, levels
 from .life import Life
 from .states import Opening
+from .together import Together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     AnyHandler = TypeVar("AnyHandler", bound=Handler)
 
 
-class Bus:
+class Bus(Together):
     """A bus of events between processes. The package's functions are the methods of one of these.
 
     `Bus()` is closed until its `configure`, so that handlers can be registered first;

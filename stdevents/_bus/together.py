@@ -1,0 +1,59 @@
+"""What all workers of a bus do together, as calls of `Bus`: wait for them, lead them."""
+
+from __future__ import annotations
+
+from . import leading, settings, waiting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .life import Life
+
+
+class Together:
+    """The calls of a bus that concern all of its workers."""
+
+    _life: Life
+
+    def wait(self, event_id: int, timeout: float = 1.0) -> bool:
+        """Wait until every live worker's handlers for the event have returned, here as well.
+
+        `event_id` is what `post` returned, here or elsewhere. True when all are done with it, the
+        tasks of coroutine handlers too; False if some are not after `timeout` seconds: `workers()`
+        shows who is behind. A worker that dies or leaves meanwhile does not count, nor does one
+        that joined after the event; one that is stopped does, and one that lost the event has
+        been told so, and is done. So what handlers do, as dropping a stale entry, is done in all
+        workers when this returns True.
+
+        Where no loop runs (`interval=0`), it polls for its own process: handlers run in here, and
+        may take longer than `timeout`. Else it sleeps. A poster may call it.
+
+        TypeError for an id that is no int, or a `timeout` that is no number of seconds; ValueError
+        for an id that no event has, or a `timeout` out of range; StdeventsError in a handler, which
+        would wait for itself, and in a signal handler that interrupted a call which holds the lock;
+        SegmentError where the bus was removed meanwhile; LockTimeout; NotConfigured.
+        """
+        if isinstance(event_id, bool) or not isinstance(event_id, int):
+            raise TypeError(f"event_id: {event_id!r} is not an int; give what post returned")
+        return waiting.wait(self._life, event_id, settings.duration("timeout", timeout))
+
+    def lead(self, task: str, give_up: bool = False) -> bool:
+        """Is this worker the leader of `task`, a name? It takes the lead if nobody has it.
+
+        At most one worker is; ask before each piece of work that only one may do. It stays the
+        leader until its process dies or execs, it closes the bus, or it calls `lead(task,
+        give_up=True)`, which returns False; then the next worker that asks leads. A forked child
+        does not inherit the lead. A leader that is stopped (SIGSTOP, a debugger) stays the leader.
+        If the bus is removed under it, another may lead on the new one: it learns so by the next
+        call, which costs two system calls while it leads.
+
+        False for a listener. TypeError or ValueError for a `task` that is no str, or empty;
+        StdeventsError for a poster, and in a signal handler that interrupted a call which holds
+        the lock; SegmentError where the file of the task cannot be opened, as by a process that
+        has changed its user since; LockTimeout; NotConfigured.
+        """
+        if not isinstance(task, str):
+            raise TypeError(f"task: {task!r} is not a str")
+        if not task:
+            raise ValueError("task: it is empty; give it a name")
+        waiting.check_not_nested(self._life, "lead")
+        return self._life.use(leading.lead, task, give_up)
