@@ -34,6 +34,9 @@ from ._bus.bus import Bus, default, life_of
 from ._bus.callbacks import check_callable
 from ._bus.delivery import events
 from ._bus.handlers import decorator
+from ._bus.settings import duration
+from ._bus.together import check_event_id
+from ._bus.waiting import DEAF_PAUSE, LIVES_EVERY, Ear, Waiting, check_may_wait
 from ._errors import NotConfigured, StdeventsError
 from ._log import WARNING, report
 
@@ -82,6 +85,7 @@ class AsyncBus:
         self._registered: list[tuple[_Handler, Level]] = []
         self._streams: weakref.WeakSet[Events] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._begun: dict[asyncio.Task[None], object] = {}  # by which the bus knows each of them
         self._closing: set[asyncio.Task[Any] | None] = set()  # those of them that await `close`
         self._loop: asyncio.AbstractEventLoop | None = None
         self._owner = (0, 0)  # process and thread of the event loop
@@ -102,6 +106,7 @@ class AsyncBus:
         """
         check_callable(callback)
         handler = self._handler_of(callback) or _Handler(self, callback)
+        self._life.polling.expect_tasks()
         self._bus.register(handler.handle, source, *events)
         self._registered.append((handler, (source, *events)))
         return callback
@@ -167,7 +172,8 @@ class AsyncBus:
         self._loop, self._interval, self._descriptor, self._timer = loop, interval, -1, None
         self._owner = os.getpid(), threading.get_ident()
         self._life.polling.watchers.add(self._detach_before)
-        self._tasks -= {task for task in self._tasks if task.get_loop() is not loop}
+        for task in [task for task in self._tasks if task.get_loop() is not loop]:
+            self._forget(task)
         self._closing = set()
         self._look()
 
@@ -214,6 +220,50 @@ class AsyncBus:
         closing.add(task)
         while self._tasks - closing:
             await asyncio.wait(self._tasks - closing)
+
+    async def wait(self, event_id: int, timeout: float = 1.0) -> bool:
+        """`Bus.wait` on the event loop: are all workers done with the event, tasks included?
+
+        True when every live worker's handlers for it have returned, here as well, and the tasks of
+        coroutine handlers are done; False if that is not so after `timeout` seconds. An event of
+        an `async for` counts as handled when the iterator has it.
+
+        Raises what `Bus.wait` does, StdeventsError in a task of a handler, which would wait for
+        itself, and NotConfigured if the bus is not attached.
+        """
+        check_event_id(event_id)
+        timeout = duration("timeout", timeout)
+        self._check_may_wait("wait")
+        waiting = Waiting(self._life, event_id)
+        return await self._until(waiting.is_over, timeout)
+
+    def _check_may_wait(self, call: str) -> None:
+        self._check_attached()
+        if asyncio.current_task() in self._tasks:
+            raise StdeventsError(
+                f"{call}: a handler that awaits it waits for its own end; await it in another task"
+            )
+        check_may_wait(self._life, call)
+
+    async def _until(
+        self, is_over: Callable[[], bool], timeout: float, ear: Ear | None = None
+    ) -> bool:
+        """Poll, look, and sleep until the bell rings, until it is over; False if it never is."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        ear = ear or Ear(self._life)
+        try:
+            while True:
+                self._poll()
+                if is_over():
+                    return True
+                left = deadline - loop.time()
+                if left <= 0:
+                    return False
+                if ear.listens():
+                    await _sleep_with(ear, min(left, LIVES_EVERY))
+        finally:
+            ear.close()
 
     async def __aenter__(self) -> AsyncBus:
         self.attach()
@@ -277,26 +327,76 @@ class AsyncBus:
             raise NotConfigured(f"{self!r} is attached to no event loop here; use `async with`")
         return self._loop
 
-    def _on_loop(self, do: Callable[..., None], event: Event) -> None:
+    def _on_loop(self, do: Callable[[Event, object], bool], event: Event) -> None:
         """Do it on the event loop; the poll may be in another thread."""
-        loop = self._check_attached()
+        loop, polling = self._check_attached(), self._life.polling
         if self._owner[1] == threading.get_ident():
-            do(event)
-        else:
-            loop.call_soon_threadsafe(do, event)
+            do(event, None)
+            return
+        begun = object()  # the event is not done before it is done on the event loop
 
-    def _start(self, callback: AsyncHandler, event: Event) -> None:
+        def do_it() -> None:
+            goes_on = False
+            try:
+                goes_on = do(event, begun)
+            finally:
+                if not goes_on:
+                    polling.end_task(begun)
+
+        polling.begin_task(begun)
+        try:
+            loop.call_soon_threadsafe(do_it)
+        except BaseException:  # the event loop is closed
+            polling.end_task(begun)
+            raise
+
+    def _start(self, callback: AsyncHandler, event: Event, begun: object) -> bool:
+        """Call it; does what it does go on as a task? `begun` is known to the bus, if not None."""
         outcome = callback(*event)
-        if self._loop is not None and asyncio.iscoroutine(outcome):
-            task = self._loop.create_task(self._finish(outcome, event))
-            self._tasks.add(task)  # the event loop itself holds it weakly
-            task.add_done_callback(self._tasks.discard)
+        if self._loop is None or not asyncio.iscoroutine(outcome):
+            return False
+        task = self._loop.create_task(self._finish(outcome, event))
+        self._tasks.add(task)  # the event loop itself holds it weakly
+        if begun is None:
+            begun = task
+            self._life.polling.begin_task(begun)
+        self._begun[task] = begun
+        task.add_done_callback(self._forget)
+        return True
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        """It is done, or never will be."""
+        self._tasks.discard(task)
+        self._life.polling.end_task(self._begun.pop(task, None))
 
     async def _finish(self, outcome: Awaitable[object], event: Event) -> None:
         try:
             await outcome
         except Exception as error:
             self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
+
+
+async def _sleep_with(ear: Ear, seconds: float) -> None:
+    """Sleep until its bell rings, so long at most, while the event loop goes on."""
+    loop, number = asyncio.get_running_loop(), ear.fileno()
+    rung: asyncio.Future[None] = loop.create_future()
+    try:
+        if number is None:
+            raise NotImplementedError
+        loop.add_reader(number, _be_rung, rung)
+    except NotImplementedError:  # there is no epoll, or this event loop watches no descriptors
+        await asyncio.sleep(min(seconds, DEAF_PAUSE))
+        return
+    try:
+        await asyncio.wait({rung}, timeout=seconds)
+    finally:
+        loop.remove_reader(number)
+    ear.sleep(0)  # what was heard is not heard again
+
+
+def _be_rung(rung: asyncio.Future[None]) -> None:
+    if not rung.done():
+        rung.set_result(None)
 
 
 class _Handler:
@@ -309,8 +409,8 @@ class _Handler:
     def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
         self._bus._on_loop(self._start, Event(data, event, source, pid))
 
-    def _start(self, event: Event) -> None:
-        self._bus._start(self.callback, event)
+    def _start(self, event: Event, begun: object) -> bool:
+        return self._bus._start(self.callback, event, begun)
 
 
 class Events:
@@ -343,7 +443,7 @@ class Events:
         """For the bus: take an event."""
         self._bus._on_loop(self._take, Event(data, event, source, pid))
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event, _: object) -> bool:
         if len(self._waiting) == self._limit:
             self._waiting.popleft()
             self._lost += 1
@@ -352,6 +452,7 @@ class Events:
                 report(what, self._bus, self._limit, level=WARNING)
         self._waiting.append(event)
         self._news.set()
+        return False
 
     def end(self) -> None:
         """For the bus: no more will come."""

@@ -16,6 +16,7 @@ from types import BuiltinMethodType, MethodType
 from .._log import report
 from .._names import PACKAGE, check_names
 from .callbacks import check
+from .tasks import Tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,12 +67,15 @@ class Handlers:
         #: what was found so far. A registration replaces it, so no stale answer stays.
         self.found: Found = {}
         self._left = REMEMBERED  # before those are forgotten
+        #: what they have begun, and go on with
+        self.tasks = Tasks()
         self.forked()
 
     def forked(self) -> None:
         """Start again in a forked child: what its parent was dispatching is not the child's."""
         self._changing = threading.RLock()  # a finaliser may unregister during a register
         self._process = object()
+        self.tasks.forget()
         self.failed = 0
 
     def add(self, callback: Handler, levels: list[Level], weak: bool) -> None:

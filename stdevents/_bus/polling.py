@@ -16,12 +16,13 @@ from . import joining
 from .loop import PAUSE_AFTER_FORK, Loop
 from .seat import BusRemoved
 from .settings import WAIT_INTERVAL
-from .states import Away
+from .states import Arriving, Away
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Protocol, TypeVar
 
+    from .handlers import Handlers
     from .loop import Signals
     from .seat import Seat
     from .states import State
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         """What polls need of the life of their bus."""
 
         state: State
+        handlers: Handlers
 
         def use(self, work: Callable[..., T], *arguments: Any) -> T: ...
 
@@ -288,6 +290,32 @@ class Polling:
         for let_go_before in tuple(self.watchers):
             close = functools.partial(let_go_before, close)
         close()
+
+    # -- tasks -------------------------------------------------------------------------------------
+
+    def expect_tasks(self) -> None:
+        """Have others know that handlers of this worker may go on after they have returned."""
+        self._life.handlers.tasks.expected = True
+        state = self._life.state
+        seat = state.taken if isinstance(state, Arriving) else state.seat
+        if seat is not None and seat.delivery is not None and seat.mark.word[0]:
+            seat.delivery.standing.expect_tasks()
+
+    def begin_task(self, task: object) -> None:
+        """In a handler: its event is done only after `end_task(task)`; not where it has no id."""
+        seat = self._life.state.seat
+        if seat is not None and seat.is_in_handler():
+            self._life.handlers.tasks.begin(task, seat.progress.position)
+
+    def end_task(self, task: object) -> None:
+        """What a handler has begun is done; in any thread."""
+        seat = self._life.state.seat
+        if not self._life.handlers.tasks.end(task) or seat is None or seat.delivery is None:
+            return
+        if not seat.delivery.ended and seat.mark.word[0]:  # else the slot is not ours any more
+            seat.delivery.standing.end_task()
+
+    # -- the rest ----------------------------------------------------------------------------------
 
     def origin(self) -> tuple[str, str] | None:
         """Of the event whose handlers run in this thread: host and entry, if a relay brought it."""

@@ -9,6 +9,12 @@ if TYPE_CHECKING:
     from .life import Life
 
 
+def check_event_id(event_id: object) -> None:
+    """TypeError unless it is an int."""
+    if isinstance(event_id, bool) or not isinstance(event_id, int):
+        raise TypeError(f"event_id: {event_id!r} is not an int; give what post returned")
+
+
 class Together:
     """The calls of a bus that concern all of its workers."""
 
@@ -32,8 +38,7 @@ class Together:
         would wait for itself, and in a signal handler that interrupted a call which holds the lock;
         SegmentError where the bus was removed meanwhile; LockTimeout; NotConfigured.
         """
-        if isinstance(event_id, bool) or not isinstance(event_id, int):
-            raise TypeError(f"event_id: {event_id!r} is not an int; give what post returned")
+        check_event_id(event_id)
         return waiting.wait(self._life, event_id, settings.duration("timeout", timeout))
 
     def lead(self, task: str, give_up: bool = False) -> bool:

@@ -102,6 +102,10 @@ class Ear:
         else:
             self._listener.wait(seconds)
 
+    def fileno(self) -> int | None:
+        """What is readable when there was a ring, until its next sleep; None where it is deaf."""
+        return None if self._listener is None else self._listener.fileno()
+
     def wake(self) -> None:
         """End its sleep, this one or the next; any thread may call it."""
         listener = self._listener
