@@ -21,6 +21,7 @@ from stdevents._bus import loop as _loop
 from stdevents._bus import polling as _polling
 from stdevents._bus import progress as _progress
 from stdevents._bus import seat as _seat
+from stdevents._bus import waiting as _waiting
 from stdevents._system import bell as _bell
 from stdevents._system import filelock as _filelock
 from stdevents._system import files as _files
@@ -573,6 +574,20 @@ def note_looks_for_the_living(monkeypatch, bus):
     lives = room._lives
     monkeypatch.setattr(room, "_lives", lambda slot: looked.append(slot) or lives(slot))
     return looked
+
+
+def ask_who_lives_after(monkeypatch, seconds):
+    """Have calls that wait for workers ask only so long after who of them has died."""
+    monkeypatch.setattr(_waiting, "LIVES_EVERY", seconds)
+
+
+def is_deaf(monkeypatch):
+    """Have calls that wait for workers not hear the bell, as where there is no epoll."""
+
+    def refuse(bell):
+        raise OSError("the test says that there is no epoll")
+
+    monkeypatch.setattr(_waiting, "Listener", refuse)
 
 
 def note_takings_of_the_lock(monkeypatch, bus):
