@@ -26,6 +26,7 @@ from stdevents._system import bell as _bell
 from stdevents._system import filelock as _filelock
 from stdevents._system import files as _files
 from stdevents._system import folder as _folder
+from stdevents._system import leads as _leads
 from stdevents._system import listener as _listener
 from stdevents._system import memory as _memory
 from stdevents._system import presence as _presence
@@ -596,6 +597,45 @@ def note_takings_of_the_lock(monkeypatch, bus):
     hold = table._hold
     monkeypatch.setattr(table, "_hold", lambda *work: (taken.append(1), hold(*work))[1])
     return taken
+
+
+def lead_files_of(name):
+    """The paths of the files of the tasks that are led, or were."""
+    folder = folder_of(name)
+    return [os.path.join(folder, file) for file in os.listdir(folder) if file.startswith("lead.")]
+
+
+def lead_number_of(bus, task):
+    """The number of the open file by which this worker leads the task."""
+    return seat_of(bus).leads._held[task].number
+
+
+def system_calls_of_lead(monkeypatch):
+    """A list of the system calls that a leader makes to be sure that it is one, from now on."""
+    calls = []
+
+    class System:
+        def __getattr__(self, call):
+            real = getattr(os, call)
+            if call not in ("lseek", "fstat"):
+                return real
+            return lambda *arguments: (calls.append(call), real(*arguments))[1]
+
+    monkeypatch.setattr(_files, "os", System())
+    return calls
+
+
+def when_a_lead_is_locked(monkeypatch, before=lambda: None, after=lambda: None):
+    """Call `before()` and `after()` right before and after the file of a task is locked, once."""
+    left = [(before, after)]
+
+    def lock(descriptor, operation):
+        first, then = left.pop() if operation != LOCK_UN and left else [lambda: None] * 2
+        first()
+        flock(descriptor, operation)
+        then()
+
+    monkeypatch.setattr(_leads, "flock", lock)
 
 
 def hide_folder(monkeypatch, bus):
