@@ -51,11 +51,12 @@ if TYPE_CHECKING:
     from typing import Final as _Final
 
     from ._relay.relay import Relay, RelayStats
-    from ._types import Handler, Origin, Stats, WorkerInfo
+    from ._types import Answer, Handler, Origin, Stats, WorkerInfo
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "Bus",
     "EncodeError",
     "EventList",
@@ -72,6 +73,8 @@ __all__ = [
     "Stats",
     "StdeventsError",
     "WorkerInfo",
+    "answer",
+    "ask",
     "close",
     "configure",
     "configured",
@@ -109,6 +112,8 @@ stats: _Final = default.stats
 workers: _Final = default.workers
 wait: _Final = default.wait
 lead: _Final = default.lead
+ask: _Final = default.ask
+answer: _Final = default.answer
 close: _Final = default.close
 
 
@@ -117,6 +122,7 @@ _ELSEWHERE = {
     "aio": ".aio",
     "Relay": "._relay.relay",
     "RelayStats": "._relay.relay",
+    "Answer": "._types",
     "Handler": "._types",
     "Origin": "._types",
     "Stats": "._types",

@@ -52,6 +52,19 @@ class Stats(NamedTuple):
     lag: int
 
 
+class Answer(NamedTuple):
+    """What one worker answered to `ask`.
+
+    `pid`: its process id. `value`: what its answerer returned, through JSON and back; None where
+    there is an error. `error`: None, or in words why there is no value: it has no answerer, that
+    failed, did not answer in time, or its answer was too large, or lost.
+    """
+
+    pid: int
+    value: Any
+    error: str | None
+
+
 class WorkerInfo(NamedTuple):
     """One live worker, as `workers()` tells of it; a listener is one, a poster is none.
 

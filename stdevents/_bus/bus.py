@@ -11,6 +11,7 @@ from .._system.files import LostGround
 from .._system.threadlock import Inside
 from .._table.layout import LAST
 from . import codec, settings
+from .asking import Asking
 from .handlers import Handlers, decorator, levels
 from .life import Life
 from .states import Opening
@@ -38,6 +39,7 @@ class Bus(Together):
         self._handlers = Handlers()
         self._life = Life(self._handlers)
         self._polling = self._life.polling
+        self._asking = Asking(self._life)
         if shm is not None:
             self.configure(shm, **options)
         elif options:

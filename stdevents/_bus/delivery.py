@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         def block(self) -> None: ...
 
 
-events: EventList = event_list("stdevents", "started", "stopping", "lost")
+events: EventList = event_list("stdevents", "started", "stopping", "lost", "asked", "answered")
 ROUNDS = 16
 HANDLING = "handling event; source=%s, event=%s, pid=%s"
 LONG_TEXT = 4096  # bytes, from which on it is let go of at once

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
     from .._types import Handler
+    from .asking import Question
 
     Level = Tuple[Optional[str], Optional[str]]
     # By source, and then by event: what is called, None if nothing is.
@@ -67,6 +68,8 @@ class Handlers:
         #: what was found so far. A registration replaces it, so no stale answer stays.
         self.found: Found = {}
         self._left = REMEMBERED  # before those are forgotten
+        #: what the package does at an event, by source and event: `own(callback)` is called for it
+        self.own: dict[tuple[str, str], Callable[[Handler | None], Handler]] = {}
         #: what they have begun, and go on with
         self.tasks = Tasks()
         self.forked()
@@ -76,6 +79,8 @@ class Handlers:
         self._changing = threading.RLock()  # a finaliser may unregister during a register
         self._process = object()
         self.tasks.forget()
+        #: what is asked, by number; each `take`s its answers
+        self.questions: dict[int, Question] = {}
         self.failed = 0
 
     def add(self, callback: Handler, levels: list[Level], weak: bool) -> None:
@@ -123,6 +128,9 @@ class Handlers:
             callback = held[0]
         else:
             callback = Several(self, held) if held else None
+        own = self.own.get((source, event))
+        if own is not None:
+            callback = own(callback)
         self._left -= 1
         if self._left < 0:  # names may be made up without end
             found.clear()

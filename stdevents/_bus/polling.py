@@ -148,13 +148,17 @@ class Polling:
                 records, full, busy, settings.shm_retries, settings.wait_interval
             )
 
-    def poll_for_call(self) -> None:
-        """Handle what is new where nobody else in this process does: for a call that waits."""
+    def poll_for_call(self) -> bool:
+        """Handle what is new where nobody else in this process does: for a call that waits.
+
+        Was that so, and may it sleep until there is something new?
+        """
         life = self._life
         if life.use(lambda seat: seat.slot is None) or self.loop.interval:
             life.use(self.look)
         elif not self.watchers or self._poller in (0, get_ident()):  # else an event loop does
-            self.poll(0)
+            return self.poll(0) == "done"
+        return False
 
     def waits_for_itself(self) -> bool:
         """Can this process take no event before the calling thread goes on?

@@ -18,7 +18,7 @@ from .room import Room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Sequence
+    from typing import Callable, Collection, Sequence
 
     from .._system.filelock import FileLock
     from .append import Companion
@@ -194,6 +194,24 @@ class Table:
                 _workers.end(words, slot)
                 slots.remove(slot)
         return slots
+
+    def concerned(
+        self, event_id: int, doubted: Collection[int]
+    ) -> tuple[int, list[tuple[int, int, int, int, bool]]]:
+        """LAST, and the workers that joined before the event, by slot; LockTimeout.
+
+        Of each slot, pid, serial, role, and is it done with the event? It may have died, but for
+        those of the slots that are `doubted`.
+        """
+        return self._hold(self._concerned, event_id, doubted)
+
+    def _concerned(
+        self, event_id: int, doubted: Collection[int]
+    ) -> tuple[int, list[tuple[int, int, int, int, bool]]]:
+        for slot in doubted:
+            if not self._lives(slot):
+                _workers.end(self.words, slot)
+        return self.last, _workers.concerned(self.words, event_id)
 
     def workers(self) -> list[tuple[int, int, int, int, int]]:
         """The live workers, by slot: pid, slot, position, lag and since when, of each."""

@@ -101,6 +101,21 @@ def behind(words: memoryview, event_id: int) -> list[int]:
     ]
 
 
+def concerned(words: memoryview, event_id: int) -> list[tuple[int, int, int, int, bool]]:
+    """The workers, alive or dead, that joined before the event, by slot; under the lock.
+
+    Of each slot, pid, serial, role, and is it done with the event?
+    """
+    values = words[at(0) : at(_used(words))].tolist()
+    found = []
+    for slot, first in enumerate(range(0, len(values), WORKER_WORDS)):
+        pid, serial, _, role, position, done, tasks, joined = values[first : first + WORKER_WORDS]
+        if pid and joined < event_id:
+            is_done = done >= event_id or (position > event_id and not tasks)
+            found.append((slot, pid, serial, role, is_done))
+    return found
+
+
 def table(words: memoryview) -> list[tuple[int, ...]]:
     """The slots that are taken, by dead workers too; under the lock.
 
