@@ -35,17 +35,25 @@ from ._bus.callbacks import check_callable
 from ._bus.delivery import events
 from ._bus.handlers import decorator
 from ._bus.settings import duration
-from ._bus.together import check_event_id
+from ._bus.together import asking_of, check_event_id
 from ._bus.waiting import DEAF_PAUSE, LIVES_EVERY, Ear, Waiting, check_may_wait
 from ._errors import NotConfigured, StdeventsError
 from ._log import WARNING, report
+from ._names import check_names
+from ._types import Answer
 
 __all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
 
 INTERVAL = 1.0  # seconds
 LIMIT = 10_000  # events
+CANCELLED = "its answerer was cancelled"
 
 Level = Tuple[Optional[str], ...]  # source, and its events
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._bus.asking import Reply
 
 
 class AsyncHandler(Protocol):
@@ -234,8 +242,51 @@ class AsyncBus:
         check_event_id(event_id)
         timeout = duration("timeout", timeout)
         self._check_may_wait("wait")
-        waiting = Waiting(self._life, event_id)
-        return await self._until(waiting.is_over, timeout)
+        waiting, ear = Waiting(self._life, event_id), Ear(self._life)
+        return await self._until(waiting.is_over, timeout, ear)
+
+    async def ask(
+        self, source: str, event: str, data: Any = None, timeout: float = 1.0
+    ) -> dict[int, Answer]:
+        """`Bus.ask` on the event loop: ask every live worker, and return their answers by slot.
+
+        Raises what `Bus.ask` does, StdeventsError in a task of a handler, which would wait for
+        itself, and NotConfigured if the bus is not attached.
+        """
+        check_names(source, event)
+        timeout = duration("timeout", timeout)
+        self._check_may_wait("ask")
+        asking, ear = asking_of(self._bus), Ear(self._life)
+        question = asking.begin(ear)
+        try:
+            question.post(source, event, data)
+            await self._until(question.is_over, timeout, ear)
+            return question.answers(timeout)
+        finally:
+            asking.end(question)
+
+    def answer(self, source: str, event: str) -> Callable[[AnyHandler], AnyHandler]:
+        """`Bus.answer`, for coroutine functions, too: have the decorated function answer.
+
+        What it returns is the answer of this worker to such questions. Each call of a coroutine
+        function is run as a task. While the bus is not attached, the askers are told so.
+        """
+        check_names(source, event)
+
+        def register(callback: AnyHandler) -> AnyHandler:
+            check_callable(callback)
+
+            def answer(reply: Reply, *question: Any) -> None:
+                self._on_loop(
+                    lambda event, begun: self._start(callback, event, begun, reply),
+                    Event(*question),
+                )
+
+            asking_of(self._bus).add(source, event, answer)
+            self._life.polling.expect_tasks()
+            return callback
+
+        return register
 
     def _check_may_wait(self, call: str) -> None:
         self._check_attached()
@@ -245,13 +296,10 @@ class AsyncBus:
             )
         check_may_wait(self._life, call)
 
-    async def _until(
-        self, is_over: Callable[[], bool], timeout: float, ear: Ear | None = None
-    ) -> bool:
+    async def _until(self, is_over: Callable[[], bool], timeout: float, ear: Ear) -> bool:
         """Poll, look, and sleep until the bell rings, until it is over; False if it never is."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        ear = ear or Ear(self._life)
         try:
             while True:
                 self._poll()
@@ -350,12 +398,22 @@ class AsyncBus:
             polling.end_task(begun)
             raise
 
-    def _start(self, callback: AsyncHandler, event: Event, begun: object) -> bool:
+    def _start(
+        self, callback: AsyncHandler, event: Event, begun: object, reply: Reply | None = None
+    ) -> bool:
         """Call it; does what it does go on as a task? `begun` is known to the bus, if not None."""
-        outcome = callback(*event)
-        if self._loop is None or not asyncio.iscoroutine(outcome):
+        try:
+            outcome = callback(*event)
+        except Exception as error:
+            if reply is None:
+                raise
+            reply.fail(error)
             return False
-        task = self._loop.create_task(self._finish(outcome, event))
+        if self._loop is None or not asyncio.iscoroutine(outcome):
+            if reply is not None:
+                reply.give(outcome)
+            return False
+        task = self._loop.create_task(self._finish(outcome, event, reply))
         self._tasks.add(task)  # the event loop itself holds it weakly
         if begun is None:
             begun = task
@@ -369,11 +427,21 @@ class AsyncBus:
         self._tasks.discard(task)
         self._life.polling.end_task(self._begun.pop(task, None))
 
-    async def _finish(self, outcome: Awaitable[object], event: Event) -> None:
+    async def _finish(self, outcome: Awaitable[object], event: Event, reply: Reply | None) -> None:
         try:
-            await outcome
+            value = await outcome
         except Exception as error:
-            self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
+            if reply is None:
+                self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
+            else:
+                reply.fail(error)
+        except asyncio.CancelledError:
+            if reply is not None:
+                reply.refuse(CANCELLED)
+            raise
+        else:
+            if reply is not None:
+                reply.give(value)
 
 
 async def _sleep_with(ear: Ear, seconds: float) -> None:
