@@ -428,7 +428,7 @@ def test_a_forked_child_has_its_parents_answerers(bus, fork):
     assert [one.value for one in asking.result().values()] == [os.getpid(), child.pid]
 
 
-def test_a_child_that_was_forked_meanwhile_knows_nothing_of_its_parents_question(bus, fork):
+def test_a_child_that_is_forked_meanwhile_does_not_hear_the_answers(bus, fork):
     """G7: the answers are not for it, nor does it answer for its parent."""
 
     @bus.answer("test", "who")
