@@ -579,7 +579,8 @@ def note_looks_for_the_living(monkeypatch, bus):
 
 def ask_who_lives_after(monkeypatch, seconds):
     """Have calls that wait for workers ask only so long after who of them has died."""
-    monkeypatch.setattr(_waiting, "LIVES_EVERY", seconds)
+    for module in (_waiting, _late("aio")):
+        monkeypatch.setattr(module, "LIVES_EVERY", seconds)
 
 
 def is_deaf(monkeypatch):

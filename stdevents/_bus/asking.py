@@ -21,10 +21,10 @@ from .._system import fence as _fence
 from .._system.clock import monotonic
 from .._table.layout import WAITING, WORKER_SERIAL
 from .._table.workers import at
-from . import codec
+from . import codec, waiting
 from .delivery import events
 from .settings import ROLES
-from .waiting import LIVES_EVERY, Ear, check_may_wait
+from .waiting import Ear, check_may_wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Question:
         if self._log is not None:
             self._life.use(self._read_log)
         if now >= self._look_at or not self._missing():
-            self._look_at = now + LIVES_EVERY
+            self._look_at = now + waiting.LIVES_EVERY
             self._life.use(self._look, self._missing())
         return not self._missing()
 
@@ -281,7 +281,7 @@ class Asking:
                 if polls:
                     may_sleep = polling.may_sleep() and may_sleep
                 if question.may_sleep() and may_sleep:
-                    ear.sleep(min(left, LIVES_EVERY))
+                    ear.sleep(min(left, waiting.LIVES_EVERY))
             return question.answers(timeout)
         finally:
             self.end(question)

@@ -10,7 +10,7 @@ import signal
 import threading
 
 import pytest
-from inside import before, recover, remove_folder, remove_memory
+from inside import ask_who_lives_after, before, recover, remove_folder, remove_memory
 from steps import die
 from waiting import LONG, wait_until_in
 
@@ -114,20 +114,20 @@ each_interval = pytest.mark.parametrize("interval", [0, 1])
 class Ask(threading.Thread):
     """A question that is asked in a thread."""
 
-    def __init__(self, bus, *question):
+    def __init__(self, bus, *question, timeout=PATIENT):
         super().__init__(daemon=True)
-        self.bus, self.question = bus, question
+        self.bus, self.question, self.timeout = bus, question, timeout
         self.outcome = None
         self.start()
 
     def run(self):
         try:
-            self.outcome = self.bus.ask(*self.question, None, PATIENT)
+            self.outcome = self.bus.ask(*self.question, None, self.timeout)
         except stdevents.StdeventsError as error:
             self.outcome = error
 
     def result(self):
-        self.join(LONG)
+        self.join(2 * PATIENT)
         assert not self.is_alive()
         return self.outcome
 
@@ -202,6 +202,20 @@ def test_an_answer_that_cannot_be_given_says_why(worker, asker, event, data, err
     found = bus.ask("test", event, data, PATIENT)
     assert found[0].pid == child.pid and found[0].value is None
     assert found[0].error.startswith(error)
+
+
+def test_an_answer_wakes_the_asker(name, asker, monkeypatch):
+    """Which the bell does not, where the answer is its own process's."""
+    ask_who_lives_after(monkeypatch, 10 * LONG)
+    bus = asker()
+
+    @bus.answer("test", "who")
+    def answer_who_sleeps(data, event, source, pid):
+        wait_until_in(asking, "sleep")
+        return 1
+
+    asking = Ask(bus, "test", "who", timeout=10 * LONG)
+    assert asking.result()[0].value == 1
 
 
 @each_interval
@@ -439,6 +453,30 @@ def test_a_child_that_is_forked_meanwhile_does_not_hear_the_answers(bus, fork):
     child = []
     assert bus.ask("test", "who", None, PATIENT) == {0: (os.getpid(), os.getpid(), None)}
     assert child[0].result() == 1, "its own started, and not the answer"
+
+
+def test_a_child_of_a_handler_of_the_question_does_not_answer(bus, name, fork):
+    """G7: the question is its parent's, also if it is a worker of its own by then."""
+
+    def work(parent):
+        bus.close()
+        mine, me = stdevents.Bus(name, interval=0), os.getpid()
+
+        @mine.on("stdevents", "asked")
+        def fork_in_it(data, event, source, pid):
+            if not os.fork():
+                mine.post("test", "arrived")
+
+        mine.answer("test", "who")(lambda *_: os.getpid())
+        found = mine.ask("test", "who", None, 0)
+        if os.getpid() != me:
+            os._exit(0)
+        os.wait()
+        assert found[1] == (me, me, None)
+        return
+
+    fork(work).result()
+    assert bus.stats().last_id == len(["started"] * 3 + ["asked", "arrived", "answered"])
 
 
 # -- the calls -------------------------------------------------------------------------------------
