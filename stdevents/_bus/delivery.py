@@ -80,7 +80,7 @@ class Delivery:
         self._worker = _workers.mark_of(serial, os.getpid())
         self.standing = Standing(
             table.words, slot, progress.position, table.ring,
-            lambda: handlers.tasks.done_through(self.progress.finished),
+            lambda: handlers.tasks.done_through(progress.finished),  # no cycle: it keeps memory
         )  # fmt: skip
         self._position_at = self.standing.position_at
         self._debug = False
