@@ -10,6 +10,7 @@ import signal
 import threading
 
 import pytest
+from children import threads_are_ours
 from inside import ask_who_lives_after, before, recover, remove_folder, remove_memory
 from steps import die
 from waiting import LONG, wait_until_in
@@ -275,6 +276,7 @@ def test_what_killed_workers_left_is_not_asked(worker, asker):
     assert [one.pid for one in bus.ask("test", "who", None, PATIENT).values()] == [os.getpid()]
 
 
+@threads_are_ours
 def test_a_worker_that_joins_after_the_question_is_not_there(worker, asker):
     slow = worker()
     bus = asker()
