@@ -41,7 +41,8 @@ class Together:
         workers when this returns True.
 
         Where no loop runs (`interval=0`), it polls for its own process: handlers run in here, and
-        may take longer than `timeout`. Else it sleeps. A poster may call it.
+        may take longer than `timeout`. Else it sleeps. A poster may call it. On an event loop
+        await `AsyncBus.wait`: this call would keep its tasks from ending.
 
         TypeError for an id that is no int, or a `timeout` that is no number of seconds; ValueError
         for an id that no event has, or a `timeout` out of range; StdeventsError in a handler, which
