@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 
 import stdevents
@@ -17,13 +16,13 @@ WORKERS = 4
 EVERY = 0.05  # seconds
 
 
-def work(ran):
+def work(runs):
     """Have a timer in each worker: all ask, and one of them runs the job."""
     stdevents.configure("my-app")
 
     def tick():
         if stdevents.lead("cleaner"):
-            ran.put(os.getpid())
+            os.write(runs, b"%10d" % os.getpid())  # the job
         timer = threading.Timer(EVERY, tick)
         timer.daemon = True
         timer.start()
@@ -33,20 +32,18 @@ def work(ran):
 
 
 def main():
-    ran = multiprocessing.SimpleQueue()
-    workers = [multiprocessing.Process(target=work, args=(ran,)) for _ in range(WORKERS)]
+    told, runs = os.pipe()
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=work, args=(runs,)) for _ in range(WORKERS)]
     for worker in workers:
         worker.start()
-    alive = {worker.pid for worker in workers}
+    alive = {worker.pid: worker for worker in workers}
     while alive:
-        leader = ran.get()
-        assert {ran.get() for _ in range(5)} == {leader}, "two of them ran it"
-        os.kill(leader, signal.SIGKILL)
-        alive.remove(leader)
-        print(f"worker {leader} ran it, and is dead; {len(alive)} are left", flush=True)
-        next(worker for worker in workers if worker.pid == leader).join()
-        while not ran.empty():  # what it had run until then
-            ran.get()
+        leader = int(os.read(told, 10))
+        if leader in alive:  # else it ran it before it was killed
+            alive[leader].kill()
+            alive.pop(leader).join()
+            print(f"worker {leader} ran it, and is dead; {len(alive)} are left", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
     curl http://127.0.0.1:8000/prices/tea
     curl http://127.0.0.1:8000/metrics
 
-So no request has to look for changes before it begins, as in flask_app.py. Each worker needs a loop.
-/metrics adds up what all workers count.
+So no request has to look for changes before it begins, as in flask_app.py. Each worker needs a
+loop. /metrics adds up what all workers count.
 """
 
 from __future__ import annotations
