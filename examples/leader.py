@@ -32,6 +32,7 @@ def work(runs):
 
 
 def main():
+    stdevents.configure("my-app", role="listener")  # the parent never leads
     told, runs = os.pipe()
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=work, args=(runs,)) for _ in range(WORKERS)]
@@ -44,6 +45,7 @@ def main():
             alive[leader].kill()
             alive.pop(leader).join()
             print(f"worker {leader} ran it, and is dead; {len(alive)} are left", flush=True)
+    stdevents.close()
 
 
 if __name__ == "__main__":
