@@ -42,6 +42,10 @@ from ._log import WARNING, report
 from ._names import check_names
 from ._types import Answer
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._bus.asking import Reply
+
 __all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
 
 INTERVAL = 1.0  # seconds
@@ -49,11 +53,6 @@ LIMIT = 10_000  # events
 CANCELLED = "its answerer was cancelled"
 
 Level = Tuple[Optional[str], ...]  # source, and its events
-
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ._bus.asking import Reply
 
 
 class AsyncHandler(Protocol):

@@ -17,12 +17,12 @@ from functools import partial
 
 from .._errors import EncodeError, NotConfigured, PayloadTooLarge, SegmentError, StdeventsError
 from .._log import report
-from .._system import fence as _fence
 from .._system.clock import monotonic
-from .._table.layout import WAITING, WORKER_SERIAL
+from .._table.layout import WORKER_SERIAL
 from .._table.workers import at
 from . import codec, waiting
 from .delivery import events
+from .overhearing import Log
 from .settings import ROLES
 from .waiting import Ear, check_may_wait
 
@@ -167,7 +167,12 @@ class Question:
     def _read_log(self, seat: Seat) -> None:
         self._check(seat)
         assert self._log is not None
-        self._log.read(seat, self._life.handlers.questions)
+        self._log.read(seat, self._overhear)
+
+    def _overhear(self, text: Any) -> None:
+        question = question_of(text, self._life.handlers.questions)
+        if question is not None:
+            question.take(text)
 
     def _look(self, seat: Seat, doubted: list[int]) -> None:
         """Who is there? Those that are doubted, and have died, are not."""
@@ -197,39 +202,6 @@ class Question:
                 f"bus {seat.name!r}: it was removed while its workers were asked, and made anew; "
                 "ask again",
             )
-
-
-class Log:
-    """The log of the bus from a question on, as a poster reads it, which handles no events."""
-
-    def __init__(self, seat: Seat, event_id: int) -> None:
-        self._run = seat.table.run_at(event_id)
-
-    @property
-    def through(self) -> int:
-        """The id up to which all was read."""
-        return self._run.through
-
-    def read(self, seat: Seat, questions: dict[int, Question]) -> None:
-        """Give the answers among what is new to their questions."""
-        while seat.table.last > self._run.through:
-            self._run = run = seat.table.read(self._run)
-            for record in seat.table.reader.cut(run) if run.text else ():
-                try:
-                    _, source, event, data, *_ = codec.decode(record or b"")
-                except (ValueError, RecursionError):
-                    continue
-                if (source, event) == (events._source, events.answered):
-                    question = question_of(data, questions)
-                    if question is not None:
-                        question.take(data)
-
-    def may_sleep(self, seat: Seat) -> bool:
-        """Ask the next post to wake us; False if there is something new already."""
-        seat.mark.check()
-        seat.words[WAITING] = 1  # W1
-        _fence.fence()
-        return seat.table.last == self._run.through  # W2
 
 
 def question_of(text: Any, questions: dict[int, Question]) -> Question | None:

@@ -7,9 +7,10 @@ import threading
 
 import pytest
 from event_loops import run
-from inside import is_deaf, tasks_of
+from inside import is_deaf, recover, tasks_of
 
 import stdevents
+from stdevents import aio
 
 LONG = 20  # seconds
 
@@ -116,6 +117,35 @@ def test_it_works_where_the_bell_is_not_heard(bus, other, fork, name, monkeypatc
 
     run(main())
     child.result()
+
+
+@pytest.mark.parametrize("when", ["opened later", "joined again"])
+def test_tasks_count_on_each_seat_that_the_worker_takes(name, when):
+    """Handlers may be registered before the bus is opened, and stay when it is lost."""
+    bus = stdevents.Bus()
+    other = aio.AsyncBus(bus)
+
+    async def main():
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        @other.on("test")
+        async def handle(data, event, source, pid):
+            begun.set()
+            await go_on.wait()
+
+        bus.configure(name, interval=0)
+        if when == "joined again":
+            recover(bus)
+        async with other:
+            number = bus.post("test", "event")
+            waiting = asyncio.ensure_future(other.wait(number, LONG))
+            await begun.wait()
+            assert not await other.wait(number, 0)
+            go_on.set()
+            assert await waiting
+
+    run(main())
+    bus.close()
 
 
 def test_tasks_end_in_any_order(bus, other):
