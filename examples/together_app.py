@@ -76,4 +76,4 @@ def metrics():
     answers = stdevents.ask("metrics", "requests").values()
     for answer in answers:
         total.update(answer.value or {})
-    return {"workers": len(answers), "requests": total}
+    return {"pid": os.getpid(), "workers": len(answers), "requests": total}
