@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from .life import Life
     from .seat import Seat
 
-    # Pid, error and value.
-    Given = Tuple[int, Optional[str], Any]
+    # Error and value.
+    Given = Tuple[Optional[str], Any]
     Answerer = Callable[["Reply", Any, str, str, Optional[int]], object]
     Answers = Dict[int, Answer]
 
@@ -126,7 +126,7 @@ class Question:
         """Here is an answer to it."""
         try:
             _, slot, serial, error, value = json.loads(text)
-            self._given[slot, serial] = 0, error, value
+            self._given[slot, serial] = error, value
         except (ValueError, TypeError, RecursionError):  # not of ours
             return
         self._ear.wake()
@@ -152,10 +152,10 @@ class Question:
         missing = self._missing()
         if missing:
             self._life.use(self._look, missing)
-        late = 0, f"no answer within {timeout:g} s", None
+        late = f"no answer within {timeout:g} s", None
         found = {}
         for slot, (pid, serial) in sorted((self._asked or {}).items()):
-            _, error, value = self._given.get((slot, serial), late)
+            error, value = self._given.get((slot, serial), late)
             found[slot] = Answer(pid, value, error)
         return found
 
@@ -181,7 +181,7 @@ class Question:
         workers = {
             slot: (pid, serial, done)
             for slot, pid, serial, role, done in rows
-            if ROLES[role] == "worker"
+            if role == ROLES.index("worker")
         }
         if self._asked is None:
             self._asked = {slot: (pid, serial) for slot, (pid, serial, _) in workers.items()}
@@ -193,7 +193,7 @@ class Question:
                 del self._asked[slot]  # it has died, or left
             elif done and came_to >= last and slot in doubted:
                 # Its answer was posted before it was done, and all that was posted is read.
-                self._given.setdefault((slot, serial), (0, LOST, None))
+                self._given.setdefault((slot, serial), (LOST, None))
 
     def _check(self, seat: Seat) -> None:
         if seat.epoch != self._epoch:

@@ -208,14 +208,16 @@ def test_an_answer_that_cannot_be_given_says_why(worker, asker, event, data, err
 def test_an_answer_wakes_the_asker(name, asker, monkeypatch):
     """Which the bell does not, where the answer is its own process's."""
     ask_who_lives_after(monkeypatch, 10 * LONG)
-    bus = asker()
+    bus, begun = asker(), threading.Event()
 
     @bus.answer("test", "who")
     def answer_who_sleeps(data, event, source, pid):
+        begun.wait(PATIENT)
         wait_until_in(asking, "sleep")
         return 1
 
     asking = Ask(bus, "test", "who", timeout=10 * LONG)
+    begun.set()
     assert asking.result()[0].value == 1
 
 
