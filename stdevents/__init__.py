@@ -44,7 +44,7 @@ from ._errors import (
     StdeventsError,
 )
 from ._names import EventList, event_list
-from ._types import Origin, Stats, WorkerInfo
+from ._types import Answer, Origin, Stats, WorkerInfo
 
 TYPE_CHECKING = False  # see _types
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
     "Bus",
     "EncodeError",
     "EventList",
@@ -73,12 +74,15 @@ __all__ = [
     "Stats",
     "StdeventsError",
     "WorkerInfo",
+    "answer",
+    "ask",
     "close",
     "configure",
     "configured",
     "event_list",
     "events",
     "fileno",
+    "lead",
     "on",
     "origin",
     "poll",
@@ -89,6 +93,7 @@ __all__ = [
     "register_weak",
     "stats",
     "unregister",
+    "wait",
     "workers",
 ]
 
@@ -106,6 +111,10 @@ origin: _Final = default.origin
 fileno: _Final = default.fileno
 stats: _Final = default.stats
 workers: _Final = default.workers
+wait: _Final = default.wait
+lead: _Final = default.lead
+ask: _Final = default.ask
+answer: _Final = default.answer
 close: _Final = default.close
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple
+    from typing import Any, NamedTuple
 else:
     from collections import namedtuple
 
@@ -56,6 +56,19 @@ class Stats(NamedTuple):
     handler_errors: int
     last_id: int
     lag: int
+
+
+class Answer(NamedTuple):
+    """What one worker answered to `ask`.
+
+    `pid`: its process id. `value`: what its answerer returned, through JSON and back; None where
+    there is an error. `error`: None, or in words why there is no value: it has no answerer, that
+    failed, did not answer in time, or its answer was too large, or lost.
+    """
+
+    pid: int
+    value: Any
+    error: str | None
 
 
 class WorkerInfo(NamedTuple):

@@ -28,20 +28,32 @@ import os
 import threading
 import weakref
 from collections import deque
+from functools import partial
 from typing import Any, Awaitable, Callable, NamedTuple, Optional, Protocol, Tuple, TypeVar
 
+from ._bus import tasks
 from ._bus.bus import Bus, default, life_of
 from ._bus.callbacks import check_callable
 from ._bus.delivery import events
 from ._bus.handlers import decorator
-from ._errors import NotConfigured
+from ._bus.settings import duration
+from ._bus.together import asking_of, check_event_id
+from ._bus.waiting import DEAF_PAUSE, LIVES_EVERY, Ear, Waiting, check_may_wait
+from ._errors import NotConfigured, StdeventsError
 from ._log import WARNING, report
+from ._names import check_names
+from ._types import Answer
 from ._waking import Waking
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._bus.asking import Reply
 
 __all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
 
 INTERVAL = 1.0  # seconds
 LIMIT = 10_000  # events
+CANCELLED = "its answerer was cancelled"
 
 Level = Tuple[Optional[str], ...]  # source, and its events
 
@@ -83,6 +95,7 @@ class AsyncBus:
         self._registered: list[tuple[_Handler, Level]] = []
         self._streams: weakref.WeakSet[Events] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._begun: dict[asyncio.Task[None], object] = {}  # by which the bus knows each of them
         self._closing: set[asyncio.Task[Any] | None] = set()  # those of them that await `close`
         self._loop: asyncio.AbstractEventLoop | None = None
         self._owner = (0, 0)  # process and thread of the event loop
@@ -105,6 +118,7 @@ class AsyncBus:
         """
         check_callable(callback)
         handler = self._handler_of(callback) or _Handler(self, callback)
+        tasks.expect(self._life)
         self._bus.register(handler.handle, source, *events)
         self._registered.append((handler, (source, *events)))
         return callback
@@ -174,7 +188,8 @@ class AsyncBus:
         self._waking = Waking(self._bus, loop, interval, polling.has_news, self.detach)
         self._owner = os.getpid(), threading.get_ident()
         polling.watchers.add(self._detach_before)
-        self._tasks -= {task for task in self._tasks if task.get_loop() is not loop}
+        for task in [task for task in self._tasks if task.get_loop() is not loop]:
+            self._forget(task)
         self._closing = set()
         self._waking.look()
 
@@ -223,6 +238,90 @@ class AsyncBus:
         while self._tasks - closing:
             await asyncio.wait(self._tasks - closing)
 
+    async def wait(self, event_id: int, timeout: float = 1.0) -> bool:
+        """`Bus.wait` on the event loop: are all workers done with the event, tasks included?
+
+        True when every live worker's handlers for it have returned, here as well, and the tasks of
+        coroutine handlers are done; False if that is not so after `timeout` seconds. An event of
+        an `async for` counts as handled when the iterator has it.
+
+        Raises what `Bus.wait` does, StdeventsError in a task of a handler, which would wait for
+        itself, and NotConfigured if the bus is not attached.
+        """
+        check_event_id(event_id)
+        timeout = duration("timeout", timeout)
+        self._check_may_wait("wait")
+        waiting, ear = Waiting(self._life, event_id), Ear(self._life)
+        return await self._until(waiting.is_over, timeout, ear)
+
+    async def ask(
+        self, source: str, event: str, data: Any = None, timeout: float = 1.0
+    ) -> dict[int, Answer]:
+        """`Bus.ask` on the event loop: ask every live worker, and return their answers by slot.
+
+        Raises what `Bus.ask` does, StdeventsError in a task of a handler, which would wait for
+        itself, and NotConfigured if the bus is not attached.
+        """
+        check_names(source, event)
+        timeout = duration("timeout", timeout)
+        self._check_may_wait("ask")
+        asking, ear = asking_of(self._bus), Ear(self._life)
+        question = asking.begin(ear)
+        try:
+            question.post(source, event, data)
+            await self._until(question.is_over, timeout, ear)
+            return question.answers(timeout)
+        finally:
+            asking.end(question)
+
+    def answer(self, source: str, event: str) -> Callable[[AnyHandler], AnyHandler]:
+        """`Bus.answer`, for coroutine functions, too: have the decorated function answer.
+
+        What it returns is the answer of this worker to such questions. Each call of a coroutine
+        function is run as a task. While the bus is not attached, the askers are told so.
+        """
+        check_names(source, event)
+
+        def register(callback: AnyHandler) -> AnyHandler:
+            check_callable(callback)
+
+            def answer(reply: Reply, *question: Any) -> None:
+                self._on_loop(partial(self._answer, callback, reply), *question)
+
+            asking_of(self._bus).add(source, event, answer)
+            tasks.expect(self._life)
+            return callback
+
+        return register
+
+    def _check_may_wait(self, call: str) -> None:
+        self._check_attached()
+        if asyncio.current_task() in self._tasks:
+            raise StdeventsError(
+                f"{call}: a handler that awaits it waits for its own end; await it in another task"
+            )
+        check_may_wait(self._life, call)
+
+    async def _until(self, is_over: Callable[[], bool], timeout: float, ear: Ear) -> bool:
+        """Poll, look, and sleep until the bell rings, until it is over; False if it never is."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        try:
+            while True:
+                if self._waking is not None:
+                    self._waking.poll()
+                else:  # it was detached meanwhile
+                    self._bus.poll()
+                if is_over():
+                    return True
+                left = deadline - loop.time()
+                if left <= 0:
+                    return False
+                if ear.listens():
+                    await _sleep_with(ear, min(left, LIVES_EVERY))
+        finally:
+            ear.close()
+
     async def __aenter__(self) -> AsyncBus:
         self.attach()
         return self
@@ -240,25 +339,101 @@ class AsyncBus:
             raise NotConfigured(f"{self!r} is attached to no event loop here; use `async with`")
         return self._loop
 
-    def _on_loop(self, do: Callable[..., None], *event: Any) -> None:
+    def _on_loop(self, do: Callable[..., bool], *event: Any) -> None:
         """Do it on the event loop; the poll may be in another thread."""
         if self._owner == (os.getpid(), threading.get_ident()) and self._loop is not None:
-            do(*event)
-        else:
-            self._check_attached().call_soon_threadsafe(do, *event)
+            do(None, *event)
+            return
+        loop, life = self._check_attached(), self._life
+        begun = object()  # the event is not done before it is done on the event loop
 
-    def _run(self, outcome: object, event: Event) -> None:
-        """Run what a handler returned, if that is a coroutine."""
-        if self._loop is not None and asyncio.iscoroutine(outcome):
-            task = self._loop.create_task(self._finish(outcome, event))
-            self._tasks.add(task)  # the event loop itself holds it weakly
-            task.add_done_callback(self._tasks.discard)
+        def do_it() -> None:
+            goes_on = False
+            try:
+                goes_on = do(begun, *event)
+            finally:
+                if not goes_on:
+                    tasks.end(life, begun)
 
-    async def _finish(self, outcome: Awaitable[object], event: Event) -> None:
+        tasks.begin(life, begun)
         try:
-            await outcome
+            loop.call_soon_threadsafe(do_it)
+        except BaseException:  # the event loop is closed
+            tasks.end(life, begun)
+            raise
+
+    def _answer(self, callback: AsyncHandler, reply: Reply, begun: object, *question: Any) -> bool:
+        """Have it answer; does what it does go on as a task?"""
+        try:
+            outcome = callback(*question)
         except Exception as error:
-            self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
+            reply.fail(error)
+            return False
+        return self._run(outcome, Event(*question), begun, reply)
+
+    def _run(
+        self, outcome: object, event: Event, begun: object, reply: Reply | None = None
+    ) -> bool:
+        """Run what a handler returned as a task, if it is a coroutine; is it?
+
+        `begun` is known to the bus, if not None.
+        """
+        if self._loop is None or not asyncio.iscoroutine(outcome):
+            if reply is not None:
+                reply.give(outcome)
+            return False
+        task = self._loop.create_task(self._finish(outcome, event, reply))
+        self._tasks.add(task)  # the event loop itself holds it weakly
+        if begun is None:
+            begun = task
+            tasks.begin(self._life, begun)
+        self._begun[task] = begun
+        task.add_done_callback(self._forget)
+        return True
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        """It is done, or never will be."""
+        self._tasks.discard(task)
+        tasks.end(self._life, self._begun.pop(task, None))
+
+    async def _finish(self, outcome: Awaitable[object], event: Event, reply: Reply | None) -> None:
+        try:
+            value = await outcome
+        except Exception as error:
+            if reply is None:
+                self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
+            else:
+                reply.fail(error)
+        except asyncio.CancelledError:
+            if reply is not None:
+                reply.refuse(CANCELLED)
+            raise
+        else:
+            if reply is not None:
+                reply.give(value)
+
+
+async def _sleep_with(ear: Ear, seconds: float) -> None:
+    """Sleep until its bell rings, so long at most, while the event loop goes on."""
+    loop, number = asyncio.get_running_loop(), ear.fileno()
+    rung: asyncio.Future[None] = loop.create_future()
+    try:
+        if number is None:
+            raise NotImplementedError
+        loop.add_reader(number, _be_rung, rung)
+    except NotImplementedError:  # there is no epoll, or this event loop watches no descriptors
+        await asyncio.sleep(min(seconds, DEAF_PAUSE))
+        return
+    try:
+        await asyncio.wait({rung}, timeout=seconds)
+    finally:
+        loop.remove_reader(number)
+    ear.sleep(0)  # what was heard is not heard again
+
+
+def _be_rung(rung: asyncio.Future[None]) -> None:
+    if not rung.done():
+        rung.set_result(None)
 
 
 class _Handler:
@@ -271,10 +446,11 @@ class _Handler:
     def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
         self._bus._on_loop(self._start, data, event, source, pid)
 
-    def _start(self, data: Any, event: str, source: str, pid: int | None) -> None:
+    def _start(self, begun: object, data: Any, event: str, source: str, pid: int | None) -> bool:
         outcome = self.callback(data, event, source, pid)
-        if outcome is not None:
-            self._bus._run(outcome, Event(data, event, source, pid))
+        if outcome is None:
+            return False
+        return self._bus._run(outcome, Event(data, event, source, pid), begun)
 
 
 class Events:
@@ -307,7 +483,7 @@ class Events:
         """For the bus: take an event."""
         self._bus._on_loop(self._take, Event(data, event, source, pid))
 
-    def _take(self, event: Event) -> None:
+    def _take(self, _: object, event: Event) -> bool:
         if len(self._waiting) == self._limit:
             self._waiting.popleft()
             self._lost += 1
@@ -316,6 +492,7 @@ class Events:
                 report(what, self._bus, self._limit, level=WARNING)
         self._waiting.append(event)
         self._news.set()
+        return False
 
     def end(self) -> None:
         """For the bus: no more will come."""

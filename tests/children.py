@@ -49,6 +49,10 @@ class Child:
             told.append(self.hear())
         return told
 
+    def has_told(self):
+        """Is there something that it has told, and that was not heard yet?"""
+        return self._pipe.poll()
+
     def hear_all(self):
         """All that it has told until it died, when nobody expects it to end well."""
         told = []

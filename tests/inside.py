@@ -22,11 +22,13 @@ from stdevents._bus import loop as _loop
 from stdevents._bus import polling as _polling
 from stdevents._bus import progress as _progress
 from stdevents._bus import seat as _seat
+from stdevents._bus import waiting as _waiting
 from stdevents._system import bell as _bell
 from stdevents._system import fence as _fence
 from stdevents._system import filelock as _filelock
 from stdevents._system import files as _files
 from stdevents._system import folder as _folder
+from stdevents._system import leads as _leads
 from stdevents._system import listener as _listener
 from stdevents._system import memory as _memory
 from stdevents._system import presence as _presence
@@ -597,12 +599,66 @@ def note_looks_for_the_living(monkeypatch, bus):
     return looked
 
 
+def ask_who_lives_after(monkeypatch, seconds):
+    """Have calls that wait for workers ask only so long after who of them has died."""
+    for module in (_waiting, _late("aio")):
+        monkeypatch.setattr(module, "LIVES_EVERY", seconds)
+
+
+def is_deaf(monkeypatch):
+    """Have calls that wait for workers not hear the bell, as where there is no epoll."""
+
+    def refuse(bell):
+        raise OSError("the test says that there is no epoll")
+
+    monkeypatch.setattr(_waiting, "Listener", refuse)
+
+
 def note_takings_of_the_lock(monkeypatch, bus):
     """A list that grows by one for each post that takes the lock."""
     table, taken = seat_of(bus).table, []
     hold = table._hold
     monkeypatch.setattr(table, "_hold", lambda *work: (taken.append(1), hold(*work))[1])
     return taken
+
+
+def lead_files_of(name):
+    """The paths of the files of the tasks that are led, or were."""
+    folder = folder_of(name)
+    return [os.path.join(folder, file) for file in os.listdir(folder) if file.startswith("lead.")]
+
+
+def lead_number_of(bus, task):
+    """The number of the open file by which this worker leads the task."""
+    return seat_of(bus).leads._held[task].number
+
+
+def system_calls_of_lead(monkeypatch):
+    """A list of the system calls that a leader makes to be sure that it is one, from now on."""
+    calls = []
+
+    class System:
+        def __getattr__(self, call):
+            real = getattr(os, call)
+            if call not in ("lseek", "fstat"):
+                return real
+            return lambda *arguments: (calls.append(call), real(*arguments))[1]
+
+    monkeypatch.setattr(_files, "os", System())
+    return calls
+
+
+def when_a_lead_is_locked(monkeypatch, before=lambda: None, after=lambda: None):
+    """Call `before()` and `after()` right before and after the file of a task is locked, once."""
+    left = [(before, after)]
+
+    def lock(descriptor, operation):
+        first, then = left.pop() if operation != LOCK_UN and left else [lambda: None] * 2
+        first()
+        flock(descriptor, operation)
+        then()
+
+    monkeypatch.setattr(_leads, "flock", lock)
 
 
 def hide_folder(monkeypatch, bus):

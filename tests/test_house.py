@@ -76,7 +76,7 @@ STANDARD = {
 # What is not as it should be yet. Each of these has to go: a test fails when one is not needed.
 UPWARDS = set()
 TOUCHED = set()
-TOO_LONG_FILES = set()
+TOO_LONG_FILES = {"aio.py"}
 TOO_LONG_FUNCTIONS = set()
 
 

@@ -77,5 +77,5 @@ def test_bad_names_are_refused(names, error):
 
 def test_the_bus_has_a_list_of_its_own_events():
     assert stdevents.events._source == "stdevents"
-    assert list(stdevents.events) == ["started", "stopping", "lost"]
+    assert list(stdevents.events) == ["started", "stopping", "lost", "asked", "answered"]
     assert isinstance(stdevents.events, stdevents.EventList)

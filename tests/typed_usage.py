@@ -52,6 +52,18 @@ total: int = counts.posted + counts.handled + sum(worker.lag for worker in worke
 descriptor: int = stdevents.fileno()
 is_open: bool = stdevents.configured()
 started: str = stdevents.events.started
+done: bool = stdevents.wait(number, timeout=0.5)
+leads: bool = stdevents.lead("cleaner") and not stdevents.lead("cleaner", give_up=True)
+
+
+@stdevents.answer("cache", "size")
+def size(data: Any, event: str, source: str, pid: int | None) -> int:
+    return len(cache)
+
+
+answers: dict[int, stdevents.Answer] = stdevents.ask("cache", "size", timeout=2)
+for slot, answer in answers.items():
+    print(slot + answer.pid, answer.value, answer.error or "")
 stdevents.close()
 
 async_bus = aio.AsyncBus(other)
@@ -62,10 +74,19 @@ async def hello(data: Any, event: str, source: str, pid: int | None) -> None:
     await asyncio.sleep(0)
 
 
+@async_bus.answer("chat", "users")
+async def users(data: Any, event: str, source: str, pid: int | None) -> list[str]:
+    await asyncio.sleep(0)
+    return []
+
+
 async def main() -> None:
     async with async_bus as attached:
         handler: aio.AsyncHandler = attached.register(drop, "cache")
         attached.unregister(handler, "cache")
+        done: bool = await attached.wait(1, timeout=2)
+        answers: dict[int, stdevents.Answer] = await attached.ask("chat", "users")
+        print(done, [answer.value for answer in answers.values()])
         events: aio.Events = attached.events("chat", limit=10)
         async for event in events:
             text: str = event.event + event.source

@@ -12,9 +12,11 @@ from .._system.threadlock import Inside
 from .._table.layout import LAST
 from .._types import Origin, WorkerInfo
 from . import codec, settings
+from .asking import Asking
 from .handlers import Handlers, decorator, levels
 from .life import Life
 from .states import Opening
+from .together import Together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     AnyHandler = TypeVar("AnyHandler", bound=Handler)
 
 
-class Bus:
+class Bus(Together):
     """A bus of events between processes. The package's functions are the methods of one of these.
 
     `Bus()` is closed until its `configure`, so that handlers can be registered first;
@@ -39,6 +41,7 @@ class Bus:
         self._handlers = Handlers()
         self._life = Life(self._handlers)
         self._polling = self._life.polling
+        self._asking = Asking(self._life)
         if shm is not None:
             self.configure(shm, **options)
         elif options:

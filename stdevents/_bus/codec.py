@@ -114,6 +114,12 @@ def encode(source: str, event: str, data: Any, unique: str | int | None = None) 
     return record
 
 
+def data_text(source: str, event: str, data: Any) -> str:
+    """The JSON of data alone, as it stands in the record of such an event; what `encode` raises."""
+    record = encode(source, event, data)
+    return record[len(_new_prefix(source, event).encode()) : -2].decode()
+
+
 def encode_relayed(
     source: str, event: str, data: Any, unique: str | int | None, pid: int, host: str, entry: str
 ) -> bytes:

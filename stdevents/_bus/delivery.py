@@ -38,14 +38,12 @@ if TYPE_CHECKING:
         def block(self) -> None: ...
 
 
-events: EventList = event_list("stdevents", "started", "stopping", "lost")
+events: EventList = event_list("stdevents", "started", "stopping", "lost", "asked", "answered")
 ROUNDS = 16
 HANDLING = "handling event; source=%s, event=%s, pid=%s"
 LONG_TEXT = 4096  # bytes, from which on it is let go of at once
 
-OVERWRITTEN = (
-    "overwritten before this worker came to them; poll more often, or configure a larger size"
-)
+OVERWRITTEN = "overwritten before this worker came to them; poll more often, or take a larger size"
 DAMAGED = "their shared memory is damaged"
 UNREADABLE = "they are not written as events are: by another version, or they are damaged"
 
@@ -80,10 +78,11 @@ class Delivery:
         self._mark = mark
         self._takes_unique = takes_unique
         self._worker = _workers.mark_of(serial, os.getpid())
-        self._standing = Standing(table.words, slot, progress.position, table.ring)
-        self._position_at = self._standing.position_at
-        #: says that all handlers of the events up to one are done, tasks too
-        self.store_done = self._standing.store_done
+        self.standing = Standing(
+            table.words, slot, progress.position, table.ring,
+            lambda: handlers.tasks.done_through(progress.finished),  # no cycle: it keeps memory
+        )  # fmt: skip
+        self._position_at = self.standing.position_at
         self._debug = False
         run = progress.run
         if run.end == UNKNOWN and run.through == progress.position:
@@ -102,7 +101,7 @@ class Delivery:
         words = self._words
         words[WAITING] = 1  # W1
         _fence.fence()  # between W1 and W2: also x86-64 would load LAST before W1 is visible
-        self._standing.check_before_sleep()
+        self.standing.check_before_sleep()
         return not self.has_news()  # W2
 
     def go_to_oldest(self) -> None:
@@ -172,7 +171,7 @@ class Delivery:
         finally:
             progress.finished = progress.position
             if not self.ended and self._mark.word[0]:  # else the slot is not ours any more
-                self._standing.end_run(progress.position)
+                self.standing.end_run(progress.position)
         return True
 
     def _handle_text(self, run: Run) -> None:

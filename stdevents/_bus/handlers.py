@@ -16,12 +16,14 @@ from types import BuiltinMethodType, MethodType
 from .._log import report
 from .._names import PACKAGE, check_names
 from .callbacks import check
+from .tasks import Tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
     from .._protocols import Handler
+    from .asking import Question
 
     Level = Tuple[Optional[str], Optional[str]]
     # By source, and then by event: what is called, None if nothing is.
@@ -66,12 +68,19 @@ class Handlers:
         #: what was found so far. A registration replaces it, so no stale answer stays.
         self.found: Found = {}
         self._left = REMEMBERED  # before those are forgotten
+        #: what the package does at an event, by source and event: `own(callback)` is called for it
+        self.own: dict[tuple[str, str], Callable[[Handler | None], Handler]] = {}
+        #: what they have begun, and go on with
+        self.tasks = Tasks()
         self.forked()
 
     def forked(self) -> None:
         """Start again in a forked child: what its parent was dispatching is not the child's."""
         self._changing = threading.RLock()  # a finaliser may unregister during a register
         self._process = object()
+        self.tasks.forget()
+        #: what is asked, by number; each `take`s its answers
+        self.questions: dict[int, Question] = {}
         self.failed = 0
 
     def add(self, callback: Handler, levels: list[Level], weak: bool) -> None:
@@ -119,6 +128,9 @@ class Handlers:
             callback = held[0]
         else:
             callback = Several(self, held) if held else None
+        own = self.own.get((source, event))
+        if own is not None:
+            callback = own(callback)
         self._left -= 1
         if self._left < 0:  # names may be made up without end
             found.clear()

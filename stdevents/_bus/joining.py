@@ -255,7 +255,8 @@ def _take_seat(
     )
     pid, now = os.getpid(), int(time.time())
     mark.check()
-    workers.begin(words, seat.slot, pid, serial, now, role, progress.position)
+    expects_tasks = handlers.tasks.expected
+    workers.begin(words, seat.slot, pid, serial, now, role, progress.position, expects_tasks)
     return seat
 
 

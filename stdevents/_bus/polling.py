@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Protocol, TypeVar
 
+    from .handlers import Handlers
     from .loop import Signals
     from .seat import Seat
     from .states import State
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         """What polls need of the life of their bus."""
 
         state: State
+        handlers: Handlers
 
         def use(self, work: Callable[..., T], *arguments: Any) -> T: ...
 
@@ -165,6 +167,18 @@ class Polling:
             return seat.table.append_when_there_is_room(
                 records, full, busy, settings.shm_retries, settings.wait_interval
             )
+
+    def poll_for_call(self) -> bool:
+        """Handle what is new where nobody else in this process does: for a call that waits.
+
+        Was that so, and may it sleep until there is something new?
+        """
+        life = self._life
+        if life.use(lambda seat: seat.slot is None) or self.loop.interval:
+            life.use(self.look)
+        elif not self.watchers or self._poller in (0, get_ident()):  # else an event loop does
+            return self.poll(0) == "done"
+        return False
 
     def waits_for_itself(self) -> bool:
         """Can this process take no event before the calling thread goes on?
@@ -308,6 +322,8 @@ class Polling:
         for let_go_before in tuple(self.watchers):
             close = functools.partial(let_go_before, close)
         close()
+
+    # -- the rest ----------------------------------------------------------------------------------
 
     def origin(self) -> tuple[str, str] | None:
         """Of the event whose handlers run in this thread: host and entry, if a relay brought it."""

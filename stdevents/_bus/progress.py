@@ -35,6 +35,10 @@ class Progress:
         """Events that were taken and neither lost nor ignored."""
         return self.position - self._uncounted - self.lost - self.ignored
 
+    def leave_out(self) -> None:
+        """The event that was taken last is none of this worker's: it is not `handled`."""
+        self._uncounted += 1
+
     def begin(self, run: Run) -> None:
         """Go on from the end of a run, on another bus or further back on this one."""
         handled = self.handled

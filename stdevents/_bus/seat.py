@@ -12,6 +12,7 @@ import errno
 from .._errors import StdeventsError
 from .._log import WARNING, report
 from .._system.files import FilesClosed, LostGround
+from .._system.leads import Leads
 from .._system.threadlock import Busy, Inside
 from .._table.layout import HEADER_EPOCH
 from .._types import Stats
@@ -80,6 +81,7 @@ class Seat:
         self.memory = memory
         self.table = table
         self.words = table.words
+        self.leads = Leads(folder)
         self.epoch: int = table.words[HEADER_EPOCH]
         #: when posts and polls are to look whether all this is still there; 0: a loop does
         self.next_look = 0.0
@@ -202,4 +204,5 @@ class Seat:
     def _close(self) -> None:
         for file in self.files():
             file.close()
+        self.leads.close(unlock=bool(self.mark.word[0]))
         self.memory.close()

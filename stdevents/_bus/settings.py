@@ -180,6 +180,11 @@ def seconds(name: str, value: Any) -> float | None:
     return None if value is None else _number(name, value)
 
 
+def duration(name: str, value: Any) -> float:
+    """A number of seconds that an argument gives; None is none."""
+    return _number(name, value)
+
+
 def count(name: str, value: Any, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: {value!r} is not an int")

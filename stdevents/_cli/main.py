@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PROGRAM = f"python -m {PACKAGE}"
 HERE = f"{PACKAGE}._cli"
-COMMANDS = ("demo", "status", "tail", "post", "check", "clean", "bench")
+COMMANDS = ("demo", "status", "tail", "post", "ask", "check", "clean", "bench")
 
 DESCRIPTION = "Events between the worker processes of one host: look at a bus from outside."
 EPILOG = f"""\

@@ -7,13 +7,15 @@ that `check` walks.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._bus import codec as _codec
 from .._bus import joining as _joining
+from .._bus.bus import Bus
 from .._bus.settings import check_name
-from .._errors import LockTimeout, NoRoom, StdeventsError
+from .._errors import EncodeError, LockTimeout, NoRoom, StdeventsError
 from .._names import PACKAGE
 from .._system import presence as _presence
 from .._system.folder import names
@@ -24,6 +26,8 @@ from .._table.read import Run
 
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Optional, Tuple, TypeVar
+
+    from .._types import Answer
 
     T = TypeVar("T")
     # Id and parts of an event; None for parts that are not of ours.
@@ -194,6 +198,22 @@ def post(name: str, source: str, event: str, data: Any, unique: str | None) -> i
         return bus.append(record)
     finally:
         bus.close()
+
+
+def ask(name: str, source: str, event: str, data: Any, timeout: float) -> dict[int, Answer]:
+    """Ask the workers of a bus, as a poster; what `Bus.ask` returns, and raises; NoSuchBus."""
+    find(name).close()
+    with Bus(name, role="poster") as bus:
+        return bus.ask(source, event, data, timeout)
+
+
+def data_of(text: str) -> Any:
+    """The data that an argument gives as JSON, or standard input for `-`; EncodeError."""
+    try:
+        return json.loads(sys.stdin.read() if text == "-" else text)
+    except (ValueError, RecursionError) as error:
+        where = "what standard input has" if text == "-" else f"{text[:60]!r}"
+        raise EncodeError(f"{where} is not JSON: {error}; a string needs its quotes") from None
 
 
 def unknown(name: str) -> str:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
-
-from .._errors import EncodeError
 from . import outside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from typing import Any
 
 HELP = "post an event to all workers of a bus, and print its id"
 MORE = "The bus has to be there already: some worker has it open."
@@ -29,13 +24,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def main(name: str, source: str, event: str, data: str, unique: str | None) -> int:
-    print(outside.post(name, source, event, _data(data), unique), flush=True)
+    print(outside.post(name, source, event, outside.data_of(data), unique), flush=True)
     return 0
-
-
-def _data(text: str) -> Any:
-    try:
-        return json.loads(sys.stdin.read() if text == "-" else text)
-    except (ValueError, RecursionError) as error:
-        where = "what standard input has" if text == "-" else f"{text[:60]!r}"
-        raise EncodeError(f"{where} is not JSON: {error}; a string needs its quotes") from None

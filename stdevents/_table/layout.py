@@ -60,6 +60,7 @@ WORKER_ROLE = 3  # 0 worker, 1 listener: takes no event with `unique`
 WORKER_POSITION = 4  # id of the last event that it has taken
 WORKER_DONE = 5  # id of the last event whose handlers have returned
 WORKER_TASKS = 6  # 1: a handler may go on after it has returned
+WORKER_FROM = 7  # POSITION when it joined: the events after it are those that it has to handle
 WORKER_WORDS = 8
 WORKERS = 1024
 

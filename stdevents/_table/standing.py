@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._system import fence as _fence
 from .layout import AWAITED, WORKER_DONE, WORKER_POSITION, WORKER_TASKS
 from .workers import at
 
@@ -11,13 +12,23 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """The slot of this process's worker. `ring` wakes all sleepers of the bus."""
+    """The slot of this process's worker.
+
+    `ring` wakes all sleepers of the bus. `done_through` tells the id of the event up to which all
+    is done, where handlers may go on after they have returned.
+    """
 
     def __init__(
-        self, words: memoryview, slot: int, position: int, ring: Callable[[], None]
+        self,
+        words: memoryview,
+        slot: int,
+        position: int,
+        ring: Callable[[], None],
+        done_through: Callable[[], int],
     ) -> None:
         self._words = words
         self._ring = ring
+        self._done_through = done_through
         #: the index of the word with the id of the event that was taken last
         self.position_at = at(slot) + WORKER_POSITION
         self._done_at = at(slot) + WORKER_DONE
@@ -30,6 +41,26 @@ class Standing:
         """The handlers of the events up to `position` have returned."""
         if not self._words[self._tasks_at]:
             self.store_done(position)
+        else:
+            self._store_done_through()
+
+    def expect_tasks(self) -> None:
+        """Handlers may go on after they have returned, from now on."""
+        self._words[self._tasks_at] = 1
+
+    def end_task(self) -> None:
+        """What a handler went on with after it had returned is done, in any thread."""
+        self._store_done_through()
+        _fence.fence()  # as before a sleep: nobody looks once more
+        self.check_before_sleep()
+
+    def _store_done_through(self) -> None:
+        # Another thread may do so, too, and store less after this, or more before: who stores last
+        # looks last.
+        done = -1
+        while done != self._done_through():
+            done = self._done_through()
+            self.store_done(done)
 
     def store_done(self, event_id: int) -> None:
         """All handlers of the events up to this one are done, tasks too."""

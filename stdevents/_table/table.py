@@ -6,18 +6,19 @@ import time
 from functools import partial
 
 from .._errors import NoRoom, StdeventsError
+from .._system import fence as _fence
 from .._system.clock import monotonic
 from .._system.threadlock import Inside
 from . import workers as _workers
 from .append import Writer
 from .claim import Claims
-from .layout import LAST, RINGING, WAITING, WORKER_DONE, WORKER_POSITION
+from .layout import AWAITED, LAST, RINGING, WAITING, WORKER_DONE, WORKER_POSITION
 from .read import Reader, Run
 from .room import Room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Sequence
+    from typing import Callable, Collection, Sequence
 
     from .._system.filelock import FileLock
     from .append import Companion
@@ -174,6 +175,43 @@ class Table:
     def claim(self, event_id: int, key: str, timeout: float, worker: int) -> tuple[int, int]:
         """Is `worker`, by its mark, the only one to handle the event? How, and by which pid."""
         return self._hold(self._claims.take, event_id, key, timeout, worker)
+
+    def behind(self, event_id: int, ask_who_lives: bool) -> list[int]:
+        """The slots of the workers that are not done with a published event; LockTimeout.
+
+        Who is done with it from now on rings. Only with `ask_who_lives` without those that died.
+        """
+        return self._hold(self._behind, event_id, ask_who_lives)
+
+    def _behind(self, event_id: int, ask_who_lives: bool) -> list[int]:
+        words = self.words
+        if words[AWAITED] < event_id:
+            words[AWAITED] = event_id
+            _fence.fence()  # before DONE is read: who stores that, and sleeps, reads AWAITED after
+        slots = _workers.behind(words, event_id)
+        if ask_who_lives:
+            for slot in [slot for slot in slots if not self._lives(slot)]:
+                _workers.end(words, slot)
+                slots.remove(slot)
+        return slots
+
+    def concerned(
+        self, event_id: int, doubted: Collection[int]
+    ) -> tuple[int, list[tuple[int, int, int, int, bool]]]:
+        """LAST, and the workers that joined before the event, by slot; LockTimeout.
+
+        Of each slot, pid, serial, role, and is it done with the event? It may have died, but for
+        those of the slots that are `doubted`.
+        """
+        return self._hold(self._concerned, event_id, doubted)
+
+    def _concerned(
+        self, event_id: int, doubted: Collection[int]
+    ) -> tuple[int, list[tuple[int, int, int, int, bool]]]:
+        for slot in doubted:
+            if not self._lives(slot):
+                _workers.end(self.words, slot)
+        return self.last, _workers.concerned(self.words, event_id)
 
     def workers(self) -> list[tuple[int, int, int, int, int]]:
         """The live workers, by slot: pid, slot, position, lag and since when, of each."""

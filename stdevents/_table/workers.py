@@ -15,6 +15,7 @@ from .layout import (
     SERIAL_SHIFT,
     USED,
     WORKER_DONE,
+    WORKER_FROM,
     WORKER_PID,
     WORKER_POSITION,
     WORKER_ROLE,
@@ -44,9 +45,16 @@ def mark_of(serial: int, pid: int) -> int:
 
 
 def begin(
-    words: memoryview, slot: int, pid: int, serial: int, since: int, role: int, position: int
+    words: memoryview,
+    slot: int,
+    pid: int,
+    serial: int,
+    since: int,
+    role: int,
+    position: int,
+    tasks: bool = False,
 ) -> None:
-    """Say in a slot who has taken it, and how far it has come; under the lock."""
+    """Say in a slot who has taken it, how far it has come, and has it `tasks`; under the lock."""
     start = at(slot)
     words[start + WORKER_PID] = 0  # until all else is there: who killed us finds no half of it
     posters_forget(words)
@@ -54,7 +62,8 @@ def begin(
     words[start + WORKER_SINCE] = since
     words[start + WORKER_ROLE] = role
     words[start + WORKER_POSITION] = words[start + WORKER_DONE] = position
-    words[start + WORKER_TASKS] = 0
+    words[start + WORKER_FROM] = position
+    words[start + WORKER_TASKS] = tasks
     words[USED] = max(words[USED], slot + 1)
     words[start + WORKER_PID] = pid
 
@@ -75,6 +84,36 @@ def positions(words: memoryview) -> list[tuple[int, int, int]]:
     pids = words[start + WORKER_PID : stop : WORKER_WORDS].tolist()
     taken = words[start + WORKER_POSITION : stop : WORKER_WORDS].tolist()
     return sorted((taken[slot], slot, pid) for slot, pid in enumerate(pids) if pid)
+
+
+def behind(words: memoryview, event_id: int) -> list[int]:
+    """The slots whose workers, alive or dead, are not done with the event; under the lock.
+
+    Not those that joined after it, even if they handle it nevertheless (`start="oldest"`).
+    """
+    values = words[at(0) : at(_used(words))].tolist()  # all at once: faster than word by word
+    columns = (WORKER_DONE, WORKER_PID, WORKER_POSITION, WORKER_TASKS, WORKER_FROM)
+    rows = zip(*[values[column::WORKER_WORDS] for column in columns])
+    return [
+        slot
+        for slot, (done, pid, position, tasks, joined) in enumerate(rows)
+        if done < event_id and pid and (position <= event_id or tasks) and joined < event_id
+    ]
+
+
+def concerned(words: memoryview, event_id: int) -> list[tuple[int, int, int, int, bool]]:
+    """The workers, alive or dead, that joined before the event, by slot; under the lock.
+
+    Of each slot, pid, serial, role, and is it done with the event?
+    """
+    values = words[at(0) : at(_used(words))].tolist()
+    found = []
+    for slot, first in enumerate(range(0, len(values), WORKER_WORDS)):
+        pid, serial, _, role, position, done, tasks, joined = values[first : first + WORKER_WORDS]
+        if pid and joined < event_id:
+            is_done = done >= event_id or (position > event_id and not tasks)
+            found.append((slot, pid, serial, role, is_done))
+    return found
 
 
 def table(words: memoryview) -> list[tuple[int, ...]]:

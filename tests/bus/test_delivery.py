@@ -124,14 +124,19 @@ def test_events_without_a_handler_are_taken_too(ground):
     assert worker.counts == (10, 0, 0)
 
 
-def test_tasks_leave_done_to_whoever_awaits_them(worker):
+def test_an_event_is_done_when_its_tasks_are(worker):
     """An AsyncBus, whose coroutines go on after the poll."""
-    worker.ground.words[workers.at(0) + layout.WORKER_TASKS] = 1
+    worker.delivery.standing.expect_tasks()
+    tasks, task = worker.delivery.handlers.tasks, object()
+    worker.on(lambda *_: tasks.begin(task, 2), "s", "begins")
     worker.post(1)
+    worker.post(2, "begins")
+    worker.post(3)
     worker.poll()
-    assert worker.word(layout.WORKER_DONE) == 0
-    worker.delivery.store_done(1)
     assert worker.word(layout.WORKER_DONE) == 1
+    tasks.end(task)
+    worker.delivery.standing.end_task()
+    assert worker.word(layout.WORKER_DONE) == 3
 
 
 def test_who_waits_is_rung_for_once_when_done_passes_its_event(ground, worker):

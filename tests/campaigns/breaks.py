@@ -346,4 +346,36 @@ COMING = (
     ),
 )  # fmt: skip
 
-LONG = POST + POLL + CLAIM + LOCK + FORK + WAKE + COMING
+TOGETHER = (
+    broken(
+        "an event that was only taken counts as done", "_table/workers.py", "waits",
+        "and pid and (position <= event_id or tasks)",
+        "and pid and (position < event_id or tasks)",
+    ),
+    broken(
+        "an event counts as done before its tasks are", "_table/standing.py", "waits",
+        "        if not self._words[self._tasks_at]:\n", "        if True:\n",
+    ),
+    broken(
+        "a leader does not look whether its file was removed", "_system/leads.py", "leads",
+        "file is not None and file.is_linked()", "file is not None and file.is_ours()",
+    ),
+    broken(
+        "a forked child keeps its copy of a lead", "_bus/seat.py", "leads",
+        "        self.leads.close(unlock=bool(self.mark.word[0]))\n", "",
+    ),
+    broken(
+        "a forked child unlocks its parent's lead", "_bus/seat.py", "leads",
+        "unlock=bool(self.mark.word[0])", "unlock=True",
+    ),
+    broken(
+        "an answer is taken for one to any question", "_bus/asking.py", "asks",
+        "questions.get(int(number)) if comma", "[*questions.values()][-1] if comma",
+    ),
+    broken(
+        "an asker does not wait for all answers", "_bus/asking.py", "asks",
+        "        return not self._missing()\n", "        return True\n",
+    ),
+)  # fmt: skip
+
+LONG = POST + POLL + CLAIM + LOCK + FORK + WAKE + COMING + TOGETHER

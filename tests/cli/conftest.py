@@ -43,11 +43,13 @@ def worker(programs, name):
 def command(programs):
     """`command(...)` starts a command; `status, out, err = command(...).end()`."""
 
-    def command(*arguments, module="stdevents", path=PACKAGE_PARENT, **environment):
+    def command(
+        *arguments, module="stdevents", path=PACKAGE_PARENT, stdout=subprocess.PIPE, **environment
+    ):
         process = subprocess.Popen(
             [sys.executable, "-X", "dev", "-W", "error", "-m", module, *arguments],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(path), **environment},

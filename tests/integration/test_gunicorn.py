@@ -182,3 +182,16 @@ def test_a_killed_worker_is_gone_from_the_bus_and_its_successor_is_on_it(serve, 
         f"killed 1 of {WORKERS}; its successor and the others acted; {server.requests} requests, "
         f"{len(load.failures)} failed with it"
     )
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+def test_a_change_that_is_answered_is_known_to_all_workers(kind, serve, told):
+    """`wait`: no request looks for what is new, and none is stale."""
+    app = [one.replace("flask_app", "together_app") for one in CONFIGURED[kind]]
+    server = serve(*GUNICORN, *app)
+    workers = server.always_fresh("tea", WORKERS, rounds=100)
+    metrics = server.ask("/metrics")
+    assert metrics["workers"] == WORKERS
+    assert metrics["requests"]["PUT"] == 100
+    server.stop()
+    told(f"{len(workers)} workers, {server.requests} requests, none stale")

@@ -56,6 +56,11 @@ def test_one_of_four_refreshes_for_all(program):
     assert {f"worker {pid} fetches them" for pid in fresh} == {refreshes}
 
 
+def test_one_of_four_leads_and_the_next_when_it_is_killed(program):
+    lines = program("leader.py")
+    assert len({re.match(r"worker (\d+) ran it, and is dead", line)[1] for line in lines}) == 4
+
+
 @pytest.mark.parametrize(
     ("file", "last_line_of_a_handler"),
     [
