@@ -49,7 +49,7 @@ def run(program, *arguments, timeout=SECONDS - 5, **options):
         out, err = process.communicate()
         pytest.fail(f"the program hangs; it printed {out!r} and {err!r}")
     assert process.returncode == 0, err
-    assert err == ""
+    assert err == "", err
     return out
 
 
