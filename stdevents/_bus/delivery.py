@@ -43,7 +43,7 @@ ROUNDS = 16
 HANDLING = "handling event; source=%s, event=%s, pid=%s"
 LONG_TEXT = 4096  # bytes, from which on it is let go of at once
 
-OVERWRITTEN = "overwritten before this worker came to them; poll more often, or take a larger size"
+LAPPED = "overwritten before this worker came to them; poll more often, or configure a larger size"
 DAMAGED = "their shared memory is damaged"
 UNREADABLE = "they are not written as events are: by another version, or they are damaged"
 
@@ -96,8 +96,7 @@ class Delivery:
 
     def may_sleep(self) -> bool:
         """Ask the next post to wake us; False if there is something new already."""
-        if not self._mark.word[0]:
-            self._mark.check()
+        self._mark.check()
         words = self._words
         words[WAITING] = 1  # W1
         _fence.fence()  # between W1 and W2: also x86-64 would load LAST before W1 is visible
@@ -163,7 +162,7 @@ class Delivery:
             self._mark.check()
         for first, last, overwritten in run.losses:
             if progress.position < last and not self.ended:
-                why = OVERWRITTEN if overwritten else DAMAGED
+                why = LAPPED if overwritten else DAMAGED
                 self._lose(max(first, progress.position + 1), last, why)
         try:
             if progress.position < run.through and not self.ended:
@@ -189,11 +188,9 @@ class Delivery:
         else:
             records = self.table.reader.cut(run)[progress.position - run.before :]
             self._handle_apart(records)
-        if self.ended:
-            return
-        if progress.position < run.through:
+        if progress.position < run.through and not self.ended:
             self._pass_over(run.through)
-        if len(run.text) > LONG_TEXT:
+        if progress.position == run.through and len(run.text) > LONG_TEXT:
             progress.run = Run(run.through, run.through, run.end, run.check)
 
     def _handle_records(self, records: list[Any]) -> None:
@@ -202,13 +199,16 @@ class Delivery:
         position_at, event_id, local = self._position_at, progress.position, progress.local
         unusual: Any = self._handle
         found = {} if self._debug else handlers.found
+        callback = last_source = last_event = None
         for record in records:
             event_id += 1
             try:
                 pid, source, event, data = record
-                callback = found[source][event]
+                if event != last_event or source != last_source:  # most often they are the same
+                    callback = found[source][event]
+                    last_source, last_event = source, event
             except (ValueError, TypeError, KeyError):  # with `unique`, say, or new names
-                callback = unusual
+                callback, last_event = unusual, None
             if callback is None:  # no handler: taken together with the next event
                 continue
             if callback is unusual:
@@ -227,8 +227,8 @@ class Delivery:
                 self._handle_local()
             if self.ended:
                 return
-            if not self._debug:
-                found = handlers.found  # a handler may have registered another one
+            if found is not handlers.found and not self._debug:
+                found, last_event = handlers.found, None  # a handler has registered another one
 
     def _handle_apart(self, records: list[bytes | None]) -> None:
         """Handle the records after the position, of which not all are events, one by one."""
@@ -237,7 +237,7 @@ class Delivery:
             event_id += 1
             del records[0]
         if event_id > first:
-            self._lose(first, event_id - 1, OVERWRITTEN)
+            self._lose(first, event_id - 1, LAPPED)
         for record in records:
             if self.ended:
                 return
@@ -287,7 +287,7 @@ class Delivery:
             claim = self.table.claim
             outcome, pid = claim(event_id, key, self._settings.timeout, self._worker)
         if outcome == LOST:
-            self._lose(event_id, event_id, OVERWRITTEN)
+            self._lose(event_id, event_id, LAPPED)
             return False
         if outcome == IGNORE:
             self._pass_over(event_id)
@@ -329,7 +329,7 @@ class Delivery:
         progress, count = self.progress, last - first + 1
         report(
             "bus %r: events %d to %d (%d) are lost, " + why,
-            self.table.name, first, last, count, level=WARNING if why is OVERWRITTEN else ERROR,
+            self.table.name, first, last, count, level=WARNING if why is LAPPED else ERROR,
         )  # fmt: skip
         progress.lost += count
         self._move_to(last)
