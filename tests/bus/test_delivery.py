@@ -177,6 +177,21 @@ def test_what_is_seen_by_the_fence_of_going_to_sleep_is_not_slept_over(ground, w
     assert asleep == [1]
 
 
+def test_a_handler_registered_in_a_run_is_called_for_the_rest_of_it(worker):
+    """Also where the events before had the same names, and were not looked up again."""
+    seen = []
+
+    def register(data, event, source, pid):
+        if data == 2:
+            worker.on(lambda data, event, source, pid: seen.append(data), *COMMON)
+
+    worker.on(register, *COMMON)
+    for number in range(5):
+        worker.post(number)
+    worker.poll()
+    assert seen == [3, 4]
+
+
 def test_registering_in_a_handler_counts_from_the_next_event(worker):
     late = []
 
