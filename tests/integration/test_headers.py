@@ -113,9 +113,10 @@ def test_a_server_starts_and_answers_as_its_header_says(file, clone, serve, told
     begin = begin.replace("127.0.0.1:8000", "{socket}")
     server = serve("/bin/sh", "-c", begin, PATH=PATH)
     if requests:
-        put, get = (server.ask(*request_of(line)) for line in requests)
+        put, get, *others = (server.ask(*request_of(line)) for line in requests)
         assert put["event"]
         assert get["price"] == "3.20"
+        assert all(others)
     workers = server.change_price("tea", WORKERS)
     server.stop()
     told(f"{len(requests)} requests of the header; {len(workers)} workers acted")
