@@ -7,6 +7,7 @@ import fcntl
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -339,10 +340,12 @@ def test_an_exception_at_any_opcode_leaves_no_ghost(watchdog, name, what):
         look_at_ground(bus)
         return bus.poll
 
-    for at_step in at_each(interrupt, stride=11):
+    # Before 3.10 Python goes on after some opcodes with the exception that a trace has raised.
+    opcodes = sys.version_info >= (3, 10)
+    for at_step in at_each(interrupt, stride=11 if opcodes else 1):
         bus = stdevents.Bus()
         with contextlib.suppress(KeyboardInterrupt):
-            with_steps(begin(bus), at_step, traced, opcodes=True)
+            with_steps(begin(bus), at_step, traced, opcodes)
         if what == "join the bus again":
             bus.poll()  # which may be what joins it
             look_at_ground(bus)

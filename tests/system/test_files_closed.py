@@ -47,8 +47,14 @@ class Decoys:
 
 
 @pytest.mark.parametrize("interval", [0, 0.05])
-def test_a_worker_whose_files_were_closed_opens_them_anew(bus, fork, name, tmp_path, interval):
-    """G5, G7: it posts and receives; nobody else's file is locked, written to or closed."""
+def test_a_worker_whose_files_were_closed_opens_them_anew(
+    no_garbage, bus, fork, name, tmp_path, interval
+):
+    """G5, G7: it posts and receives; nobody else's file is locked, written to or closed.
+
+    Garbage of earlier tests would: Python tells of a file that it cannot close any more, on a
+    standard error that is closed, and a decoy by now.
+    """
 
     def work(parent):
         bus.close()
