@@ -88,7 +88,7 @@ def test_a_worker_whose_files_were_closed_opens_them_anew(
     assert bus.stats().lost == 0
 
 
-def test_a_loop_whose_files_were_closed_notices_by_itself(bus, fork, name, tmp_path):
+def test_a_loop_whose_files_were_closed_notices_by_itself(no_garbage, bus, fork, name, tmp_path):
     """G8: and a post wakes it again, as before."""
 
     def work(parent):
@@ -113,7 +113,7 @@ def test_a_loop_whose_files_were_closed_notices_by_itself(bus, fork, name, tmp_p
     assert child.result() == [("news", None)]
 
 
-def test_a_worker_whose_files_were_closed_leaves_nothing_behind(name, fork, tmp_path):
+def test_a_worker_whose_files_were_closed_leaves_nothing_behind(no_garbage, name, fork, tmp_path):
     """G9: though it notices only when it leaves."""
 
     def work(parent):
