@@ -52,7 +52,7 @@ total: int = counts.posted + counts.handled + sum(worker.lag for worker in worke
 descriptor: int = stdevents.fileno()
 is_open: bool = stdevents.configured()
 started: str = stdevents.events.started
-done: bool = stdevents.wait(number, timeout=0.5)
+done: bool = stdevents.wait(stdevents.post("cache", "drop"), timeout=0.5)
 leads: bool = stdevents.lead("cleaner") and not stdevents.lead("cleaner", give_up=True)
 
 
