@@ -384,7 +384,7 @@ def test_a_signal_handler_forks_during_a_call(name, watchdog, call):
             status = int(bus.configured())
         os._exit(status)
 
-    for at_step in at_each(fork, stride=43):
+    for at_step in at_each(fork, stride=97):
         if call != "configure":
             bus.configure(name, interval=0)
         if call == "poll":

@@ -342,7 +342,7 @@ def test_an_exception_at_any_opcode_leaves_no_ghost(watchdog, name, what):
 
     # Before 3.10 Python goes on after some opcodes with the exception that a trace has raised.
     opcodes = sys.version_info >= (3, 10)
-    for at_step in at_each(interrupt, stride=11 if opcodes else 1):
+    for at_step in at_each(interrupt, stride=31 if opcodes else 3):
         bus = stdevents.Bus()
         with contextlib.suppress(KeyboardInterrupt):
             with_steps(begin(bus), at_step, traced, opcodes)
