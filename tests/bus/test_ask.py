@@ -6,12 +6,11 @@ import contextlib
 import logging
 import os
 import queue
-import signal
 import threading
 
 import pytest
 from children import threads_are_ours
-from inside import ask_who_lives_after, before, recover, remove_folder, remove_memory
+from inside import ask_who_lives_after, recover, remove_folder, remove_memory
 from steps import die
 from waiting import LONG, wait_until_in
 
@@ -505,27 +504,6 @@ def test_in_an_answerer_it_would_wait_for_itself(bus):
     bus.answer("test", "who")(lambda *_: bus.ask("test", "who"))
     error = "its answerer failed: StdeventsError; see its log"
     assert bus.ask("test", "who")[0].error == error
-
-
-def test_in_a_call_that_was_interrupted_under_the_lock_it_says_so(bus, monkeypatch):
-    errors = []
-
-    def ask(*_):
-        with pytest.raises(stdevents.StdeventsError, match="interrupted another call") as caught:
-            bus.ask("test", "who")
-        errors.append(caught.value)
-
-    handler = signal.signal(signal.SIGUSR1, ask)
-    try:
-        before(
-            monkeypatch,
-            "an event is written",
-            lambda: (monkeypatch.undo(), signal.raise_signal(signal.SIGUSR1)),
-        )
-        bus.post("test", "event")
-    finally:
-        signal.signal(signal.SIGUSR1, handler)
-    assert len(errors) == 1
 
 
 @pytest.mark.parametrize(

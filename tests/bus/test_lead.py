@@ -13,7 +13,6 @@ import threading
 import pytest
 from children import ChildOfC, threads_are_ours
 from inside import (
-    before,
     lead_files_of,
     lead_number_of,
     remove_folder,
@@ -331,28 +330,6 @@ def test_a_handler_may_ask(bus):
     bus.post("test", "event")
     bus.poll()
     assert outcomes == [True]
-
-
-def test_in_a_call_that_was_interrupted_under_the_lock_it_says_so(bus, monkeypatch):
-    """DESIGN 3, also where it leads already: one rule is easier to keep."""
-    errors = []
-
-    def ask(*_):
-        with pytest.raises(stdevents.StdeventsError, match="interrupted another call") as caught:
-            bus.lead(TASK)
-        errors.append(caught.value)
-
-    handler = signal.signal(signal.SIGUSR1, ask)
-    try:
-        before(
-            monkeypatch,
-            "an event is written",
-            lambda: (monkeypatch.undo(), signal.raise_signal(signal.SIGUSR1)),
-        )
-        bus.post("test", "event")
-    finally:
-        signal.signal(signal.SIGUSR1, handler)
-    assert len(errors) == 1
 
 
 def test_the_function_is_the_method_of_the_process_wide_bus(name):

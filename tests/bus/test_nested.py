@@ -18,6 +18,13 @@ STEPS = {
     "the workers are listed": lambda bus: bus.workers(),
     "an event is claimed": lambda bus: (bus.post("test", "outer", unique="key"), bus.poll()),
 }
+REFUSED = {
+    "configure": lambda bus: bus.configure(interval=0),
+    "workers": lambda bus: bus.workers(),
+    "wait": lambda bus: bus.wait(1),
+    "ask": lambda bus: bus.ask("test", "who"),
+    "lead": lambda bus: bus.lead("cleaner"),
+}
 each_step = pytest.mark.parametrize("step", STEPS)
 
 
@@ -138,19 +145,18 @@ def test_a_poll_there_is_recursive_and_the_next_one_handles(bus, seen, interrupt
 
 
 @each_step
-@pytest.mark.parametrize(
-    "call",
-    [lambda bus: bus.configure(interval=0), lambda bus: bus.workers()],
-    ids=["configure", "workers"],
-)
+@pytest.mark.parametrize("call", REFUSED)
 def test_what_needs_the_lock_at_once_is_refused_there(bus, name, interrupt, step, call):
     """DESIGN 5: it can neither wait nor be done later."""
     bus.register(lambda *_: None, "test")
     raised = []
+    why = "interrupted another"
+    if step == "an event is claimed" and call in ("wait", "ask"):  # that call handles events
+        why = "waits for its own end"
 
     def do():
-        with pytest.raises(stdevents.StdeventsError) as caught:
-            call(bus)
+        with pytest.raises(stdevents.StdeventsError, match=why) as caught:
+            REFUSED[call](bus)
         raised.append(type(caught.value))
 
     interrupt(step, do)

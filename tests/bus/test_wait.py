@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
 
 import pytest
@@ -16,7 +15,6 @@ from inside import (
     remove_folder,
     remove_memory,
 )
-from inside import before as before_step
 from seen import everything_from
 from waiting import LONG, wait_until_in
 
@@ -315,29 +313,6 @@ def test_in_a_handler_it_would_wait_for_itself(bus):
     bus.post("test", "event")
     bus.poll()
     assert len(errors) == 1 and bus.stats().handler_errors == 0
-
-
-def test_in_a_call_that_was_interrupted_under_the_lock_it_says_so(bus, monkeypatch):
-    """DESIGN 3: it could only wait for that call."""
-    errors = []
-    number = bus.post("test", "event")
-
-    def wait(*_):
-        with pytest.raises(stdevents.StdeventsError, match="interrupted another call") as caught:
-            bus.wait(number)
-        errors.append(caught.value)
-
-    handler = signal.signal(signal.SIGUSR1, wait)
-    try:
-        before_step(
-            monkeypatch,
-            "an event is written",
-            lambda: (monkeypatch.undo(), signal.raise_signal(signal.SIGUSR1)),
-        )
-        assert bus.post("test", "event") == number + 1
-    finally:
-        signal.signal(signal.SIGUSR1, handler)
-    assert len(errors) == 1
 
 
 # -- what it is given ------------------------------------------------------------------------------
