@@ -31,3 +31,32 @@ def fork_in_c(name, watchdog):
     yield fork_in_c
     for child in children:
         child.kill()
+
+
+@pytest.fixture
+def buses():
+    """Those that this process opens; a child that is a worker by itself closes its copies."""
+    return []
+
+
+@pytest.fixture
+def worker_living(name, fork, buses):
+    """`worker_living(live, **options)`: a child that says "open", and goes on until "leave"."""
+    children = []
+
+    def live_anew(parent, live, options):
+        for bus in buses:  # it is no copy of this process's worker
+            bus.close()
+        live(parent, name, **options)
+
+    def make(live, **options):
+        child = fork(live_anew, live, options)
+        children.append(child)
+        assert child.hear() == "open"
+        return child
+
+    yield make
+    for child in children:
+        if child.status is None:
+            child.say("leave")
+            child.wait()

@@ -7,6 +7,7 @@ import logging
 import os
 import queue
 import threading
+from functools import partial
 
 import pytest
 from children import threads_are_ours
@@ -19,7 +20,7 @@ import stdevents
 PATIENT = LONG / 3
 
 
-def live(parent, name, options):
+def live(parent, name, **options):
     """Be a worker with answerers and a loop, until it hears "leave"; what its stats were."""
     logging.getLogger("stdevents").setLevel(logging.CRITICAL)
     bus, passed_on = stdevents.Bus(), queue.Queue()
@@ -67,32 +68,9 @@ def live(parent, name, options):
 
 
 @pytest.fixture
-def buses():
-    """Those that this process opens."""
-    return []
-
-
-@pytest.fixture
-def worker(name, fork, buses):
+def worker(worker_living):
     """`worker()` is another worker, that answers."""
-    children = []
-
-    def live_anew(parent, options):
-        for bus in buses:  # it is no copy of this process's worker
-            bus.close()
-        live(parent, name, options)
-
-    def make(**options):
-        child = fork(live_anew, options)
-        children.append(child)
-        assert child.hear() == "open"
-        return child
-
-    yield make
-    for child in children:
-        if child.status is None:
-            child.say("leave")
-            child.wait()
+    return partial(worker_living, live)
 
 
 @pytest.fixture

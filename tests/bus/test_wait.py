@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from functools import partial
 
 import pytest
 from inside import (
@@ -39,32 +40,9 @@ def live(parent, name, **options):
 
 
 @pytest.fixture
-def buses():
-    """Those that this process opens."""
-    return []
-
-
-@pytest.fixture
-def worker(name, fork, buses):
+def worker(worker_living):
     """`worker()` is a child that has the bus open, and polls when it is told to."""
-    workers = []
-
-    def live_anew(parent, options):
-        for bus in buses:  # it is no copy of this process's worker
-            bus.close()
-        live(parent, name, **options)
-
-    def make(**options):
-        child = fork(live_anew, options)
-        workers.append(child)
-        assert child.hear() == "open"
-        return child
-
-    yield make
-    for child in workers:
-        if child.status is None:
-            child.say("leave")
-            child.wait()
+    return partial(worker_living, live)
 
 
 def poll(child):
