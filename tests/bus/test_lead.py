@@ -18,6 +18,7 @@ from inside import (
     remove_folder,
     remove_memory,
     system_calls_of_lead,
+    under_lock,
     when_a_lead_is_locked,
 )
 from steps import interrupt
@@ -138,7 +139,7 @@ def test_to_give_up_what_one_does_not_lead_is_no_error(bus, worker):
 def test_a_stopped_leader_stays_the_leader(bus, worker):
     leader = worker()
     assert asks(leader)
-    leader.stop()
+    under_lock(bus, leader.stop)  # else it may be in it
     assert not bus.lead(TASK)
     leader.go_on()
     assert asks(leader)

@@ -15,6 +15,7 @@ from inside import (
     recover,
     remove_folder,
     remove_memory,
+    under_lock,
 )
 from seen import everything_from
 from waiting import LONG, wait_until_in
@@ -162,7 +163,7 @@ def test_a_worker_that_is_gone_is_not_waited_for(worker, waiter, waits, end):
 def test_a_stopped_worker_is_waited_for_and_named(worker, waiter):
     child = worker()
     bus = waiter()
-    child.stop()
+    under_lock(bus, child.stop)  # else it may be in it
     number = bus.post("test", "event")
     assert not bus.wait(number, timeout=0.2)
     assert [one.pid for one in bus.workers() if one.position < number] == [child.pid]

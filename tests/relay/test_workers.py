@@ -25,6 +25,7 @@ from inside import (
     place_in_stream,
     reader_of,
     stopped,
+    under_lock,
 )
 from programs import run
 
@@ -89,7 +90,7 @@ def test_a_stopped_reader_is_replaced_and_doubles_nothing_later(crew, client, mo
     watching, workers = crew
     for number in range(3):
         reader = reader_of(watching.bus)
-        workers[reader].stop()
+        under_lock(watching.bus, workers[reader].stop)  # else it may be in it for ever
         client.xadd("stream", entry_of("event", number))
         watching.wait_for(lambda: ("event", number) in watching.seen)  # noqa: B023
         assert reader_of(watching.bus) != reader
