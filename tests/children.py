@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
+import sys
 import traceback
 
 import pytest
@@ -124,6 +126,13 @@ class Parent:
     def fileno(self):
         """The number of the file by which it is heard."""
         return self._pipe.fileno()
+
+    def close_other_files(self):
+        """As who makes a daemon does; the numbers are those of other files soon."""
+        logging.getLogger().handlers.clear()  # pytest's, of which one has a file
+        sys.stderr = sys.__stderr__  # pytest's has a number above 2
+        os.closerange(3, self.fileno())
+        os.closerange(self.fileno() + 1, 256)
 
     def hear(self):
         """Wait for the next thing that it says."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
-import sys
 import threading
 
 import pytest
@@ -16,14 +14,6 @@ from inside import (
 from seen import Ear
 
 import stdevents
-
-
-def close_files(keep):
-    """As who makes a daemon does; the numbers are those of other files soon."""
-    logging.getLogger().handlers.clear()  # pytest's, of which one has a file
-    sys.stderr = sys.__stderr__  # pytest's has a number above 2
-    os.closerange(3, keep)
-    os.closerange(keep + 1, 256)
 
 
 class Decoys:
@@ -64,7 +54,7 @@ def test_a_worker_whose_files_were_closed_opens_them_anew(
         bus.close()
         mine = stdevents.configure(name, interval=interval)
         ear = Ear(mine)
-        close_files(parent.fileno())
+        parent.close_other_files()
         with Decoys(tmp_path) as decoys:
             mine.post("test", "from child")
             decoys.check()
@@ -100,7 +90,7 @@ def test_a_loop_whose_files_were_closed_notices_by_itself(no_garbage, bus, fork,
         mine = stdevents.configure(name, interval=0.05)
         ear = Ear(mine)
         before = seat_of(mine)
-        close_files(parent.fileno())
+        parent.close_other_files()
         with Decoys(tmp_path) as decoys:
             while seat_of(mine) in (before, None):
                 threading.Event().wait(0.01)
@@ -122,7 +112,7 @@ def test_a_worker_whose_files_were_closed_leaves_nothing_behind(no_garbage, name
 
     def work(parent):
         mine = stdevents.configure(name, interval=0)
-        close_files(parent.fileno())
+        parent.close_other_files()
         with Decoys(tmp_path) as decoys:
             mine.close()
             decoys.check()
@@ -139,7 +129,7 @@ def test_a_claim_goes_on_after_the_files_were_closed(bus, fork, name):
         mine = stdevents.configure(name, interval=0)
         ear = Ear(mine)
         mine.post("test", "once", 1, unique="key")
-        close_files(parent.fileno())
+        parent.close_other_files()
         mine.poll()
         mine.close()
         return ear.seen
@@ -169,7 +159,7 @@ def test_all_threads_that_post_while_the_files_are_closed_go_on(bus, fork, name)
         for thread in posting:
             thread.start()
         begun.wait()
-        close_files(parent.fileno())
+        parent.close_other_files()
         for thread in posting:
             thread.join()
         mine.close()
