@@ -786,6 +786,11 @@ def is_asleep(bus):
     return bool(seat_of(bus).words[_layout.WAITING] and bus._life.polling.loop._current.asleep)
 
 
+def anybody_sleeps(bus):
+    """Has a worker told that it wants to be woken?"""
+    return bool(seat_of(bus).words[_layout.WAITING])
+
+
 def loop_thread_of(bus):
     """The thread of its loop, or None."""
     current = bus._life.polling.loop._current
