@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ OTHERS_NAMES = {
 }
 
 
+@lru_cache(maxsize=None)
 def syntax_of(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
