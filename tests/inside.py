@@ -797,6 +797,11 @@ def loop_thread_of(bus):
     return current and current._thread
 
 
+def wait_for_idle_loops(monkeypatch, seconds):
+    """Have a loop that is to end, and is in no handler, be waited for so long."""
+    monkeypatch.setattr(_loop, "LONGEST_END", seconds)
+
+
 def have_loop_poll(bus, poll):
     """Have its loop call `poll(real)` for each poll, `real` being the one that it does else."""
     polling = bus._life.polling

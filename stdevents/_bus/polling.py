@@ -16,7 +16,7 @@ from . import joining
 from .loop import AT_MOST_EVERY, PAUSE_AFTER_FORK, Loop
 from .seat import BusRemoved
 from .settings import WAIT_INTERVAL
-from .states import Away
+from .states import Away, Closing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -265,7 +265,8 @@ class Polling:
 
     def is_busy(self) -> bool:
         """Does a handler run in this process, which the loop's end has to wait for?"""
-        seat = self._life.state.seat
+        state = self._life.state
+        seat = state.leaving if isinstance(state, Closing) else state.seat
         return seat is not None and seat.is_in_handler()
 
     # -- what else there is to hear ----------------------------------------------------------------

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from inside import before, closing_of
+from inside import before, closing_of, wait_for_idle_loops
 from state import assert_removed
 from steps import at_each, interrupt, with_steps
 from waiting import LONG, loop_threads, wait_until_in
@@ -71,8 +71,9 @@ def test_close_waits_no_longer_than_wait_max(bus):
 
 
 @pytest.mark.parametrize("interval", [0, 0.01])
-def test_close_names_the_handler_that_it_does_not_wait_for(bus, caplog, interval):
+def test_close_names_the_handler_that_it_does_not_wait_for(bus, caplog, monkeypatch, interval):
     """DESIGN 3: by source, event and id, and never by its data; the handler goes on."""
+    wait_for_idle_loops(monkeypatch, 10 * LONG)
     inside, may_end, ended = threading.Event(), threading.Event(), threading.Event()
     bus.configure(wait_max=10 * LONG)
 
