@@ -1,8 +1,8 @@
-"""What is handed in, as type checkers see it; loaded when asked for, since it imports typing."""
+"""What handlers are, and an event of `aio`; loaded when asked for, since it imports typing."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Awaitable, NamedTuple, Protocol
 
 
 class Handler(Protocol):
@@ -14,3 +14,20 @@ class Handler(Protocol):
     """
 
     def __call__(self, data: Any, event: str, source: str, pid: int | None, /) -> object: ...
+
+
+class AsyncHandler(Protocol):
+    """What `AsyncBus` calls for an event: a plain function, or a coroutine function."""
+
+    def __call__(
+        self, data: Any, event: str, source: str, pid: int | None, /
+    ) -> Awaitable[object] | object: ...
+
+
+class Event(NamedTuple):
+    """One event, as `async for` gives it."""
+
+    data: Any
+    event: str
+    source: str
+    pid: int | None

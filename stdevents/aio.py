@@ -24,58 +24,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 import weakref
-from collections import deque
-from functools import partial
-from typing import Any, Awaitable, Callable, NamedTuple, Optional, Protocol, Tuple, TypeVar
+from typing import Any, Callable, Optional, Tuple, TypeVar
 
+from ._aio.events import Events
+from ._aio.running import Answerer, Caller, Running
+from ._aio.waking import Waking, sleep_with
 from ._bus import tasks
 from ._bus.bus import Bus, default, life_of
 from ._bus.callbacks import check_callable
-from ._bus.delivery import events
 from ._bus.handlers import decorator
 from ._bus.settings import duration
 from ._bus.together import asking_of, check_event_id
-from ._bus.waiting import DEAF_PAUSE, LIVES_EVERY, Ear, Waiting, check_may_wait
-from ._errors import NotConfigured, StdeventsError
-from ._log import WARNING, report
+from ._bus.waiting import LIVES_EVERY, Ear, Waiting, check_may_wait
+from ._errors import StdeventsError
 from ._names import check_names
+from ._protocols import AsyncHandler, Event
 from ._types import Answer
-from ._waking import Waking
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ._bus.asking import Reply
 
 __all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
 
 INTERVAL = 1.0  # seconds
 LIMIT = 10_000  # events
-CANCELLED = "its answerer was cancelled"
 
 Level = Tuple[Optional[str], ...]  # source, and its events
 
 
-class AsyncHandler(Protocol):
-    """What `AsyncBus` calls for an event: a plain function, or a coroutine function."""
-
-    def __call__(
-        self, data: Any, event: str, source: str, pid: int | None, /
-    ) -> Awaitable[object] | object: ...
-
-
 AnyHandler = TypeVar("AnyHandler", bound=AsyncHandler)
-
-
-class Event(NamedTuple):
-    """One event, as `async for` gives it."""
-
-    data: Any
-    event: str
-    source: str
-    pid: int | None
 
 
 class AsyncBus:
@@ -92,13 +68,9 @@ class AsyncBus:
     def __init__(self, bus: Bus | None = None) -> None:
         self._bus = default if bus is None else bus
         self._life = life_of(self._bus)
-        self._registered: list[tuple[_Handler, Level]] = []
+        self._registered: list[tuple[Caller, Level]] = []
         self._streams: weakref.WeakSet[Events] = weakref.WeakSet()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._begun: dict[asyncio.Task[None], object] = {}  # by which the bus knows each of them
-        self._closing: set[asyncio.Task[Any] | None] = set()  # those of them that await `close`
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._owner = (0, 0)  # process and thread of the event loop
+        self._running = Running(self._bus, self._life)
         self._waking: Waking | None = None
 
     def __repr__(self) -> str:
@@ -117,10 +89,10 @@ class AsyncBus:
         callable.
         """
         check_callable(callback)
-        handler = self._handler_of(callback) or _Handler(self, callback)
+        caller = self._caller_of(callback) or Caller(self._running, callback)
         tasks.expect(self._life)
-        self._bus.register(handler.handle, source, *events)
-        self._registered.append((handler, (source, *events)))
+        self._bus.register(caller.handle, source, *events)
+        self._registered.append((caller, (source, *events)))
         return callback
 
     def on(self, source: str | None = None, *events: str) -> Callable[[AnyHandler], AnyHandler]:
@@ -129,16 +101,16 @@ class AsyncBus:
 
     def unregister(self, callback: AsyncHandler, source: str | None = None, *events: str) -> bool:
         """Remove what was registered here, with the same source and events; was there something?"""
-        handler = self._handler_of(callback)
-        if handler is None:
+        caller = self._caller_of(callback)
+        if caller is None:
             return False
-        entry = (handler, (source, *events))
+        entry = (caller, (source, *events))
         self._registered = [known for known in self._registered if known != entry]
-        return self._bus.unregister(handler.handle, source, *events)
+        return self._bus.unregister(caller.handle, source, *events)
 
-    def _handler_of(self, callback: AsyncHandler) -> _Handler | None:
+    def _caller_of(self, callback: AsyncHandler) -> Caller | None:
         # Equal, not the same: each access makes a new bound method.
-        found = (handler for handler, _ in self._registered if handler.callback == callback)
+        found = (caller for caller, _ in self._registered if caller.callback == callback)
         return next(found, None)
 
     def events(self, source: str | None = None, *events: str, limit: int = LIMIT) -> Events:
@@ -150,8 +122,8 @@ class AsyncBus:
         """
         if not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit={limit!r} is not a number of events; give 1 or more")
-        self._check_attached()
-        stream = Events(self, limit)
+        self._running.check()
+        stream = Events(repr(self), self._running, limit)
         # Weakly: it ends with its last reference.
         self._bus.register_weak(stream.handle, source, *events)
         self._streams.add(stream)
@@ -161,7 +133,7 @@ class AsyncBus:
 
     def attached(self) -> bool:
         """Is it attached to an event loop, in this process?"""
-        return self._loop is not None and self._owner[0] == os.getpid()
+        return self._running.attached()
 
     def attach(self, interval: float = INTERVAL) -> None:
         """Have the event loop that runs handle events, until `detach` or `close`.
@@ -184,13 +156,9 @@ class AsyncBus:
             )
         self._bus.stats()  # NotConfigured
         polling = self._life.polling
-        self._loop = loop
         self._waking = Waking(self._bus, loop, interval, polling.has_news, self.detach)
-        self._owner = os.getpid(), threading.get_ident()
+        self._running.attach(loop)
         polling.watchers.add(self._detach_before)
-        for task in [task for task in self._tasks if task.get_loop() is not loop]:
-            self._forget(task)
-        self._closing = set()
         self._waking.look()
 
     def detach(self) -> None:
@@ -199,7 +167,7 @@ class AsyncBus:
             self._life.polling.watchers.discard(self._detach_before)
             if self._waking is not None:
                 self._waking.stop()
-            self._loop = None
+            self._running.loop = None
             for stream in self._streams:
                 stream.end()
             self._streams.clear()
@@ -210,19 +178,19 @@ class AsyncBus:
         That closes the descriptor, and another file gets its number: an event loop that watched
         it still would be deaf to that one.
         """
-        owner = self._owner
+        loop, owner = self._running.loop, self._running.owner
 
         def detach() -> None:
-            if self._owner is owner:  # it was not attached again since
+            if self._running.owner is owner:  # it was not attached again since
                 with contextlib.suppress(RuntimeError):  # the event loop is closed
                     self.detach()
             then()
 
-        if self._loop is None or owner[1] == threading.get_ident():
+        if loop is None or owner[1] == threading.get_ident():
             detach()
             return
         try:
-            self._loop.call_soon_threadsafe(detach)
+            loop.call_soon_threadsafe(detach)
         except RuntimeError:  # the event loop is closed
             detach()
 
@@ -232,11 +200,7 @@ class AsyncBus:
         A handler that awaits it does not wait for itself, nor for another that awaits it.
         """
         self.detach()
-        task = asyncio.current_task()
-        closing = self._closing if task in self._tasks else set()
-        closing.add(task)
-        while self._tasks - closing:
-            await asyncio.wait(self._tasks - closing)
+        await self._running.end()
 
     async def wait(self, event_id: int, timeout: float = 1.0) -> bool:
         """`Bus.wait` on the event loop: are all workers done with the event, tasks included?
@@ -284,19 +248,15 @@ class AsyncBus:
 
         def register(callback: AnyHandler) -> AnyHandler:
             check_callable(callback)
-
-            def answer(reply: Reply, *question: Any) -> None:
-                self._on_loop(partial(self._answer, callback, reply), *question)
-
-            asking_of(self._bus).add(source, event, answer)
+            asking_of(self._bus).add(source, event, Answerer(self._running, callback).answer)
             tasks.expect(self._life)
             return callback
 
         return register
 
     def _check_may_wait(self, call: str) -> None:
-        self._check_attached()
-        if asyncio.current_task() in self._tasks:
+        self._running.check()
+        if asyncio.current_task() in self._running.tasks:
             raise StdeventsError(
                 f"{call}: a handler that awaits it waits for its own end; await it in another task"
             )
@@ -318,7 +278,7 @@ class AsyncBus:
                 if left <= 0:
                     return False
                 if ear.listens():
-                    await _sleep_with(ear, min(left, LIVES_EVERY))
+                    await sleep_with(ear, min(left, LIVES_EVERY))
         finally:
             ear.close()
 
@@ -328,173 +288,6 @@ class AsyncBus:
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            for task in self._tasks:
+            for task in self._running.tasks:
                 task.cancel()
         await self.close()
-
-    # -- on the event loop -------------------------------------------------------------------------
-
-    def _check_attached(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None or not self.attached():
-            raise NotConfigured(f"{self!r} is attached to no event loop here; use `async with`")
-        return self._loop
-
-    def _on_loop(self, do: Callable[..., bool], *event: Any) -> None:
-        """Do it on the event loop; the poll may be in another thread."""
-        if self._owner == (os.getpid(), threading.get_ident()) and self._loop is not None:
-            do(None, *event)
-            return
-        loop, life = self._check_attached(), self._life
-        begun = object()  # the event is not done before it is done on the event loop
-
-        def do_it() -> None:
-            goes_on = False
-            try:
-                goes_on = do(begun, *event)
-            finally:
-                if not goes_on:
-                    tasks.end(life, begun)
-
-        tasks.begin(life, begun)
-        try:
-            loop.call_soon_threadsafe(do_it)
-        except BaseException:  # the event loop is closed
-            tasks.end(life, begun)
-            raise
-
-    def _answer(self, callback: AsyncHandler, reply: Reply, begun: object, *question: Any) -> bool:
-        """Have it answer; does what it does go on as a task?"""
-        try:
-            outcome = callback(*question)
-        except Exception as error:
-            reply.fail(error)
-            return False
-        return self._run(outcome, Event(*question), begun, reply)
-
-    def _run(
-        self, outcome: object, event: Event, begun: object, reply: Reply | None = None
-    ) -> bool:
-        """Run what a handler returned as a task, if it is a coroutine; is it?
-
-        `begun` is known to the bus, if not None.
-        """
-        if self._loop is None or not asyncio.iscoroutine(outcome):
-            if reply is not None:
-                reply.give(outcome)
-            return False
-        task = self._loop.create_task(self._finish(outcome, event, reply))
-        self._tasks.add(task)  # the event loop itself holds it weakly
-        if begun is None:
-            begun = task
-            tasks.begin(self._life, begun)
-        self._begun[task] = begun
-        task.add_done_callback(self._forget)
-        return True
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        """It is done, or never will be."""
-        self._tasks.discard(task)
-        tasks.end(self._life, self._begun.pop(task, None))
-
-    async def _finish(self, outcome: Awaitable[object], event: Event, reply: Reply | None) -> None:
-        try:
-            value = await outcome
-        except Exception as error:
-            if reply is None:
-                self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
-            else:
-                reply.fail(error)
-        except asyncio.CancelledError:
-            if reply is not None:
-                reply.refuse(CANCELLED)
-            raise
-        else:
-            if reply is not None:
-                reply.give(value)
-
-
-async def _sleep_with(ear: Ear, seconds: float) -> None:
-    """Sleep until its bell rings, so long at most, while the event loop goes on."""
-    loop, number = asyncio.get_running_loop(), ear.fileno()
-    rung: asyncio.Future[None] = loop.create_future()
-    try:
-        if number is None:
-            raise NotImplementedError
-        loop.add_reader(number, _be_rung, rung)
-    except NotImplementedError:  # there is no epoll, or this event loop watches no descriptors
-        await asyncio.sleep(min(seconds, DEAF_PAUSE))
-        return
-    try:
-        await asyncio.wait({rung}, timeout=seconds)
-    finally:
-        loop.remove_reader(number)
-    ear.sleep(0)  # what was heard is not heard again
-
-
-def _be_rung(rung: asyncio.Future[None]) -> None:
-    if not rung.done():
-        rung.set_result(None)
-
-
-class _Handler:
-    """A callback of an `AsyncBus`, as its `Bus` calls it."""
-
-    def __init__(self, bus: AsyncBus, callback: AsyncHandler) -> None:
-        self._bus = bus
-        self.callback = callback
-
-    def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
-        self._bus._on_loop(self._start, data, event, source, pid)
-
-    def _start(self, begun: object, data: Any, event: str, source: str, pid: int | None) -> bool:
-        outcome = self.callback(data, event, source, pid)
-        if outcome is None:
-            return False
-        return self._bus._run(outcome, Event(data, event, source, pid), begun)
-
-
-class Events:
-    """What `AsyncBus.events` returns: an iterator for `async for`."""
-
-    def __init__(self, bus: AsyncBus, limit: int) -> None:
-        self._bus = bus
-        self._limit = limit
-        self._waiting: deque[Event] = deque()
-        self._lost = 0
-        self._over = False
-        self._news = asyncio.Event()
-
-    def __aiter__(self) -> Events:
-        return self
-
-    async def __anext__(self) -> Event:
-        while not (self._waiting or self._over):
-            self._news.clear()
-            await self._news.wait()
-        if self._lost:
-            count, self._lost = self._lost, 0
-            data = {"first": None, "last": None, "count": count}
-            return Event(data, events.lost, events._source, None)
-        if self._waiting:
-            return self._waiting.popleft()
-        raise StopAsyncIteration
-
-    def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
-        """For the bus: take an event."""
-        self._bus._on_loop(self._take, Event(data, event, source, pid))
-
-    def _take(self, _: object, event: Event) -> bool:
-        if len(self._waiting) == self._limit:
-            self._waiting.popleft()
-            self._lost += 1
-            if self._lost == 1:
-                what = "%r: an `async for` loses events, limit=%d"
-                report(what, self._bus, self._limit, level=WARNING)
-        self._waiting.append(event)
-        self._news.set()
-        return False
-
-    def end(self) -> None:
-        """For the bus: no more will come."""
-        self._over = True
-        self._news.set()

@@ -862,7 +862,7 @@ class StoppedClock:
 
     def __init__(self, monkeypatch):
         self.now = time.monotonic()
-        monkeypatch.setattr(_late("_waking"), "monotonic", lambda: self.now)
+        monkeypatch.setattr(_late("_aio.waking"), "monotonic", lambda: self.now)
 
 
 def streams_of(async_bus):
@@ -872,7 +872,7 @@ def streams_of(async_bus):
 
 def tasks_of(async_bus):
     """The tasks of its coroutine handlers."""
-    return async_bus._tasks
+    return async_bus._running.tasks
 
 
 def stop_listening(async_bus):

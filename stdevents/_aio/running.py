@@ -1,0 +1,165 @@
+"""What handlers of an `AsyncBus` do on its event loop, and what of it goes on as tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from functools import partial
+
+from .._bus import tasks
+from .._errors import NotConfigured
+from .._protocols import Event
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Awaitable, Callable
+
+    from .._bus.asking import Reply
+    from .._bus.bus import Bus
+    from .._bus.life import Life
+    from .._protocols import AsyncHandler
+
+CANCELLED = "its answerer was cancelled"
+
+
+class Running:
+    """What runs on the event loop that a bus is attached to; nothing while there is none."""
+
+    def __init__(self, bus: Bus, life: Life) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        #: process and thread of the event loop; another object each time it is attached
+        self.owner = (0, 0)
+        #: of coroutine handlers
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._bus = bus
+        self._life = life
+        self._begun: dict[asyncio.Task[None], object] = {}  # by which the bus knows each of them
+        self._closing: set[asyncio.Task[Any] | None] = set()  # those of them that await `end`
+
+    def attached(self) -> bool:
+        """Is there an event loop, in this process?"""
+        return self.loop is not None and self.owner[0] == os.getpid()
+
+    def check(self) -> asyncio.AbstractEventLoop:
+        """The event loop; NotConfigured if there is none here."""
+        if self.loop is None or not self.attached():
+            raise NotConfigured(
+                f"<AsyncBus of {self._bus!r}> is attached to no event loop here; use `async with`"
+            )
+        return self.loop
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run what comes from now on on this event loop."""
+        self.loop, self.owner = loop, (os.getpid(), threading.get_ident())
+        for task in [task for task in self.tasks if task.get_loop() is not loop]:
+            self._forget(task)
+        self._closing = set()
+
+    async def end(self) -> None:
+        """Wait for the tasks; one of them that does waits for none that does."""
+        task = asyncio.current_task()
+        closing = self._closing if task in self.tasks else set()
+        closing.add(task)
+        while self.tasks - closing:
+            await asyncio.wait(self.tasks - closing)
+
+    def on_loop(self, do: Callable[..., bool], *event: Any) -> None:
+        """Do it on the event loop; the poll may be in another thread."""
+        if self.owner == (os.getpid(), threading.get_ident()) and self.loop is not None:
+            do(None, *event)
+            return
+        loop, life = self.check(), self._life
+        begun = object()  # the event is not done before it is done on the event loop
+
+        def do_it() -> None:
+            goes_on = False
+            try:
+                goes_on = do(begun, *event)
+            finally:
+                if not goes_on:
+                    tasks.end(life, begun)
+
+        tasks.begin(life, begun)
+        try:
+            loop.call_soon_threadsafe(do_it)
+        except BaseException:  # the event loop is closed
+            tasks.end(life, begun)
+            raise
+
+    def run(self, outcome: object, event: Event, begun: object, reply: Reply | None = None) -> bool:
+        """Run what a handler returned as a task, if it is a coroutine; is it?
+
+        `begun` is known to the bus, if not None.
+        """
+        if self.loop is None or not asyncio.iscoroutine(outcome):
+            if reply is not None:
+                reply.give(outcome)
+            return False
+        task = self.loop.create_task(self._finish(outcome, event, reply))
+        self.tasks.add(task)  # the event loop itself holds it weakly
+        if begun is None:
+            begun = task
+            tasks.begin(self._life, begun)
+        self._begun[task] = begun
+        task.add_done_callback(self._forget)
+        return True
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        """It is done, or never will be."""
+        self.tasks.discard(task)
+        tasks.end(self._life, self._begun.pop(task, None))
+
+    async def _finish(self, outcome: Awaitable[object], event: Event, reply: Reply | None) -> None:
+        try:
+            value = await outcome
+        except Exception as error:
+            if reply is None:
+                self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
+            else:
+                reply.fail(error)
+        except asyncio.CancelledError:
+            if reply is not None:
+                reply.refuse(CANCELLED)
+            raise
+        else:
+            if reply is not None:
+                reply.give(value)
+
+
+class Caller:
+    """A handler of an `AsyncBus`, as its `Bus` calls it."""
+
+    def __init__(self, running: Running, callback: AsyncHandler) -> None:
+        self.callback = callback
+        self._running = running
+
+    def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
+        """Call it on the event loop."""
+        self._running.on_loop(self._start, data, event, source, pid)
+
+    def _start(self, begun: object, data: Any, event: str, source: str, pid: int | None) -> bool:
+        outcome = self.callback(data, event, source, pid)
+        if outcome is None:
+            return False
+        return self._running.run(outcome, Event(data, event, source, pid), begun)
+
+
+class Answerer:
+    """An answerer of an `AsyncBus`, as its `Bus` calls it."""
+
+    def __init__(self, running: Running, callback: AsyncHandler) -> None:
+        self._callback = callback
+        self._running = running
+
+    def answer(self, reply: Reply, *question: Any) -> None:
+        """Have it answer on the event loop."""
+        self._running.on_loop(partial(self._start, reply), *question)
+
+    def _start(self, reply: Reply, begun: object, *question: Any) -> bool:
+        try:
+            outcome = self._callback(*question)
+        except Exception as error:
+            reply.fail(error)
+            return False
+        return self._running.run(outcome, Event(*question), begun, reply)
