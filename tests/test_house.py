@@ -75,19 +75,6 @@ STANDARD = {
     ("_system/living.py", "_enumerate"),  # the public one takes a lock
 }
 
-# What is not as it should be yet. Each of these has to go: a test fails when one is not needed.
-UPWARDS = set()
-TOUCHED = set()
-
-
-def assert_only(found, excepted):
-    """Nothing is found but what is excepted above, and all of that."""
-    said = [f"new: {one}" for one in sorted(found - excepted)]
-    said += [
-        f"not needed any more, take it off the list: {one}" for one in sorted(excepted - found)
-    ]
-    assert not said, "\n".join(said)
-
 
 def place_of(path):
     return path.relative_to(PACKAGE).as_posix()
@@ -128,7 +115,7 @@ def test_imports_go_down():
             is_bottom = FLOOR_OF[here] == FLOOR_OF[there[0]] == 0
             if there[0] != here and not is_bottom and FLOOR_OF[there[0]] >= FLOOR_OF[here]:
                 upwards.add((place_of(path), "/".join(there)))
-    assert_only(upwards, UPWARDS)
+    assert upwards == set()
 
 
 def names_made_in(syntax):
@@ -155,7 +142,7 @@ def test_no_module_touches_the_underscore_of_another():
             else:
                 continue
             touched.update((place_of(path), name) for name in names if name not in own)
-    assert_only({one for one in touched if PRIVATE.fullmatch(one[1])} - STANDARD, TOUCHED)
+    assert {one for one in touched if PRIVATE.fullmatch(one[1])} - STANDARD == set()
 
 
 def test_a_file_is_one_idea_long():
