@@ -153,6 +153,8 @@ def test_a_watch_sees_the_bus_go_and_come_back(command, name, worker):
 def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, worker):
     """G5: as by a worker that was stopped in the middle of a post."""
     worker()
+    watch = command("status", name, "--watch", "--json")
+    assert json.loads(watch.line())["workers"]
     lock = os.open(lock_file_of(name), os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)
     # All at once: each waits for the lock.
@@ -164,11 +166,6 @@ def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, w
         holder = f"process {os.getpid()}" if sys.platform.startswith("linux") else "a worker"
         assert f"; {holder} holds it" in err
     assert command("clean", name).end() == (0, f"{name}: in use, left alone\n", "")
-    fcntl.flock(lock, fcntl.LOCK_UN)
-
-    watch = command("status", name, "--watch", "--json")
-    assert json.loads(watch.line())["workers"]
-    fcntl.flock(lock, fcntl.LOCK_EX)
     while "error" not in json.loads(watch.line()):
         pass
     os.close(lock)
