@@ -391,7 +391,7 @@ def is_wait_for_lock(code):
 
 def is_of_opening_lock(code):
     """Code that opens the lock file and takes the lock for who comes or goes."""
-    return code is _joining._under_lock.__code__
+    return code is _joining.Arrival.under_lock.__code__
 
 
 def is_of_memory(code):

@@ -70,14 +70,12 @@ def join(
     """
     opened = place.opened
     close(opened)  # of a try that was interrupted at its very end
-    create = settings.role != "poster"
+    arrival = Arrival(folder, settings, mark, opened)
 
-    def take(lock: FileLock, lock_file: OpenFile) -> None:
+    def take() -> None:
         try:
             # Under the lock: from here on it is left in good order, or not there at all.
-            place.taken = _take_seat(
-                folder, settings, mark, handlers, opened, resume, lock, lock_file
-            )
+            place.taken = arrival.take_seat(handlers, resume)
         except BaseException as error:
             if not mark.word[0]:  # a signal handler has forked this child: all is its parent's
                 raise
@@ -90,7 +88,7 @@ def join(
             raise
 
     try:
-        _under_lock(folder, settings, mark, opened, create, take)
+        arrival.under_lock(take, create=settings.role != "poster")
     except BaseException as error:
         if place.taken is None and mark.word[0]:
             close(opened)
@@ -108,19 +106,18 @@ def visit(name: str) -> Seat:
 
     FileNotFoundError if no live worker has it open.
     """
-    folder, settings, opened = Folder(name), Settings(), []  # type: ignore[var-annotated]
-    mark = Mark()
+    arrival = Arrival(Folder(name), Settings(), Mark(), [])
 
-    def take(lock: FileLock, lock_file: OpenFile) -> Seat:
-        ground = grounds.in_use(folder, lock_file)
+    def sit_down() -> Seat:
+        ground = grounds.in_use(arrival.folder, arrival.lock_file)
         if ground is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-        return _sit_down(folder, settings, mark, opened, lock, lock_file, ground)
+        return arrival.sit_down(ground)
 
     try:
-        return _under_lock(folder, settings, mark, opened, False, take)
+        return arrival.under_lock(sit_down, create=False)
     except BaseException:
-        close(opened)
+        close(arrival.opened)
         raise
 
 
@@ -142,16 +139,12 @@ def leave(seat: Seat) -> None:
 
 def clean(name: str) -> bool:
     """Remove what is left of the bus `name` unless a live worker holds it; was it removed?"""
-    folder, opened = Folder(name), []  # type: ignore[var-annotated]
-
-    def remove(lock: FileLock, lock_file: OpenFile) -> bool:
-        return _remove_if_last(folder)
-
+    arrival = Arrival(Folder(name), Settings(), Mark(), [])
     try:
         # A process killed between making the folder and its lock left no lock to open.
-        return _under_lock(folder, Settings(), Mark(), opened, True, remove)
+        return arrival.under_lock(lambda: _remove_if_last(arrival.folder), create=True)
     finally:
-        close(opened)
+        close(arrival.opened)
 
 
 def remains_of(name: str) -> list[str]:
@@ -168,46 +161,6 @@ def has_live_worker(seat: Seat) -> bool:
     return seat.lock.hold(lambda: bool(presence.live_slots(seat.folder, WORKERS)[0]))
 
 
-# -- under the lock --------------------------------------------------------------------------------
-
-
-def _under_lock(
-    folder: Folder,
-    settings: Settings,
-    mark: Mark,
-    opened: Opened,
-    create: bool,
-    work: Callable[[FileLock, OpenFile], T],
-) -> T:
-    """Do some work under the lock of the bus: the file that the folder shows, not an unlinked one.
-
-    FileNotFoundError where there is no folder, and none is to be created. What it opened is in
-    `opened`, also when it fails.
-    """
-    while True:
-        try:
-            if create:
-                folder.make()
-            folder.check()
-            # In one line: what is open is known to be so, whatever comes next.
-            opened.append(lock_file := OpenFile(folder.open_file(LOCK, create)))
-        except FileNotFoundError:
-            if not create:
-                raise
-            continue  # the last worker removed the folder between two of these lines
-        lock = FileLock(folder.name, lock_file, mark, settings)
-        done: tuple[T] | None = lock.hold(_if_current, folder, lock, lock_file, work)
-        if done is not None:
-            return done[0]
-        close(opened)
-
-
-def _if_current(
-    folder: Folder, lock: FileLock, lock_file: OpenFile, work: Callable[[FileLock, OpenFile], T]
-) -> tuple[T] | None:
-    return (work(lock, lock_file),) if folder.shows(LOCK, lock_file.number) else None
-
-
 def close(opened: Opened, but: int = 0) -> None:
     """Close what was opened for a seat that nobody got, in reverse, but for the first few."""
     while len(opened) > but:
@@ -215,68 +168,98 @@ def close(opened: Opened, but: int = 0) -> None:
         del opened[-1]  # after it, and not before: an exception may come in between
 
 
-def _take_seat(
-    folder: Folder,
-    settings: Settings,
-    mark: Mark,
-    handlers: Handlers,
-    opened: Opened,
-    resume: Resume | None,
-    lock: FileLock,
-    lock_file: OpenFile,
-) -> Seat:
-    ground = grounds.in_use(folder, lock_file, resume)
-    if ground is None and settings.role == "poster":
-        raise folder.error(errno.ENOENT, NOBODY)
-    mark.check()
-    if ground is None:
-        shared.remove(folder)
-        ground = grounds.create(folder, settings, lock_file)
-    opened.append(ground[0])
-    seat = _sit_down(folder, settings, mark, opened, lock, lock_file, ground)
-    if settings.role == "poster":
+# -- on the way to a seat --------------------------------------------------------------------------
+
+
+class Arrival:
+    """A process that comes to a bus. What it opens is in `opened`, whatever happens then."""
+
+    lock: FileLock
+    lock_file: OpenFile
+
+    def __init__(self, folder: Folder, settings: Settings, mark: Mark, opened: Opened) -> None:
+        self.folder = folder
+        self.opened = opened
+        self._settings = settings
+        self._mark = mark
+
+    def under_lock(self, work: Callable[[], T], create: bool) -> T:
+        """Do some work under the lock of the bus: the file that the folder shows, no unlinked one.
+
+        FileNotFoundError where there is no folder, and none is to be created.
+        """
+        folder = self.folder
+        while True:
+            try:
+                if create:
+                    folder.make()
+                folder.check()
+                # In one line: what is open is known to be so, whatever comes next.
+                self.opened.append(lock_file := OpenFile(folder.open_file(LOCK, create)))
+            except FileNotFoundError:
+                if not create:
+                    raise
+                continue  # the last worker removed the folder between two of these lines
+            self.lock_file = lock_file
+            self.lock = FileLock(folder.name, lock_file, self._mark, self._settings)
+            done: tuple[T] | None = self.lock.hold(self._if_current, work)
+            if done is not None:
+                return done[0]
+            close(self.opened)
+
+    def _if_current(self, work: Callable[[], T]) -> tuple[T] | None:
+        return (work(),) if self.folder.shows(LOCK, self.lock_file.number) else None
+
+    def take_seat(self, handlers: Handlers, resume: Resume | None) -> Seat:
+        """A seat on the bus that is there, or on one that is made for it; under the lock."""
+        folder, settings, mark = self.folder, self._settings, self._mark
+        ground = grounds.in_use(folder, self.lock_file, resume)
+        if ground is None and settings.role == "poster":
+            raise folder.error(errno.ENOENT, NOBODY)
+        mark.check()
+        if ground is None:
+            shared.remove(folder)
+            ground = grounds.create(folder, settings, self.lock_file)
+        self.opened.append(ground[0])
+        seat = self.sit_down(ground)
+        if settings.role == "poster":
+            return seat
+        words, table = seat.words, seat.table
+        _clear_dead(folder, words)
+        if resume is None:
+            progress = Progress(words[LAST])
+        else:
+            progress, seat.posted_before = resume.progress, resume.posted
+            if resume.epoch != seat.epoch:  # all that is there was posted while it was a worker
+                place = table.reader.oldest()
+                progress.begin(Run(place[0], *place))
+                progress.was_removed = True
+        mark.check()
+        seat.slot, seat.worker_file = presence.take(folder, WORKERS, self.opened)
+        serial, role = workers.next_serial(words), ROLES.index(settings.role)
+        seat.progress = progress
+        seat.delivery = Delivery(
+            table, seat.slot, serial, handlers, progress, settings, mark, settings.role == "worker"
+        )
+        pid, now = os.getpid(), int(time.time())
+        mark.check()
+        expects_tasks = handlers.tasks.expected
+        workers.begin(words, seat.slot, pid, serial, now, role, progress.position, expects_tasks)
         return seat
-    words, table = seat.words, seat.table
-    _clear_dead(folder, words)
-    if resume is None:
-        progress = Progress(words[LAST])
-    else:
-        progress, seat.posted_before = resume.progress, resume.posted
-        if resume.epoch != seat.epoch:  # all that is there was posted while it was a worker
-            place = table.reader.oldest()
-            progress.begin(Run(place[0], *place))
-            progress.was_removed = True
-    mark.check()
-    seat.slot, seat.worker_file = presence.take(folder, WORKERS, opened)
-    serial, role = workers.next_serial(words), ROLES.index(settings.role)
-    seat.progress = progress
-    seat.delivery = Delivery(
-        table, seat.slot, serial, handlers, progress, settings, mark, settings.role == "worker"
-    )
-    pid, now = os.getpid(), int(time.time())
-    mark.check()
-    expects_tasks = handlers.tasks.expected
-    workers.begin(words, seat.slot, pid, serial, now, role, progress.position, expects_tasks)
-    return seat
+
+    def sit_down(self, ground: Ground) -> Seat:
+        """A seat without a worker's slot; under the lock."""
+        memory, layout = ground
+        folder, settings = self.folder, self._settings
+        settings.agree(folder.name, OVERFLOWS[header.word(memory.buf, HEADER_OVERFLOW)])
+        self.opened.append(bell_file := OpenFile(folder.open_fifo(BELL)))
+        bell = Bell(bell_file)
+        waits, lives = settings.overflow == "wait", partial(presence.lives, folder)
+        table = Table(folder.name, memory.buf, layout, self.lock, bell.ring, lives, waits)
+        return Seat(folder, settings, self._mark, self.lock, self.lock_file, bell, memory, table)
 
 
-def _sit_down(
-    folder: Folder,
-    settings: Settings,
-    mark: Mark,
-    opened: Opened,
-    lock: FileLock,
-    lock_file: OpenFile,
-    ground: Ground,
-) -> Seat:
-    """A seat without a slot."""
-    memory, layout = ground
-    settings.agree(folder.name, OVERFLOWS[header.word(memory.buf, HEADER_OVERFLOW)])
-    opened.append(bell_file := OpenFile(folder.open_fifo(BELL)))
-    bell = Bell(bell_file)
-    waits, lives = settings.overflow == "wait", partial(presence.lives, folder)
-    table = Table(folder.name, memory.buf, layout, lock, bell.ring, lives, waits)
-    return Seat(folder, settings, mark, lock, lock_file, bell, memory, table)
+# -- under the lock --------------------------------------------------------------------------------
 
 
 def _leave(seat: Seat) -> None:

@@ -138,8 +138,8 @@ POLL = (
     ),
     broken(
         "a forked child begins at the end", "_bus/joining.py", "fork",
-        "        progress, seat.posted_before = resume.progress, resume.posted\n",
-        "        progress, seat.posted_before = Progress(words[LAST]), resume.posted\n",
+        "            progress, seat.posted_before = resume.progress, resume.posted\n",
+        "            progress, seat.posted_before = Progress(words[LAST]), resume.posted\n",
     ),
     broken(
         "a forked child runs its parent's event with `unique` again",
@@ -327,7 +327,7 @@ COMING = (
     ),
     broken(
         "a lock file that was unlinked is used", "_bus/joining.py", "protocol",
-        " if folder.shows(LOCK, lock_file.number) else None\n", "\n",
+        " if self.folder.shows(LOCK, self.lock_file.number) else None\n", "\n",
     ),
     broken(
         "a file that cannot be locked stays open", "_system/presence.py", "failing_calls",
