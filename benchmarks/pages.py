@@ -36,6 +36,15 @@ several posters in the same order. "A slow worker" is told which events it lost 
 it, with `overflow="wait"`); or it holds up the poster; or its backlog grows; or it loses events and
 hears nothing of it.
 """
+THREADS = """
+## Threads
+
+Two threads of one process beside one, with two cores. Those that share a bus wait for its lock, as
+processes do.
+
+| | what | best | median | two | one |
+|---|---|---|---|---|---|
+"""
 SIDES = """
 ### {length}, {how}
 
@@ -76,6 +85,11 @@ def page(result):
             order = "yes" if row["ordered"] else "no"
             text += f"| {title} | {best:.1f} | {middle:.1f} | {most:,.0f} | {usual:,.0f} |"
             text += f" {order} | {row['slow']} |\n"
+    text += THREADS
+    for side in result["threads"]:
+        for one in (Figure(**figure) for figure in side["figures"]):
+            text += f"| {side['how']} | {one.what} | {one.best:.2f} | {one.median:.2f} |"
+            text += f" {one.ours} | {one.theirs} |\n"
     return text
 
 

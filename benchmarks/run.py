@@ -12,6 +12,8 @@ import json
 import os
 import platform
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,7 +53,22 @@ def measured(size):
     compared = delivered.compare(size)
     figures += [*delivered.figures(compared), *delivered.against_json(compared)]
     print("\n".join(table(figures)))
-    return {**about, "figures": [one._asdict() for one in figures], "delivered": compared}
+    return {
+        **about,
+        "figures": [one._asdict() for one in figures],
+        "delivered": compared,
+        "threads": list(threads_of_each(size)),
+    }
+
+
+def threads_of_each(size):
+    """What threads make of it, on this Python, and on one without the GIL where there is one."""
+    for python in (sys.executable, shutil.which("python3.13t")):
+        if python is not None:
+            command = [python, str(HERE / "threads.py"), size, "--json"]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            gil = "without" if python.endswith("t") else "with"
+            yield {"how": f"{gil} the GIL", "figures": json.loads(done.stdout)}
 
 
 def main():

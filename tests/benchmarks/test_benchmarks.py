@@ -38,7 +38,15 @@ def test_the_command(name):
 @needs_benchmarks
 @pytest.mark.parametrize(
     "program, least",
-    [("hot_paths", 6), ("scaling", 2), ("wake", 2), ("idle", 1), ("memory", 2), ("growth", 10)],
+    [
+        ("hot_paths", 6),
+        ("scaling", 2),
+        ("wake", 2),
+        ("idle", 1),
+        ("memory", 2),
+        ("growth", 10),
+        ("threads", 3),
+    ],
 )
 def test_the_program(program, least):
     figures = figures_of(BENCHMARKS / f"{program}.py", "tiny", "--json")
