@@ -158,13 +158,13 @@ class AsyncBus:
         polling = self._life.polling
         self._waking = Waking(self._bus, loop, interval, polling.has_news, self.detach)
         self._running.attach(loop)
-        polling.watchers.add(self._detach_before)
+        polling.watch.watchers.add(self._detach_before)
         self._waking.look()
 
     def detach(self) -> None:
         """Leave the event loop; handlers that are running continue. Twice is fine."""
         if self.attached():
-            self._life.polling.watchers.discard(self._detach_before)
+            self._life.polling.watch.watchers.discard(self._detach_before)
             if self._waking is not None:
                 self._waking.stop()
             self._running.loop = None

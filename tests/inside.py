@@ -797,6 +797,11 @@ def loop_thread_of(bus):
     return current and current._thread
 
 
+def wait_for_uses(monkeypatch, seconds):
+    """Have a listener that is to be closed wait so long for other threads that use it."""
+    monkeypatch.setattr(_listener, "LONGEST_USE", seconds)
+
+
 def wait_for_idle_loops(monkeypatch, seconds):
     """Have a loop that is to end, and is in no handler, be waited for so long."""
     monkeypatch.setattr(_loop, "LONGEST_END", seconds)

@@ -181,7 +181,7 @@ class Life:
         if not isinstance(state, Away):
             raise not_open()
         seat = state.taken or self._take_seat(state)
-        self.polling.follow(seat)
+        self.polling.watch.follow(seat)
         self.state = Open(seat, self.polling.turn)
         if seat.slot is not None:
             seat.announce(events.started)
@@ -278,7 +278,7 @@ class Life:
         self.polling.loop.end(0)
         if seat is not None:
             seat.end()
-            self.polling.close_watch()
+            self.polling.watch.close()
             try:
                 joining.leave(seat)
             except (StdeventsError, OSError) as error:

@@ -15,7 +15,7 @@ import time
 from _signal import pthread_sigmask  # that of signal makes enums of all signals: 50 times slower
 from signal import SIG_BLOCK, SIG_SETMASK, valid_signals
 
-from .._errors import StdeventsError
+from .._errors import NotConfigured, StdeventsError
 from .._log import report
 from .._system.clock import monotonic
 from .._system.listener import Listener, Sleeper
@@ -285,6 +285,8 @@ class LoopThread:
         """Poll once; was there anything to handle?"""
         try:
             return self._poller.poll_in_loop(self._signals)
+        except NotConfigured:  # the bus is being closed, which ends this
+            pass
         except StdeventsError as error:
             if not self._ended:  # else the bus was closed while this waited for it
                 what = "bus %r: %s; next try in %s s"

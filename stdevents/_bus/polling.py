@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 from _thread import get_ident
 
-from .._errors import NoRoom, StdeventsError
+from .._errors import NoRoom
 from .._log import WARNING, report
 from .._system.clock import monotonic
 from .._system.listener import Listener, Sleeper
@@ -17,6 +16,7 @@ from .loop import AT_MOST_EVERY, PAUSE_AFTER_FORK, Loop
 from .seat import BusRemoved
 from .settings import WAIT_INTERVAL
 from .states import Away, Closing
+from .watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,10 +54,7 @@ class Polling:
         #: of who handles events
         self.turn = ThreadLock()
         self.loop = Loop(self)
-        #: behind `fileno`
-        self.watch: Listener | None = None
-        #: event loops that watch it: each stops that, and then calls its argument
-        self.watchers: set[Callable[[Callable[[], object]], object]] = set()
+        self.watch = Watch(life, self.may_sleep)
         self._next_look = 0.0  # of the loop
         self._poller = 0  # the thread that polled last
 
@@ -65,10 +62,7 @@ class Polling:
         """Let go of what is the parent's, in a forked child."""
         self.turn = ThreadLock()
         self.loop.forked()
-        watch, self.watch = self.watch, None
-        if watch is not None:
-            watch.abandon()
-        self.watchers = set()
+        self.watch.forked()
         self._poller = 0
 
     # -- polls -------------------------------------------------------------------------------------
@@ -107,7 +101,7 @@ class Polling:
 
     def _handle(self, seat: Seat, signals: Signals | None) -> bool:
         """Handle what is new; was there anything?"""
-        delivery, watch = seat.delivery, self.watch
+        delivery, watch = seat.delivery, self.watch.listener
         assert delivery is not None
         self._poller = get_ident()
         delivery.signals = signals
@@ -127,7 +121,7 @@ class Polling:
 
     def stays_quiet(self, seat: Seat) -> bool:
         """May a poll for which LAST has nothing new do nothing? Some that follow need not ask."""
-        if self.watch is not None:
+        if self.watch.listener is not None:
             return False
         if not seat.next_look:  # its loop looks
             seat.quiet_polls = FOREVER
@@ -176,7 +170,7 @@ class Polling:
         life = self._life
         if life.use(lambda seat: seat.slot is None) or self.loop.interval:
             life.use(self.look)
-        elif not self.watchers or self._poller in (0, get_ident()):  # else an event loop does
+        elif not self.watch.watchers or self._poller in (0, get_ident()):  # else an event loop does
             return self.poll(0) == "done"
         return False
 
@@ -276,53 +270,13 @@ class Polling:
         seat.mark.check()
         seat.progress_of_worker().local.append(local)
         self.loop.wake_if_asleep()
-        watch = self.watch
-        if watch is not None:
-            watch.wake()
+        self.watch.wake()
 
     def watch_number(self, seat: Seat) -> int:
         """The descriptor behind `fileno`."""
         seat.progress_of_worker()
         seat.check()
-        watch = self.watch
-        if watch is None:
-            try:
-                watch = Listener(seat.bell)
-            except OSError as error:
-                raise StdeventsError(
-                    f"bus {seat.name!r}: cannot be waited for: {error}; let it poll at an interval"
-                ) from error
-            self.watch = watch
-            seat.quiet_polls = 0
-            if not self.may_sleep():
-                watch.wake()
-        return watch.fileno()
-
-    def follow(self, seat: Seat) -> None:
-        """Have `fileno` hear the bell of another seat."""
-        watch = self.watch
-        if watch is None or watch.is_intact():
-            return
-        self.watch = None
-        try:
-            if watch.has_its_files():  # so that the descriptor stays the same
-                watch.listen_to(seat.bell)
-                self.watch = watch
-            else:
-                watch.close()
-                self.watch = Listener(seat.bell)
-        except OSError as error:
-            report("bus %r: fileno() has to be asked for again: %s", seat.name, error)
-        if self.watch is not None:
-            self.watch.wake()
-
-    def close_watch(self) -> None:
-        """Close what is behind `fileno`, as soon as no event loop watches it any more."""
-        watch, self.watch = self.watch, None
-        close: Callable[[], object] = watch.close if watch else lambda: None
-        for let_go_before in tuple(self.watchers):
-            close = functools.partial(let_go_before, close)
-        close()
+        return self.watch.number(seat)
 
     # -- the rest ----------------------------------------------------------------------------------
 

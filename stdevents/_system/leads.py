@@ -6,10 +6,11 @@ forked child has a copy, and closes that without unlocking it.
 
 from __future__ import annotations
 
+import errno
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from hashlib import blake2b
 
-from .files import OpenFile
+from .files import FilesClosed, OpenFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Leads:
         self._held: dict[str, OpenFile] = {}
         #: opened, perhaps locked, and not among those held yet
         self._asked: list[OpenFile] = []
+        self._closed = False
 
     def holds(self, task: str) -> bool:
         """Does this process lead it? Two system calls: the file is ours, and is in the folder."""
@@ -35,29 +37,36 @@ class Leads:
     def take(self, task: str) -> bool:
         """Lead it, if nobody does; under the lock of the bus, so that no other thread asks, too.
 
-        SegmentError where the file cannot be opened or locked; FileNotFoundError: no folder.
+        SegmentError where the file cannot be opened or locked; FileNotFoundError: no folder;
+        FilesClosed where another thread closes all this meanwhile.
         """
         self._let_go()  # of what an exception from outside left in here
         if self.holds(task):
             return True
         self.give_up(task)  # where the file was closed, or removed, under it
         self._folder.check()
-        while True:
+        while not self._closed:
             # Known before it is locked: whatever comes now, somebody closes it. Else nobody leads.
             self._asked.append(file := OpenFile(self._folder.open_file(_file(task), create=True)))
             try:
                 flock(file.number, LOCK_EX | LOCK_NB)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 self._let_go()
                 if isinstance(error, BlockingIOError):
                     return False
+                if self._closed or isinstance(error, ValueError):
+                    break
                 what = f"cannot lock the file of task {task!r}: {error.strerror}"
                 raise self._folder.error(error.errno, what) from error
             if file.is_linked():
                 self._held[task] = file
-                self._asked.pop()
-                return True
+                self._asked.clear()
+                if not self._closed:
+                    return True
             self._let_go()  # it was removed before it was locked: who asks next makes another one
+        self.close(unlock=True)
+        what = f"bus {self._folder.name!r}: another thread has closed it"
+        raise FilesClosed(errno.EBADF, what)
 
     def give_up(self, task: str) -> None:
         """Lead it no more."""
@@ -72,6 +81,7 @@ class Leads:
 
         Closing alone would leave the lock to a child that was forked just now.
         """
+        self._closed = True  # first: a thread that takes one just now closes it itself
         for file in (*self._held.values(), *self._asked):
             if unlock:
                 _unlock(file)
@@ -81,12 +91,11 @@ class Leads:
 
     def _let_go(self) -> None:
         held = tuple(self._held.values())
-        while self._asked:
-            file = self._asked[-1]
+        for file in tuple(self._asked):
             if file not in held:
                 _unlock(file)
                 file.close()
-            self._asked.pop()
+        self._asked.clear()
 
 
 def _unlock(file: OpenFile) -> None:

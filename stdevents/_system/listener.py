@@ -7,6 +7,7 @@ woken by its own process alone.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import threading
@@ -52,10 +53,12 @@ class Listener:
                 raise
 
     def listen_to(self, bell: Bell) -> None:
-        """Listen to this bell; the one before is closed by now."""
+        """Listen to this bell; the one before is closed by now. OSError where this one is, too."""
         epoll: Any = select
-        self._bell = bell
-        self._epoll.register(bell.file.number, epoll.EPOLLIN | epoll.EPOLLET)
+        self._bell, number = bell, bell.file.number
+        if number < 0:
+            raise OSError(errno.EBADF, "the bell was closed by another thread")
+        self._epoll.register(number, epoll.EPOLLIN | epoll.EPOLLET)
 
     def is_intact(self) -> bool:
         """Are the bell and its own files open, and still its own?"""

@@ -26,6 +26,7 @@ from inside import (
     name_of,
     start_loop,
     stop_loop,
+    wait_for_uses,
 )
 from programs import run
 from state import assert_alone, assert_removed
@@ -101,21 +102,45 @@ def test_close_amid_calls_of_other_threads_raises_only_not_configured(name):
     assert raised == []
 
 
-def test_close_at_any_line_of_another_threads_poll_does_not_break_it(watchdog, name):
-    """Of a poll that looks whether the bus is there still."""
+CALLS = {
+    "poll": lambda bus: bus.poll(),
+    "fileno": lambda bus: bus.fileno(),
+    "post": lambda bus: bus.post("test", "event"),
+    "post_local": lambda bus: bus.post_local("test", "event"),
+    "stats": lambda bus: bus.stats(),
+    "workers": lambda bus: bus.workers(),
+    "wait": lambda bus: bus.wait(1, timeout=0),
+    "lead": lambda bus: bus.lead("task"),
+    "ask": lambda bus: bus.ask("test", "event", timeout=0),
+}
+
+
+def open_files():
+    gc.collect()  # memory is unmapped by its last reader, who may have failed
+    return len(os.listdir("/dev/fd"))
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_close_at_any_line_of_another_threads_call_does_not_break_it(
+    watchdog, monkeypatch, name, call
+):
+    """It is done, or the bus is not open; and no file stays open."""
     bus = stdevents.Bus()
+    wait_for_uses(monkeypatch, 0.001)  # of the call, which stands still
 
     def close():
         closing = threading.Thread(target=bus.close)
         closing.start()
         closing.join()
 
-    for at_step in at_each(close):
-        bus.configure(name, interval=0, wait_max=0.001)  # for the poll, which stands still
+    files = open_files()
+    for at_step in at_each(close, stride=2):
+        bus.configure(name, interval=0, wait_max=0.001)
         look_at_ground(bus)
         with contextlib.suppress(stdevents.NotConfigured):
-            assert with_steps(bus.poll, at_step) == "done"
+            with_steps(lambda: call(bus), at_step)
     bus.close()
+    assert open_files() == files
 
 
 def test_a_post_that_was_published_when_the_bus_was_closed_has_its_id(bus):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 
 import pytest
+from inside import under_lock
 from programs import start
 from waiting import LONG
 
@@ -51,6 +53,22 @@ def test_no_payload_is_ever_logged(tiny, caplog):
     assert secret in [data for data, *_ in calls]
     assert {record.levelname for record in caplog.records} == {"DEBUG", "WARNING", "ERROR"}
     assert secret not in caplog.text
+
+
+def test_a_line_that_is_kept_keeps_no_error(bus, name, caplog):
+    """Else it would keep the frames of that, and with them the memory of a bus that is closed."""
+    bus.configure(wait_max=1e-6)
+    under_lock(bus, in_other_thread, bus.close)
+    (told, *_) = caplog.records
+    assert "stopping could not be posted" in told.getMessage()
+    assert not [one for one in told.args if isinstance(one, BaseException)]
+    bus.configure(name)  # it was left behind
+
+
+def in_other_thread(work):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
 
 
 # -- without a log configured ----------------------------------------------------------------------

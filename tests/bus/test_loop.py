@@ -74,6 +74,21 @@ def test_a_loop_that_comes_to_itself_when_the_bus_is_closed_says_nothing(name, c
     assert caplog.text == ""
 
 
+def test_a_loop_that_finds_the_bus_just_closed_says_nothing(name, caplog):
+    """Before it is told to end."""
+    bus = stdevents.Bus(name, interval=0.01)
+    polled = threading.Event()
+
+    def poll_a_closed_bus(real):
+        polled.set()
+        raise stdevents.NotConfigured("another thread is closing it")
+
+    have_loop_poll(bus, poll_a_closed_bus)
+    assert polled.wait(LONG)
+    bus.close()
+    assert caplog.text == ""
+
+
 def test_a_local_event_wakes_the_loop(name):
     started, arrived = threading.Event(), threading.Event()
     bus = stdevents.Bus()

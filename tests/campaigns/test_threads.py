@@ -96,6 +96,7 @@ def watched(*arguments):
     except BaseException:
         import traceback
         traceback.print_exc()
+        sys.stderr.flush()
         os._exit(1)
 
 chance = random.Random(seed)
