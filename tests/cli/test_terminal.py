@@ -29,12 +29,16 @@ CROWD = """
 import os, sys, stdevents
 bus = stdevents.Bus(sys.argv[1], interval=0, size="4k")
 alive, living = os.pipe()
+come, there = os.pipe()
 for _ in range(29):
     if not os.fork():
         os.close(living)
+        os.write(there, b"!")
         os.read(alive, 1)  # until their parent closes it, or has ended
         bus.close()
         os._exit(0)
+for _ in range(29):
+    os.read(come, 1)
 for _ in range(20):
     bus.post("test", "tick")
 bus.poll()
