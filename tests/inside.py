@@ -352,7 +352,17 @@ class LoopOf:
 
 def refuse_wiping_on_fork(monkeypatch):
     """Have the kernel refuse what marks memory to be wiped in a fork, as an old one does."""
-    monkeypatch.setattr(_process, "MADV_WIPEONFORK", 9999)
+    _wipe_by(monkeypatch, 9999)
+
+
+def ignore_wiping_on_fork(monkeypatch):
+    """Have the kernel say that it will wipe memory in a fork, and not do it, as QEMU does."""
+    _wipe_by(monkeypatch, 0)  # MADV_NORMAL
+
+
+def _wipe_by(monkeypatch, advice):
+    monkeypatch.setattr(_process, "MADV_WIPEONFORK", advice)
+    monkeypatch.setattr(_process, "_word", None)
 
 
 def leave_lock_over(bus):

@@ -23,6 +23,7 @@ from multiprocessing import util
 
 from .._errors import StdeventsError
 from .._log import report
+from .._system import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
+    process.forked()
     _each(_present(), lambda participant: participant.after_fork_in_child())
 
 

@@ -1,7 +1,8 @@
 """Which process is this: still the one that made a mark, or a fork of it?
 
 A fork copies all that a process knows of itself, and what C code forks runs no hook that could say
-so. The kernel knows: memory with MADV_WIPEONFORK reads as zeros in every child.
+so. The kernel knows: memory with MADV_WIPEONFORK reads as zeros in every child. An emulated one may
+only say that it does that (QEMU before 8.1), so Python's hook wipes it as well.
 """
 
 from __future__ import annotations
@@ -29,12 +30,30 @@ class Mark:
     """Made by a process for itself; `word[0]` is 1 in that process and 0 in every fork of it."""
 
     def __init__(self) -> None:
-        self.word: Word = _wiped_on_fork() or _ByPid()
+        self.word = _word_here()
 
     def check(self) -> None:
         """Forked, unless this is the process that made the mark."""
         if not self.word[0]:
             raise Forked(None, f"process {os.getpid()} is a fork of the one that opened the bus")
+
+
+#: that of all marks which this process made last, whether it was this process or its parent
+_word: Word | None = None
+
+
+def _word_here() -> Word:
+    global _word
+    word = _word
+    if word is None or not word[0]:
+        word = _word = _wiped_on_fork() or _ByPid()
+    return word
+
+
+def forked() -> None:
+    """Tell the marks, in a forked child, where the kernel has not."""
+    if isinstance(_word, memoryview):
+        _word[0] = 0
 
 
 def _wiped_on_fork() -> memoryview | None:

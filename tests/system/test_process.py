@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
 from children import Child, ChildOfC
-from inside import Forked, Mark, refuse_wiping_on_fork
+from inside import Forked, Mark, ignore_wiping_on_fork, refuse_wiping_on_fork
+
+import stdevents
 
 each_mark = pytest.mark.parametrize(
     "refused", [False, True], ids=["wiped by the kernel", "by the pid"]
@@ -31,6 +34,20 @@ def test_it_is_1_in_its_process_and_0_in_every_fork(monkeypatch, watchdog, kind,
 
     assert kind(work).result() == (0, 1, (0, 0))
     assert mark.word[0] == 1
+
+
+def test_a_kernel_that_only_says_that_it_wipes_it_is_helped_by_the_hooks(monkeypatch, name, fork):
+    """G7: so the child is a worker of its own."""
+    ignore_wiping_on_fork(monkeypatch)
+    bus = stdevents.Bus(name, interval=0)
+
+    def work(parent):
+        bus.post("test", "event")
+        return [worker.pid for worker in bus.workers()]
+
+    child = fork(work)
+    assert child.result() == [os.getpid(), child.pid]
+    bus.close()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux wipes memory")
