@@ -20,6 +20,18 @@ def check_names(source: Any, event: Any) -> None:
             raise ValueError(f"{what}: it is empty; give it a name")
 
 
+def check_events(source: Any, events: tuple[Any, ...]) -> None:
+    """TypeError or ValueError unless these can be events of the source, given one by one."""
+    for event in events:
+        if isinstance(event, (list, tuple, set, frozenset)):
+            some = ", ".join(map(repr, event)) or "'drop', 'refresh'"
+            raise TypeError(
+                f"event: {event!r} is a {type(event).__name__}, not a str; "
+                f"give the events one after the other: {source!r}, {some}"
+            )
+        check_names(source, event)
+
+
 class EventList:
     """What `event_list` returns: `names.drop == "drop"`, and `names._source`; read-only."""
 
@@ -60,8 +72,8 @@ def event_list(source: str, *events: str) -> EventList:
     gives the names. TypeError for a name that is not a str; ValueError for one that is empty,
     starts with an underscore, or stands there twice.
     """
-    for event in (*events, source):
-        check_names(source, event)
+    check_names(source, source)
+    check_events(source, events)
     for event in events:
         if event.startswith("_"):
             raise ValueError(

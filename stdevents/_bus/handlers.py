@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from types import BuiltinMethodType, MethodType
 
 from .._log import report
-from .._names import PACKAGE, check_names
+from .._names import PACKAGE, check_events
 from .callbacks import check
 from .tasks import Tasks
 
@@ -39,8 +39,7 @@ def levels(source: str | None, names: tuple[str, ...]) -> list[Level]:
         if names:
             raise ValueError(f"source: events {names!r} are given without their source")
         return [EVERY]
-    for event in names or ("every",):
-        check_names(source, event)
+    check_events(source, names or ("every",))
     return [(source, event) for event in names] or [(source, None)]
 
 

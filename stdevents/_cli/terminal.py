@@ -10,6 +10,7 @@ from shutil import get_terminal_size
 from typing import TextIO
 
 from .._errors import SegmentError
+from .._names import PACKAGE
 
 COLOURS = {
     "red": "31",
@@ -22,6 +23,9 @@ COLOURS = {
     "dim": "2",
 }
 EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+#: how the command line was called: by the script that pip installs, or as a module
+PROGRAM = "stdevents" if os.path.basename(sys.argv[0]) == "stdevents" else f"python -m {PACKAGE}"
 
 
 class Terminal:

@@ -55,6 +55,27 @@ def test_a_wrong_command_line_is_told_in_one_line_that_says_where_to_look(comman
     assert err.count("\n") == 1
 
 
+# As pip writes it for the entry point of setup.cfg.
+SCRIPT = """
+import sys
+from stdevents.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_the_installed_command_calls_itself_by_its_own_name(tmp_path):
+    script = tmp_path / "stdevents"
+    script.write_text(SCRIPT)
+
+    out = run(script)
+    assert out.startswith("usage: stdevents ")
+    assert "\n  stdevents demo\n" in out
+    assert "python -m" not in out
+    assert json.loads(run(script, "bench", "--rounds", "1", "--json"))["command"].startswith(
+        "stdevents bench"
+    )
+
+
 def test_it_runs_where_it_is_vendored_and_calls_itself_so(command, tmp_path, name, worker):
     vendored = tmp_path / "app" / "_vendor"
     shutil.copytree(PACKAGE_PARENT / "stdevents", vendored / "stdevents")
