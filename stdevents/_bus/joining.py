@@ -195,6 +195,9 @@ def _under_lock(
             if not create:
                 raise
             continue  # the last worker removed the folder between two of these lines
+        if not lock_file.is_plain():  # a FIFO, say: by no fault of this program's other parts
+            what = f"{folder.path}/{LOCK} is in the way: it is not a plain file; remove it"
+            raise folder.error(errno.EEXIST, what)
         lock = FileLock(folder.name, lock_file, mark, settings)
         done: tuple[T] | None = lock.hold(_if_current, folder, lock, lock_file, work)
         if done is not None:

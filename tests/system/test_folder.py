@@ -94,6 +94,17 @@ def test_a_link_in_the_folder_is_not_followed(name, folder, tmp_path, file, targ
     assert_opens_anew(name)
 
 
+def test_a_fifo_in_place_of_the_lock_is_refused(name, folder):
+    """It is told as what it is, and not as a file that was closed by this program."""
+    os.mkdir(folder, 0o700)
+    os.mkfifo(f"{folder}/lock")
+    try:
+        assert_refused(name, errno.EEXIST)
+    finally:
+        shutil.rmtree(folder)
+    assert_opens_anew(name)
+
+
 def test_a_folder_in_place_of_the_lock_is_refused(name, folder):
     os.makedirs(f"{folder}/lock", 0o700)
     try:
