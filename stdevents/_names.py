@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 #: module in a zip has it only after it has run.
 PACKAGE = __name__.rpartition(".")[0]
 
+#: the source of the events by which a bus tells of itself
+OF_THE_BUS = "stdevents"
+
 
 def check_names(source: Any, event: Any) -> None:
     """TypeError or ValueError unless both are strings with something in them."""

@@ -179,7 +179,7 @@ for name in stdevents.__all__:
 functions = [one for one in stdevents.__all__ if one[0].islower() and one != "events"]
 first = told[: told.index("PACKAGE CONTENTS")]
 assert not [one for one in functions if f"{one}(" not in first and f"{one}, " not in first]
-for one in (Stats(1, 2, 3, 4, 5, 6, 7), WorkerInfo(1, 2, 3, 4, 5), Origin("host", "1-0")):
+for one in (Stats(1, 2, 3, 4, 5, 6, 7, 8), WorkerInfo(1, 2, 3, 4, 5), Origin("host", "1-0")):
     assert pickle.loads(pickle.dumps(one)) == one
 try:
     stdevents.Stat

@@ -182,11 +182,12 @@ def _faults_of_worker(copy: Copy, slot: int) -> Iterator[str]:
     for name, position in (("position", WORKER_POSITION), ("DONE", WORKER_DONE)):
         if words[at + position] > last:
             yield f"its {name} is {words[at + position]}, and the last event is {last}"
-    for name, word in (("role", WORKER_ROLE), ("TASKS", WORKER_TASKS)):
-        if words[at + word] > 1:
-            yield f"its {name} is {words[at + word]}, neither 0 nor 1"
-    if not 0 < words[at + WORKER_SINCE] <= time.time() + CLOCK_SET_BACK:
-        yield f"it has been alive since {words[at + WORKER_SINCE]}"
+    role, since = _workers.role_of(words[at + WORKER_ROLE]), words[at + WORKER_SINCE]
+    for name, value in (("role", role), ("TASKS", words[at + WORKER_TASKS])):
+        if value > 1:
+            yield f"its {name} is {value}, neither 0 nor 1"
+    if not 0 < _workers.since_of(since) <= time.time() + CLOCK_SET_BACK:
+        yield f"it has been alive since {_workers.since_of(since)}"
 
 
 # -- claims ----------------------------------------------------------------------------------------
