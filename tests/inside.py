@@ -108,6 +108,11 @@ def names():
     return _folder.names()
 
 
+def names_by_user():
+    """The names of all buses, by the ids of their users."""
+    return _folder.names_by_user()
+
+
 def remains_of(name):
     """What there is of the bus, in use or left behind."""
     return _joining.remains_of(name)

@@ -9,7 +9,7 @@ import stat
 import sys
 
 import pytest
-from inside import names
+from inside import names, names_by_user
 from remains import NOBODY, assert_opens_anew, assert_refused, needs_root
 
 pytestmark = pytest.mark.skipif(
@@ -125,3 +125,26 @@ def test_a_folder_of_another_user_is_not_listed(name, folder):
     os.chown(folder, NOBODY, -1)
     assert name not in names()
     os.rmdir(folder)
+
+
+def test_folder_and_memory_tell_their_user_in_the_same_way(bus, folder, memory):
+    """And no folder of any bus is called as a segment is."""
+    user = f"/dev/shm/stdevents-{os.geteuid()}"
+    assert folder.startswith(f"{user}-")
+    assert memory.startswith(f"{user}.")
+
+
+@needs_root
+def test_buses_are_told_apart_by_their_users(name, folder):
+    its = folder.replace(f"-{os.geteuid()}-", f"-{NOBODY}-", 1)
+    os.mkdir(folder, 0o700)
+    os.mkdir(its, 0o700)
+    os.chown(its, NOBODY, -1)
+    try:
+        found = names_by_user()
+        assert name in found[os.geteuid()] and name in found[NOBODY]
+        os.chown(its, 0, 0)  # as anybody may make it
+        assert name not in names_by_user().get(NOBODY, [])
+    finally:
+        os.rmdir(folder)
+        os.rmdir(its)
