@@ -56,6 +56,10 @@ class Terminal:
             return sys.maxsize
         return (get_terminal_size().lines or 24) - 1  # 0 where it does not know its size
 
+    def width(self) -> int:
+        """How many columns a line has; 80 where it is no terminal."""
+        return (get_terminal_size().columns or 80) if self._can_draw else 80
+
     def draw(self, lines: list[str]) -> None:
         """Write these lines over those of the last time; in a file or a pipe, below them."""
         if not self._can_draw:
