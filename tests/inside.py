@@ -1046,6 +1046,12 @@ def is_away(relay):
     return relay._life.away
 
 
+def pass_time_while_away(relay, seconds):
+    """Have a relay take Redis to be away for so much longer already."""
+    relay._life._away_since -= seconds
+    relay._life._tell_at -= seconds
+
+
 def pause_of(relay):
     """Seconds between two tries to reach Redis."""
     return relay._life.loop.interval
