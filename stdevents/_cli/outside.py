@@ -242,18 +242,23 @@ def data_of(text: str) -> Any:
         raise EncodeError(f"{where} is not JSON: {error}; a string needs its quotes") from None
 
 
-def unknown(name: str) -> str:
-    """The message where there is no bus `name`; it lists those that there are."""
+def unknown(name: str, then: str = "") -> str:
+    """The message where there is no bus `name`; it lists those that there are.
+
+    `then`: what is done about it here, instead of what else there is to do.
+    """
     buses = known()
     if not buses.pop(name, True):
-        return (
-            f"no live worker has bus {name!r} open; remove what killed ones left: "
-            f"{PROGRAM} clean {name}"
-        )
+        what = then or f"remove what killed ones left: {PROGRAM} clean {name}"
+        return f"no live worker has bus {name!r} open; {what}"
     there = [bus if alive else f"{bus} (stale)" for bus, alive in buses.items()]
-    mine = f"there are: {', '.join(there)}" if there else ""
-    other = "; ".join(of_others()) or ("" if there else f"other users': sudo -u USER {PROGRAM}")
-    return "; ".join(filter(None, (f"no bus {name!r}: {EXISTS}", mine, other)))
+    said = [f"no bus {name!r}: {EXISTS}", then]
+    if there:
+        said.append(f"there are: {', '.join(there)}")
+    others = of_others()
+    if not (there or others):
+        said.append(f"other users' buses: sudo -u USER {PROGRAM} status")
+    return "; ".join(filter(None, [*said, *others]))
 
 
 def of_others() -> list[str]:

@@ -24,7 +24,7 @@ def head(terminal: Terminal, state: Status, rate: float | None) -> list[str]:
     bar, command = _widths(terminal, state.workers)
     columns = (
         f"{'pid':>7}  {'command':<{command}}  {'behind':<{bar + 5}}"
-        f"{'lag':>10}{'lost':>8}{'no handler':>11}{'since':>12}"
+        f"{'lag':>10}{'lost':>8}{'unhandled':>11}{'since':>12}"
     )
     posted = f"{state.last_id:,} so far" + ("" if rate is None else f", {rate:,.1f} a second")
     return [
@@ -33,7 +33,7 @@ def head(terminal: Terminal, state: Status, rate: float | None) -> list[str]:
         f"  events   {posted}",
         f"  keeps    {_kept(state)}",
         f"  workers  {len(state.workers)}{_losing(terminal, state)}",
-        f"  lost     {f'{state.lost:,} by these workers' if state.lost else 'none'}",
+        f"  lost     {_lost(terminal, state)}",
         "",
         terminal.paint(columns, "dim"),
     ]
@@ -83,6 +83,13 @@ def summary_of(state: Status) -> str:
 
 def _losing(terminal: Terminal, state: Status) -> str:
     return terminal.paint(f", {state.losing} losing events", "red") if state.losing else ""
+
+
+def _lost(terminal: Terminal, state: Status) -> str:
+    """By the live workers; what was overwritten before they came to it they do not know yet."""
+    to_come = sum(row.losing for row in state.workers)
+    words = f"{state.lost:,} so far" if state.lost or to_come else "none"
+    return words + (terminal.paint(f", up to {to_come:,} to come", "red") if to_come else "")
 
 
 def _kept(state: Status) -> str:

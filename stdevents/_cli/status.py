@@ -27,9 +27,9 @@ HELP = "how full a bus is, and which workers are behind"
 MORE = f"""\
 Without NAME: which buses there are, and how many workers each has. "behind" is
 the share of the ring that a worker has to read still; at 100 % it loses events.
-"lost" are those that it lost so far; "no handler" those for which it has none:
-is a name misspelt? --watch waits for a bus that is not there yet. A textfile
-collector of Prometheus takes:
+"lost" are those that it has lost so far; "unhandled" those that it had no
+handler for: is a name misspelt? --watch waits for a bus that is not there yet.
+A textfile collector of Prometheus takes:
 
   {PROGRAM} status --metrics > my-textfiles/stdevents.prom"""
 EXAMPLE = "status my-app --watch"

@@ -71,7 +71,7 @@ class Tail:
         """Begin with what is new, or with the oldest event that is there still."""
         bus = find_or_none(self._name)
         if bus is None:
-            complain(f"{unknown(self._name)}; waiting for it, Ctrl-C ends")
+            complain(unknown(self._name, "waiting for one, Ctrl-C ends"))
             return
         self._old = bus.last
         self._place = bus.oldest_place() if oldest else bus.place_at(self._old)

@@ -156,7 +156,7 @@ def test_where_there_is_no_bus_it_is_told_how_to_make_one():
     told = run_on_small_memory("size=1m", f"{COMMANDS}run(*{commands})")
     no_bus = (
         "stdevents: no bus 'not-there': it exists while a worker has it open; "
-        "other users': sudo -u USER python -m stdevents"
+        "other users' buses: sudo -u USER python -m stdevents status"
     )
 
     assert told == ["no bus of this user", "0", "0", no_bus, "2", no_bus, "2"]

@@ -53,7 +53,7 @@ def test_status_tells_which_worker_is_lapped(command, name, worker):
     assert line.split()[-6:-1] == ["100%", "losing", "20", "0", "0"]  # 15 are there still
     (line,) = [line for line in out.splitlines() if f" {ahead.process.pid} " in line]
     assert "losing" not in line
-    assert "  workers  2, 1 losing events\n  lost     none\n" in out
+    assert "  workers  2, 1 losing events\n  lost     0 so far, up to 5 to come\n" in out
     assert "\x1b" not in out
 
 
@@ -151,7 +151,7 @@ def test_a_watch_tells_what_a_worker_had_no_handler_for_and_what_it_lost(command
     lost = row["lost"]
     assert (row["unhandled"], row["losing"]) == (2, 0)
     assert 10 <= lost < 20
-    assert f"\n  lost     {lost} by these workers\n" in command("status", name).end()[1]
+    assert f"\n  lost     {lost} so far\n" in command("status", name).end()[1]
     assert row["command"] in ("", f"{os.path.basename(sys.executable)} -c")
 
 

@@ -112,7 +112,7 @@ def test_tail_in_a_pipe_waits_for_a_bus_that_is_not_there_yet(command, name, wor
     tail = command("tail", name)
     said = tail.process.stderr.readline()
     assert said.startswith(f"stdevents: no bus {name!r}: it exists while a worker has it open")
-    assert said.endswith("; waiting for it, Ctrl-C ends\n")
+    assert "; waiting for one, Ctrl-C ends" in said
     a_worker = worker()
     started = json.loads(tail.line())
     assert (started["id"], started["pid"]) == (1, a_worker.process.pid)
