@@ -200,7 +200,7 @@ class Delivery:
                     callback = found[source][event]
                     last_source, last_event = source, event
                     if callback is not None and progress.position + 1 < event_id:
-                        self._pass_unhandled(event_id - 1)
+                        progress.unhandled += event_id - 1 - progress.position
             except (ValueError, TypeError, KeyError):  # with `unique`, say, or new names
                 callback, last_event = unusual, None
             if callback is None:  # no handler: taken together with the next event
