@@ -19,7 +19,25 @@ logged, by default to standard error.
     stdevents.configure("my-app")              # in every worker
     stdevents.post("cache", "drop", {"key": "user:7"})
 
-The functions here are those of one `Bus` that is there from the beginning.
+The functions are those of one `Bus` that is there from the beginning; `help` of each says all:
+
+    configure(name, ...)            open the bus: create or join it; again: change settings
+    configured(), close()           is it open; leave it
+    post(source, event, data)       to all workers; with unique=key only one handles it
+    post_many(events)               several, all or nothing
+    post_local(source, event, data) to this process alone
+    poll()                          handle what is new, as the loop does by itself
+    on(source, *events)             decorator: call the function for these events
+    register, register_weak, unregister(callback, source, *events)
+    event_list(source, *events)     names as attributes: a typo raises
+    wait(event_id)                  have all workers handled it?
+    ask(source, event, data)        ask all workers; answer(source, event) decorates who answers
+    lead(task)                      is this worker the one that does the task?
+    stats(), workers()              counts of this process; the live workers
+    fileno(), origin()              for event loops of your own; for relays
+
+`events` names those of the bus itself: "started", "stopping" and "lost" of source "stdevents".
+`stdevents.aio` is for asyncio, `Relay` for more than one host, `python -m stdevents` for a shell.
 """
 
 from __future__ import annotations

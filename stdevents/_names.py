@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 #: module in a zip has it only after it has run.
 PACKAGE = __name__.rpartition(".")[0]
 
+#: the source of the events by which a bus tells of itself
+OF_THE_BUS = "stdevents"
+
 
 def check_names(source: Any, event: Any) -> None:
     """TypeError or ValueError unless both are strings with something in them."""
@@ -18,6 +21,18 @@ def check_names(source: Any, event: Any) -> None:
             raise TypeError(f"{what}: {name!r} is not a str")
         if not name:
             raise ValueError(f"{what}: it is empty; give it a name")
+
+
+def check_events(source: Any, events: tuple[Any, ...]) -> None:
+    """TypeError or ValueError unless these can be events of the source, given one by one."""
+    for event in events:
+        if isinstance(event, (list, tuple, set, frozenset)):
+            some = ", ".join(map(repr, event)) or "'drop', 'refresh'"
+            raise TypeError(
+                f"event: {event!r} is a {type(event).__name__}, not a str; "
+                f"give the events one after the other: {source!r}, {some}"
+            )
+        check_names(source, event)
 
 
 class EventList:
@@ -60,8 +75,8 @@ def event_list(source: str, *events: str) -> EventList:
     gives the names. TypeError for a name that is not a str; ValueError for one that is empty,
     starts with an underscore, or stands there twice.
     """
-    for event in (*events, source):
-        check_names(source, event)
+    check_names(source, source)
+    check_events(source, events)
     for event in events:
         if event.startswith("_"):
             raise ValueError(

@@ -42,8 +42,9 @@ class Stats(NamedTuple):
     """What `stats()` returns: counts of one bus in this process, since it was opened or forked.
 
     `posted`: events that this process posted. `handled`: broadcast events that its handlers were
-    called for, or that had none here. `lost`: events that were overwritten, or damaged, before
-    this process came to them. `ignored`: `unique` events that were left to another worker.
+    called for; those of the bus itself, as `started`, need none. `unhandled`: broadcast events that
+    had no handler here: is a name misspelt? `lost`: events that were overwritten, or damaged,
+    before this process came to them. `ignored`: `unique` events that were left to another worker.
     `handler_errors`: exceptions of handlers, and coroutines that they returned. `last_id`: id of
     the last event on the bus. `lag`: how many published events this process has not taken yet. A
     process with role "poster" takes none: of these only `posted` and `last_id` count there.
@@ -51,6 +52,7 @@ class Stats(NamedTuple):
 
     posted: int
     handled: int
+    unhandled: int
     lost: int
     ignored: int
     handler_errors: int

@@ -55,7 +55,8 @@ _LATE = {
     "Evidence": "_cli.demo.verdict",
     "Posted": "_cli.demo.verdict",
     "judge": "_cli.demo.verdict",
-    "Status": "_cli.status",
+    "Row": "_cli.looking",
+    "Status": "_cli.looking",
     "Terminal": "_cli.terminal",
     "Position": "_relay.stream",
     "Stream": "_relay.stream",
@@ -106,6 +107,11 @@ def memory_file_of(name):
 def names():
     """The names of this user's buses, by their folders."""
     return _folder.names()
+
+
+def names_by_user():
+    """The names of all buses, by the ids of their users."""
+    return _folder.names_by_user()
 
 
 def remains_of(name):
@@ -917,7 +923,8 @@ def status(monkeypatch, names, as_json):
     """`status` without a name, where there are these buses and no others; its exit status."""
     command = _late("_cli.status")
     monkeypatch.setattr(command, "names", lambda: names)
-    return command.main(None, watch=False, as_json=as_json)
+    monkeypatch.setattr(command, "of_others", list)
+    return command.main(None, watch=False, as_json=as_json, metrics=False)
 
 
 def status_of_dead():
@@ -927,17 +934,39 @@ def status_of_dead():
 
 def workers_in(terminal, status, room):
     """The lines in which `status` shows the workers, where there is room for so many."""
-    return _late("_cli.status")._workers_in(terminal, status, room)
+    return _late("_cli.screen").lines_of(terminal, status, room)
 
 
 def worker_line(*arguments):
     """The line in which `status` shows a worker."""
-    return _late("_cli.status")._worker_line(*arguments)
+    return _late("_cli.screen").line_of(*arguments)
 
 
-def in_colour(terminal, line):
-    """A line of `tail` as the terminal shows it."""
-    return _late("_cli.tail")._in_colour(terminal, line)
+def head_of(terminal, status):
+    """The lines that `status` shows above the workers."""
+    return _late("_cli.screen").head(terminal, status, None)
+
+
+def metrics_of(buses):
+    """The OpenMetrics text of these buses, each a name and a `Status`, or None."""
+    return _late("_cli.metrics").text_of(buses)
+
+
+def command_of(pid):
+    """What the commands call the program of a process."""
+    return _late("_cli.processes").command_of(pid)
+
+
+def buses_of_others(monkeypatch, buses):
+    """The lines about the buses of other users, where these are all that there are, by user id."""
+    outside = _late("_cli.outside")
+    monkeypatch.setattr(outside, "names_by_user", lambda: buses)
+    return outside.of_others()
+
+
+def in_colour(terminal, line, now):
+    """A line of `tail` as the terminal shows it, of an event that was read then."""
+    return _late("_cli.tail")._in_colour(terminal, line, now)
 
 
 def clean_all(monkeypatch, names):
@@ -1030,6 +1059,12 @@ def read_twice_and_resign(relay):
 def is_away(relay):
     """Has it noticed that Redis is away?"""
     return relay._life.away
+
+
+def pass_time_while_away(relay, seconds):
+    """Have a relay take Redis to be away for so much longer already."""
+    relay._life._away_since -= seconds
+    relay._life._tell_at -= seconds
 
 
 def pause_of(relay):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import importlib
 import importlib.metadata
 import json
 import os
@@ -174,7 +175,11 @@ told = pydoc.plaintext.document(stdevents)
 for name in stdevents.__all__:
     assert name in told, name
     assert globals()[name] is getattr(stdevents, name)
-for one in (Stats(1, 2, 3, 4, 5, 6, 7), WorkerInfo(1, 2, 3, 4, 5), Origin("host", "1-0")):
+# The functions come first, before hundreds of lines of classes.
+functions = [one for one in stdevents.__all__ if one[0].islower() and one != "events"]
+first = told[: told.index("PACKAGE CONTENTS")]
+assert not [one for one in functions if f"{one}(" not in first and f"{one}, " not in first]
+for one in (Stats(1, 2, 3, 4, 5, 6, 7, 8), WorkerInfo(1, 2, 3, 4, 5), Origin("host", "1-0")):
     assert pickle.loads(pickle.dumps(one)) == one
 try:
     stdevents.Stat
@@ -224,12 +229,24 @@ def test_no_key_is_both_in_setup_cfg_and_in_pyproject():
     assert {section.partition(".")[0] for section in setup.sections()} == {"metadata", "options"}
 
 
+@needs_the_tree
+def test_the_command_that_pip_installs_is_the_one_of_the_module():
+    setup = configparser.ConfigParser()
+    setup.read(TREE / "setup.cfg", encoding="utf-8")
+    scripts = setup["options.entry_points"]["console_scripts"].split("\n")
+
+    assert scripts == ["", "stdevents = stdevents.__main__:main"]
+    assert callable(importlib.import_module("stdevents.__main__").main)
+
+
 @needs_the_wheel
 def test_the_wheel_holds_the_package_its_metadata_and_its_licence_alone():
     metadata = f"stdevents-{stdevents.__version__}.dist-info"
     files = importlib.metadata.files("stdevents")
 
-    assert {file.parts[0] for file in files} == {"stdevents", metadata}
+    # Outside of its folder there is the command `stdevents`.
+    assert {file.parts[0] for file in files} == {"stdevents", metadata, ".."}
+    assert [file.name for file in files if file.parts[0] == ".."] == ["stdevents"]
     assert [file.name for file in files if "LICENSE" in file.name] == ["LICENSE"]
     needed = importlib.metadata.requires("stdevents") or []
     assert [name for name in needed if "extra ==" not in name] == []

@@ -48,7 +48,9 @@ stdevents.post_local("cache", "drop", object())
 outcome: str = stdevents.poll()
 counts: stdevents.Stats = stdevents.stats()
 workers: list[stdevents.WorkerInfo] = stdevents.workers()
-total: int = counts.posted + counts.handled + sum(worker.lag for worker in workers)
+total: int = (
+    counts.posted + counts.handled + counts.unhandled + sum(worker.lag for worker in workers)
+)
 descriptor: int = stdevents.fileno()
 is_open: bool = stdevents.configured()
 started: str = stdevents.events.started

@@ -85,7 +85,9 @@ class Bus(Together):
         Called again without `shm`, or with the same one, it changes the settings that are given
         and keeps the others.
 
-        `size`: bytes in the ring, an int or like "512k", "1m"; counts when the bus is created.
+        `size`: bytes in the ring, an int or like "512k", "1MB", "64KiB" (in powers of 1024). Fixed
+        when the first worker creates the bus; to change it, stop every worker. At 100 small events
+        a second, "1MB" lets a worker fall 40 seconds behind.
         `timeout`: seconds for which a `unique` key is held from when its event was taken.
         `interval`: seconds that the loop sleeps between two polls; 0: no loop in this process,
         which polls by hand. `wait_interval`, `wait_max`: step and bound, in seconds, of a wait
@@ -275,7 +277,7 @@ class Bus(Together):
         return self._handlers.remove(callback, levels(source, events))
 
     def on(self, source: str | None = None, *events: str) -> Callable[[AnyHandler], AnyHandler]:
-        """`register` as a decorator: `@stdevents.on("cache", "drop")`."""
+        """`register` as a decorator: `@stdevents.on("cache", "drop", "refresh")`."""
         return decorator(self.register, source, events)
 
     def origin(self) -> Origin | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from .._log import DEBUG, ERROR, WARNING, debugging, report
-from .._names import event_list
+from .._names import OF_THE_BUS, event_list
 from .._system import fence as _fence
 from .._table import workers as _workers
 from .._table.claim import IGNORE, LOST, MINE_NOT_HELD
@@ -22,25 +22,17 @@ from .progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Any
 
     from .._names import EventList
     from .._system.process import Mark
     from .._table.table import Table
     from .handlers import Handlers
+    from .loop import Signals
     from .settings import Settings
 
-    class Signals(Protocol):
-        """What a thread does that blocks all signals, but while handlers run."""
-
-        def unblock(self) -> None: ...
-
-        def block(self) -> None: ...
-
-
-events: EventList = event_list("stdevents", "started", "stopping", "lost", "asked", "answered")
+events: EventList = event_list(OF_THE_BUS, "started", "stopping", "lost", "asked", "answered")
 ROUNDS = 16
-HANDLING = "handling event; source=%s, event=%s, pid=%s"
 LONG_TEXT = 4096  # bytes, from which on it is let go of at once
 
 LAPPED = "overwritten before this worker came to them; poll more often, or configure a larger size"
@@ -170,7 +162,7 @@ class Delivery:
         finally:
             progress.finished = progress.position
             if not self.ended and self._mark.word[0]:  # else the slot is not ours any more
-                self.standing.end_run(progress.position)
+                self.standing.end_run(progress.position, progress.unhandled, progress.lost)
         return True
 
     def _handle_text(self, run: Run) -> None:
@@ -189,7 +181,7 @@ class Delivery:
             records = self.table.reader.cut(run)[progress.position - run.before :]
             self._handle_apart(records)
         if progress.position < run.through and not self.ended:
-            self._pass_over(run.through)
+            self._pass_unhandled(run.through)
         if progress.position == run.through and len(run.text) > LONG_TEXT:
             progress.run = Run(run.through, run.through, run.end, run.check)
 
@@ -207,6 +199,8 @@ class Delivery:
                 if event != last_event or source != last_source:  # most often they are the same
                     callback = found[source][event]
                     last_source, last_event = source, event
+                    if callback is not None and progress.position + 1 < event_id:
+                        progress.unhandled += event_id - 1 - progress.position
             except (ValueError, TypeError, KeyError):  # with `unique`, say, or new names
                 callback, last_event = unusual, None
             if callback is None:  # no handler: taken together with the next event
@@ -257,6 +251,8 @@ class Delivery:
         if not _codec.is_event(parts):
             self._lose(event_id, event_id, UNREADABLE)
             return
+        if self.progress.position + 1 < event_id:
+            self._pass_unhandled(event_id - 1)
         pid, source, event, data, *more = parts
         callback = self.handlers.find(source, event)
         key = more[0] if more else None
@@ -266,9 +262,9 @@ class Delivery:
             if callback is not None and not self._claim(event_id, key):
                 return
         if self._debug:
-            report(HANDLING, source, event, pid, level=DEBUG)
+            self.handlers.tell_debugger(callback, source, event, pid)
         if callback is None:
-            self._pass_over(event_id)
+            self._pass_unhandled(event_id)
             return
         self._move_to(event_id)
         if len(more) == 3:
@@ -314,6 +310,11 @@ class Delivery:
         self._move_to(event_id)
         self.progress.finished = event_id
 
+    def _pass_unhandled(self, event_id: int) -> None:
+        """Take all events up to this one, none of which has a handler."""
+        self.progress.unhandled += event_id - self.progress.position
+        self._pass_over(event_id)
+
     # -- what is not on the bus --------------------------------------------------------------------
 
     def _handle_local(self) -> None:
@@ -344,6 +345,6 @@ class Delivery:
         """Call the handlers for an event of this process alone."""
         callback = self.handlers.find(source, event)
         if self._debug:
-            report(HANDLING, source, event, None, level=DEBUG)
+            self.handlers.tell_debugger(callback, source, event, None)
         if callback is not None:
             self.handlers.call(callback, data, event, source, None)

@@ -13,8 +13,8 @@ import weakref
 from collections.abc import Coroutine
 from types import BuiltinMethodType, MethodType
 
-from .._log import report
-from .._names import PACKAGE, check_names
+from .._log import DEBUG, report
+from .._names import OF_THE_BUS, PACKAGE, check_events
 from .callbacks import check
 from .tasks import Tasks
 
@@ -39,9 +39,12 @@ def levels(source: str | None, names: tuple[str, ...]) -> list[Level]:
         if names:
             raise ValueError(f"source: events {names!r} are given without their source")
         return [EVERY]
-    for event in names or ("every",):
-        check_names(source, event)
+    check_events(source, names or ("every",))
     return [(source, event) for event in names] or [(source, None)]
+
+
+def needs_no_handler(data: Any, event: str, source: str, pid: int | None, /) -> None:
+    """Called for the bus's own events where nobody wants them, so that they count as handled."""
 
 
 def decorator(
@@ -128,6 +131,8 @@ class Handlers:
             callback = held[0]
         else:
             callback = Several(self, held) if held else None
+        if callback is None and source == OF_THE_BUS:  # no misspelt name
+            callback = needs_no_handler
         own = self.own.get((source, event))
         if own is not None:
             callback = own(callback)
@@ -167,6 +172,13 @@ class Handlers:
         self.failed += 1
         what = "event callback failed; source=%s, event=%s, pid=%s"
         report(what, source, event, pid, failure=error)
+
+    @staticmethod
+    def tell_debugger(callback: Handler | None, source: str, event: str, pid: int | None) -> None:
+        """Log that this callback is called for an event, or that none is."""
+        is_wanted = callback is not None and callback is not needs_no_handler
+        what = "handling event" if is_wanted else "no handler"
+        report(f"{what}; source=%s, event=%s, pid=%s", source, event, pid, level=DEBUG)
 
     @property
     def process(self) -> object:

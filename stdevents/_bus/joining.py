@@ -200,6 +200,9 @@ class Arrival:
                 if not create:
                     raise
                 continue  # the last worker removed the folder between two of these lines
+            if not lock_file.is_plain():  # a FIFO, say: by no fault of this program's other parts
+                what = f"{folder.path}/{LOCK} is in the way: it is not a plain file; remove it"
+                raise folder.error(errno.EEXIST, what)
             self.lock_file = lock_file
             self.lock = FileLock(folder.name, lock_file, self._mark, self._settings)
             done: tuple[T] | None = self.lock.hold(self._if_current, work)

@@ -121,7 +121,7 @@ class Life:
 
     def _open(self, shm: str | None, options: dict[str, Any]) -> None:
         if shm is None:
-            raise ValueError("shm: no bus is open here yet; give the name of the one to open")
+            raise ValueError("name: no bus is open here yet; give the name of the one to open")
         name, settings = check_name(shm), Settings(options)
         hooks.check_server()
         self.polling.loop.check(settings.interval if settings.role != "poster" else 0)

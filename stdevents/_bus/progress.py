@@ -23,7 +23,8 @@ class Progress:
         self.claimed = 0
         #: what was copied last: `position` is in it, at its end, or in front of what it has lost
         self.run = Run(position, position, UNKNOWN, 0)
-        self.lost = self.ignored = 0
+        #: events that were overwritten, left to another worker, or had no handler here
+        self.lost = self.ignored = self.unhandled = 0
         #: of this process; and what it knows of them is `handled`
         self.local: deque[tuple[str, str, Any]] = deque()
         #: the bus before this one was removed, which handlers do not know yet
@@ -32,8 +33,9 @@ class Progress:
 
     @property
     def handled(self) -> int:
-        """Events that were taken and neither lost nor ignored."""
-        return self.position - self._uncounted - self.lost - self.ignored
+        """Events that were taken, and are none of the other counts."""
+        left = self.lost + self.ignored + self.unhandled
+        return self.position - self._uncounted - left
 
     def leave_out(self) -> None:
         """The event that was taken last is none of this worker's: it is not `handled`."""
@@ -41,10 +43,10 @@ class Progress:
 
     def begin(self, run: Run) -> None:
         """Go on from the end of a run, on another bus or further back on this one."""
-        handled = self.handled
+        before = self.position - self._uncounted
         self.run = run
         self.position = self.finished = run.through
-        self._uncounted = run.through - self.lost - self.ignored - handled
+        self._uncounted = run.through - before
 
     def forked(self, by_handler: bool) -> Progress:
         """For a forked child: nothing local, all counts at 0.

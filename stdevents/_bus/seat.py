@@ -151,12 +151,13 @@ class Seat:
         """The counts of this process."""
         progress = self.progress
         if self.slot is None:  # a poster
-            return Stats(self.posted(), 0, 0, 0, handler_errors, self.table.last, 0)
+            return Stats(self.posted(), 0, 0, 0, 0, handler_errors, self.table.last, 0)
         position = progress.position  # first, since both only grow: the lag is 0 or more
         last_id: int = self.table.last
         return Stats(
             posted=self.posted(),
             handled=progress.handled,
+            unhandled=progress.unhandled,
             lost=progress.lost,
             ignored=progress.ignored,
             handler_errors=handler_errors,

@@ -55,6 +55,8 @@ DEFAULTS = {
 LARGEST = 1 << 40
 ROLES = ("worker", "listener", "poster")  # as a worker's slot has them: 0, 1
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+SIZE_AS_TEXT = re.compile("([0-9]{1,15})(?:b|([kmg])(?:i?b)?)?")
+SIZES = '"512k", "1MB", "64KiB"'
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}")
 
 
@@ -85,8 +87,8 @@ class Settings:
             )
         if given.get("overflow", self.overflow) != self.overflow:
             raise StdeventsError(
-                f"overflow: bus {bus!r} was created with {self.overflow!r}, and keeps that until "
-                "all its workers have left"
+                f"overflow: bus {bus!r} already exists with {self.overflow!r}, and keeps "
+                "that until every worker has closed it"
             )
         return given
 
@@ -110,7 +112,7 @@ class Settings:
         """Use the `overflow` that the bus was created with; StdeventsError if another was given."""
         if "overflow" in self._given and self.overflow != overflow:
             raise StdeventsError(
-                f"overflow: bus {bus!r} was created with {overflow!r}, not {self.overflow!r}; "
+                f"overflow: bus {bus!r} already exists with {overflow!r}, not {self.overflow!r}; "
                 "ask for that, or leave it out"
             )
         self.overflow = overflow
@@ -119,7 +121,8 @@ class Settings:
         """Warn if another size was asked for than the bus has."""
         if "size" in self._given and self.size != size:
             report(
-                "bus %r: it has size=%d until all its workers have left, and not size=%d",
+                "bus %r already exists with size=%d; size=%d is ignored until every worker has "
+                "closed it",
                 bus, size, self.size,
                 level=WARNING,
             )  # fmt: skip
@@ -136,10 +139,10 @@ def checked(options: dict[str, Any]) -> dict[str, Any]:
 
 def check_name(name: Any) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"shm: a bus is named by a str, not by {name!r}")
+        raise TypeError(f"name: a bus is named by a str, not by {name!r}")
     if not NAME.fullmatch(name):
         raise ValueError(
-            f"shm: {name!r} cannot name a bus; take 1 to 100 of the characters "
+            f"name: {name!r} cannot name a bus; take 1 to 100 of the characters "
             "A-Z a-z 0-9 _ . : @ + - and begin with a letter, a digit or _"
         )
     return str(name)
@@ -147,12 +150,12 @@ def check_name(name: Any) -> str:
 
 def _size(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise TypeError(f'{name}: {value!r} is neither a number of bytes nor like "512k", "1m"')
+        raise TypeError(f"{name}: {value!r} is neither a number of bytes nor like {SIZES}")
     if isinstance(value, str):
-        match = re.fullmatch(r"([0-9]{1,15})([kmg]?)", value.strip().lower())
+        match = SIZE_AS_TEXT.fullmatch(value.strip().lower())
         if not match:
-            raise ValueError(f'{name}: {value!r} is not a size; write bytes, or like "512k", "1m"')
-        value = int(match[1]) * UNITS[match[2]]
+            raise ValueError(f"{name}: {value!r} is not a size; write bytes, or like {SIZES}")
+        value = int(match[1]) * UNITS[match[2] or ""]
     if not SMALLEST <= value <= LARGEST:
         raise ValueError(f"{name}: {value} bytes is not within {SMALLEST} to {LARGEST}")
     return int(value)

@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Callable, Dict
 
 from .._bus.bus import Bus
-from .._names import PACKAGE
+from .terminal import PROGRAM
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -62,7 +62,7 @@ def machine() -> dict[str, str]:
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-        "command": " ".join([f"python -m {PACKAGE}", *sys.argv[1:]]),
+        "command": " ".join([PROGRAM, *sys.argv[1:]]),
     }
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 
 from .._bus.settings import check_name
 from .._errors import LockTimeout, StdeventsError
-from .._system.folder import PREFIX, Folder, names, root
+from .._system.folder import Folder, names, root, segments
 from .outside import NoSuchBus, remains_of, remove, unknown
 from .terminal import complain
 
@@ -81,7 +80,7 @@ def remove_lost_segments() -> list[str]:
 
 
 def _segments() -> dict[str, int]:
-    ours = re.compile(f"{PREFIX}-{os.geteuid():x}-[a-z2-7]{{10}}")
+    ours = segments()
     found = {}
     with os.scandir(root()) as entries:
         for entry in entries:

@@ -11,13 +11,12 @@ from .. import __version__
 from .._errors import StdeventsError
 from .._names import PACKAGE
 from .outside import NoSuchBus
-from .terminal import complain
+from .terminal import PROGRAM, complain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-PROGRAM = f"python -m {PACKAGE}"
 HERE = f"{PACKAGE}._cli"
 COMMANDS = ("demo", "status", "tail", "post", "ask", "check", "clean", "bench")
 

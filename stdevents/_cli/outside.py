@@ -7,6 +7,7 @@ that `check` walks.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,13 +17,13 @@ from .._bus import joining as _joining
 from .._bus.bus import Bus
 from .._bus.settings import check_name
 from .._errors import EncodeError, LockTimeout, NoRoom, StdeventsError
-from .._names import PACKAGE
 from .._system import presence as _presence
-from .._system.folder import names
+from .._system.folder import names, names_by_user
 from .._table import workers as _workers
 from .._table.header import OVERFLOWS
 from .._table.layout import HEADER_OVERFLOW, WORKERS, Layout
 from .._table.read import Run
+from .terminal import PROGRAM
 
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Optional, Tuple, TypeVar
@@ -39,12 +40,28 @@ remains_of = _joining.remains_of
 remove = _joining.clean
 
 
+EXISTS = "it exists while a worker has it open"
+
 #: the place from which all that a bus ever had follows
 NOWHERE = Run(0, 0, 0, 0)
 
 
 class NoSuchBus(StdeventsError, LookupError):
     """No live worker has a bus of that name open; the message says which buses there are."""
+
+
+class Worker(NamedTuple):
+    """A live worker, as it is seen from outside."""
+
+    pid: int
+    slot: int
+    position: int
+    lag: int
+    since: int
+    serial: int
+    done: int  # id of the event up to which its handlers have returned
+    unhandled: int  # how many events it had no handler for
+    lost: int  # how many it has been told that it lost
 
 
 class OpenBus:
@@ -108,14 +125,15 @@ class OpenBus:
 
     # -- under the lock ----------------------------------------------------------------------------
 
-    def workers(self) -> list[tuple[int, ...]]:
-        """The live workers, by slot: the fields of a `WorkerInfo` of each."""
-        last, live = self.last, self._live_slots()
-        return [
-            (pid, slot, position, max(0, last - position), since)
-            for slot, pid, _, since, _, position, _, _ in _workers.table(self._seat.words)
-            if slot in live
-        ]
+    def workers(self) -> list[Worker]:
+        """The live workers, by slot."""
+        words, last, live = self._seat.words, self.last, self._live_slots()
+        found = []
+        for slot, pid, serial, since, _, position, done, _ in _workers.table(words):
+            if slot in live:
+                lag, counts = max(0, last - position), _workers.counts_of(words, slot)
+                found.append(Worker(pid, slot, position, lag, since, serial, done, *counts))
+        return found
 
     def before_oldest(self) -> int:
         """The id after which all events are still there."""
@@ -173,6 +191,14 @@ def find(name: str) -> OpenBus:
         raise NoSuchBus(unknown(name)) from None
 
 
+def find_or_none(name: str) -> OpenBus | None:
+    """Open the bus to look at it; None if no live worker has it open."""
+    try:
+        return OpenBus(check_name(name))
+    except FileNotFoundError:
+        return None
+
+
 def current(name: str, bus: OpenBus | None) -> OpenBus | None:
     """The bus as it is now: still `bus`, or another that was made since, or none."""
     try:
@@ -216,22 +242,39 @@ def data_of(text: str) -> Any:
         raise EncodeError(f"{where} is not JSON: {error}; a string needs its quotes") from None
 
 
-def unknown(name: str) -> str:
-    """The message where there is no bus `name`; it lists those that there are."""
+def unknown(name: str, then: str = "") -> str:
+    """The message where there is no bus `name`; it lists those that there are.
+
+    `then`: what is done about it here, instead of what else there is to do.
+    """
     buses = known()
     if not buses.pop(name, True):
-        return (
-            f"no live worker has bus {name!r} open; remove what killed ones left: "
-            f"python -m {PACKAGE} clean {name}"
-        )
-    if not buses:
-        return (
-            f"there is no bus {name!r}, nor any other of this user; a worker makes it by "
-            f"configure({name!r}), and those of another user are seen by that user only: "
-            f"sudo -u USER python -m {PACKAGE} status"
-        )
-    listed = ", ".join(bus if alive else f"{bus} (stale)" for bus, alive in buses.items())
-    return f"there is no bus {name!r} of this user; there are: {listed}"
+        what = then or f"remove what killed ones left: {PROGRAM} clean {name}"
+        return f"no live worker has bus {name!r} open; {what}"
+    there = [bus if alive else f"{bus} (stale)" for bus, alive in buses.items()]
+    said = [f"no bus {name!r}: {EXISTS}", then]
+    if there:
+        said.append(f"there are: {', '.join(there)}")
+    others = of_others()
+    if not (there or others):
+        said.append(f"other users' buses: sudo -u USER {PROGRAM} status")
+    return "; ".join(filter(None, [*said, *others]))
+
+
+def of_others() -> list[str]:
+    """A line for each other user who has buses here: only that user can look into them."""
+    import pwd
+
+    found = []
+    for user, buses in names_by_user().items():
+        if user == os.geteuid():
+            continue
+        try:
+            called = pwd.getpwuid(user).pw_name
+        except KeyError:
+            called = f"#{user}"
+        found.append(f"{len(buses)} of user {called}: {', '.join(buses)}")
+    return found
 
 
 def known() -> dict[str, bool]:

@@ -6,105 +6,142 @@ import json
 import sys
 import time
 from contextlib import closing
-from typing import Any, NamedTuple
 
+from .._bus.settings import check_name
 from .._errors import LockTimeout, StdeventsError
 from .._system.folder import names
-from .._types import WorkerInfo
-from .outside import OpenBus, current, find
-from .terminal import Terminal, harmless, words_of
+from .looking import look
+from .metrics import text_of
+from .outside import EXISTS, OpenBus, current, find, find_or_none, of_others
+from .screen import foot, head, lines_of, summary_of
+from .terminal import PROGRAM, Terminal, harmless, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from typing import Iterator
+
+    from .looking import Status
 
 HELP = "how full a bus is, and which workers are behind"
-MORE = """\
-BEHIND is the share of the ring that a worker has to read still; at 100 % it
-loses some. Without NAME: which buses there are, and how many workers each has."""
+MORE = f"""\
+Without NAME: which buses there are, and how many workers each has. "behind" is
+the share of the ring that a worker has to read still; at 100 % it loses events.
+"lost" are those that it has lost so far; "unhandled" those that it had no
+handler for: is a name misspelt? --watch waits for a bus that is not there yet.
+A textfile collector of Prometheus takes:
+
+  {PROGRAM} status --metrics > my-textfiles/stdevents.prom"""
 EXAMPLE = "status my-app --watch"
 
 EVERY = 1.0  # seconds from one look to the next
-BAR = 20
 DEAD = "no live worker; left behind by killed ones"
+NOT_YET = f"not there yet: {EXISTS}; waiting for one"
 GONE = "no live worker has it open any more; waiting for one"
 LOCKED = "its lock is held, most likely by a worker that was stopped; trying again"
-
-
-class Status(NamedTuple):
-    """A bus at one instant."""
-
-    name: str
-    epoch: int
-    overflow: str
-    size: int
-    used: int  # bytes of the ring in events that can still be read
-    event_slots: int
-    events: int  # how many can still be read
-    last_id: int
-    workers: list[tuple[WorkerInfo, float]]  # each with the share of the ring it has to read
-
-    def lost(self, worker: WorkerInfo) -> int:
-        """How many events were overwritten before the worker came to them, and it does not know."""
-        return max(0, self.last_id - self.events - worker.position)
-
-    def as_json(self) -> str:
-        fields: dict[str, Any] = self._asdict()
-        # In hex, since many readers of JSON cannot hold 64 bits.
-        fields["epoch"] = f"{self.epoch:016x}"
-        fields["workers"] = [{**w._asdict(), "behind": round(b, 4)} for w, b in self.workers]
-        return json.dumps(fields)
+NONE = "no bus of this user"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("name", metavar="NAME", nargs="?", help="the bus (default: list all of yours)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="as_json", action="store_true", help="one JSON object a look")
+    form.add_argument("--metrics", action="store_true", help="OpenMetrics text, once")
     add("--watch", action="store_true", help="look every second, until Ctrl-C")
-    add("--json", dest="as_json", action="store_true", help="one JSON object a look")
 
 
-def main(name: str | None, watch: bool, as_json: bool) -> int:
-    """Show the bus once, or with `watch` until Ctrl-C; without a name, list those of this user."""
+def main(name: str | None, watch: bool, as_json: bool, metrics: bool) -> int:
+    """Show a bus, or list those of this user, once; with `watch` until Ctrl-C."""
     terminal = Terminal(sys.stdout)
-    if name is not None:
-        return _follow(terminal, name, watch, as_json)
-    if watch:
-        raise ValueError("--watch needs the NAME of a bus; without --watch, status lists them")
-    return _list(terminal, as_json)
+    if metrics:
+        if watch:
+            raise ValueError("--metrics is written once; call it again for newer figures")
+        return _write_metrics(terminal, name)
+    try:
+        if name is not None:
+            return _follow(terminal, check_name(name), watch, as_json)
+        return _watch_all(terminal, as_json) if watch else _list(terminal, as_json)
+    except KeyboardInterrupt:
+        if terminal.is_live:
+            terminal.line()  # the shell goes on below
+        return 0
+
+
+# -- all buses -------------------------------------------------------------------------------------
+
+
+def _states() -> Iterator[tuple[str, Status | None, str]]:
+    """Of each bus of this user its name, its state, and why that is not to be had."""
+    for name in names():
+        try:
+            with closing(OpenBus(name)) as bus:
+                yield name, look(bus), ""
+        except FileNotFoundError:
+            yield name, None, DEAD
+        except StdeventsError as error:
+            yield name, None, words_of(error)
 
 
 def _list(terminal: Terminal, as_json: bool) -> int:
-    buses = names()
-    width = max(map(len, buses), default=0)
-    failed = 0
-    for name in buses:
-        try:
-            with closing(OpenBus(name)) as bus:
-                state = look(bus)
-        except FileNotFoundError:
-            line, as_line = DEAD, _error(name, DEAD)
-        except StdeventsError as error:
-            failed = 1
-            line, as_line = words_of(error), _error(name, words_of(error))
+    states = list(_states())
+    for line in _lines_of_all(states, as_json):
+        terminal.line(line)
+    return int(any(why not in ("", DEAD) for _, _, why in states))
+
+
+def _lines_of_all(states: list[tuple[str, Status | None, str]], as_json: bool) -> list[str]:
+    if as_json:
+        return [state.as_json() if state else _error(name, why) for name, state, why in states]
+    width = max((len(name) for name, _, _ in states), default=0)
+    lines = [
+        harmless(f"{name:{width}}  {summary_of(state) if state else why}")
+        for name, state, why in states
+    ]
+    return [*(lines or [NONE]), *of_others()]
+
+
+def _watch_all(terminal: Terminal, as_json: bool) -> int:
+    while True:
+        lines = _lines_of_all(list(_states()), as_json)
+        if as_json:
+            for line in lines:
+                terminal.line(line)
         else:
-            count = len(state.workers)
-            line, as_line = f"{count} worker{'s' * (count != 1)}", state.as_json()
-        terminal.line(as_line if as_json else harmless(f"{name:{width}}  {line}"))
-    if not (buses or as_json):
-        terminal.line("no bus of this user")
-    return failed
+            below = foot(terminal, EVERY)
+            room = terminal.height() - len(below)
+            if len(lines) > room:
+                lines[room - 1 :] = [f"and {len(lines) - room + 1} more"]
+            terminal.draw([*lines, *below])
+        time.sleep(EVERY)
+
+
+def _write_metrics(terminal: Terminal, name: str | None) -> int:
+    """Of one bus, or of all; a stale one is none."""
+    if name is not None:
+        with closing(find(name)) as bus:
+            states = [(name, look(bus))]
+        terminal.line(text_of([*states]).rstrip("\n"))
+        return 0
+    found = list(_states())
+    live = [(name, state) for name, state, why in found if why != DEAD]
+    terminal.line(text_of(live).rstrip("\n"))
+    return int(any(state is None for _, state in live))
+
+
+# -- one bus ---------------------------------------------------------------------------------------
 
 
 def _follow(terminal: Terminal, name: str, watch: bool, as_json: bool) -> int:
-    bus: OpenBus | None = find(name)
-    rate = Rate()
+    bus = find_or_none(name) if watch else find(name)
+    rate, why = Rate(), NOT_YET
     try:
         while True:
             try:
                 if bus is None:
-                    _show_none(terminal, name, as_json, GONE)
+                    _show_none(terminal, name, as_json, why)
                 else:
-                    state = look(bus)
+                    why, state = GONE, look(bus)
                     _show(terminal, state, rate.of(state), watch, as_json)
             except LockTimeout:
                 if not watch:
@@ -117,10 +154,6 @@ def _follow(terminal: Terminal, name: str, watch: bool, as_json: bool) -> int:
             if now is not bus and bus is not None:
                 bus.close()
             bus = now
-    except KeyboardInterrupt:
-        if terminal.is_live:
-            terminal.line()  # the shell goes on below
-        return 0
     finally:
         if bus is not None:
             bus.close()
@@ -139,51 +172,20 @@ class Rate:
         return (state.last_id - before) / (self._at - since) if same else None
 
 
-def look(bus: OpenBus) -> Status:
-    """The state of the bus; taken under its lock, so that all of it is of one instant."""
-    return bus.exclusively(_look, bus)
-
-
-def _look(bus: OpenBus) -> Status:
-    last, before = bus.last, bus.before_oldest()
-    workers = [WorkerInfo(*worker) for worker in bus.workers()]
-    return Status(
-        name=bus.name,
-        epoch=bus.epoch,
-        overflow=bus.overflow,
-        size=bus.size,
-        used=bus.bytes_after(before),
-        event_slots=bus.event_slots,
-        events=last - before,
-        last_id=last,
-        workers=[(worker, _behind(bus, worker, before)) for worker in workers],
-    )
-
-
-def _behind(bus: OpenBus, worker: WorkerInfo, before: int) -> float:
-    """The share of the ring that the worker has to read still: of its bytes, or of its slots."""
-    if worker.position < before:
-        return 1.0
-    share = bus.bytes_after(worker.position) / bus.size
-    return max(share, worker.lag / bus.event_slots)
-
-
-# -- how it looks ----------------------------------------------------------------------------------
-
-
 def _show(
     terminal: Terminal, state: Status, rate: float | None, watch: bool, as_json: bool
 ) -> None:
-    head = _head(terminal, state, rate)
     if as_json:
         terminal.line(state.as_json())
-    elif watch:
-        foot = _foot(terminal)
-        room = terminal.height() - len(head) - len(foot)
-        terminal.draw([*head, *_workers_in(terminal, state, room), *foot])
-    else:
-        for line in [*head, *_workers_in(terminal, state, len(state.workers))]:
+        return
+    above = head(terminal, state, rate)
+    if not watch:
+        for line in [*above, *lines_of(terminal, state, len(state.workers))]:
             terminal.line(line)
+        return
+    below = foot(terminal, EVERY)
+    room = terminal.height() - len(above) - len(below)
+    terminal.draw([*above, *lines_of(terminal, state, room), *below])
 
 
 def _show_none(terminal: Terminal, name: str, as_json: bool, why: str) -> None:
@@ -191,64 +193,8 @@ def _show_none(terminal: Terminal, name: str, as_json: bool, why: str) -> None:
         terminal.line(_error(name, why))
     else:
         title = terminal.paint(f"bus {name}", "bold")
-        terminal.draw([title, "", f"  {terminal.paint(why, 'yellow')}", *_foot(terminal)])
+        terminal.draw([title, "", f"  {terminal.paint(why, 'yellow')}", *foot(terminal, EVERY)])
 
 
 def _error(name: str, why: str) -> str:
     return json.dumps({"name": name, "error": why, "workers": []})
-
-
-def _head(terminal: Terminal, state: Status, rate: float | None) -> list[str]:
-    def gauge(what: str, share: float, words: str) -> str:
-        return f"  {what:<8} {share:4.0%} {terminal.bar(share, BAR)}  {words}"
-
-    count = len(state.workers)
-    columns = f"{'pid':>10}  behind{'lag':>31}{'position':>14}{'since':>12}"
-    return [
-        f"{terminal.paint(f'bus {state.name}', 'bold')}  overflow {state.overflow}, "
-        f"epoch {state.epoch:016x}",
-        "",
-        gauge("ring", state.used / state.size, f"{_bytes(state.used)} of {_bytes(state.size)}"),
-        gauge(
-            "events",
-            state.events / state.event_slots,
-            f"{state.events:,} of at most {state.event_slots - 1:,}",
-        ),
-        f"  last id  {state.last_id:,}" + ("" if rate is None else f", {rate:,.1f} events/s"),
-        f"  workers  {count}",
-        "",
-        terminal.paint(columns, "dim"),
-    ]
-
-
-def _foot(terminal: Terminal) -> list[str]:
-    words = f"{time.strftime('%H:%M:%S')}, every {EVERY:g} s; Ctrl-C ends"
-    return ["", terminal.paint(words, "dim")]
-
-
-def _workers_in(terminal: Terminal, state: Status, room: int) -> list[str]:
-    """A line for each worker; where there is no room for all, for those furthest behind."""
-    shown, more = state.workers, []
-    if len(shown) > room:
-        furthest = sorted(shown, key=lambda worker: -worker[1])[: max(0, room - 1)]
-        more = [f"  and {len(shown) - len(furthest)} more, none further behind"]
-        shown = [worker for worker in shown if worker in furthest]
-    return [_worker_line(terminal, *worker, state.lost(worker[0])) for worker in shown] + more
-
-
-def _worker_line(terminal: Terminal, worker: WorkerInfo, share: float, lost: int) -> str:
-    """What matters most comes first: a narrow terminal cuts off the rest."""
-    colour = "red" if share >= 0.8 else "yellow" if share >= 0.4 else "green"
-    bar = f"loses {lost:,} events" if lost else terminal.bar(share, BAR)
-    behind = terminal.paint(f"{share:4.0%} {bar:{BAR}}", colour)
-    within_a_day = time.time() - worker.since < 86400
-    shown = "%H:%M:%S" if within_a_day else "%Y-%m-%d"
-    joined = time.strftime(shown, time.localtime(worker.since))
-    return f"{worker.pid:>10}  {behind}  {worker.lag:>10,}  {worker.position:>12,}  {joined:>10}"
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"

@@ -10,6 +10,7 @@ from shutil import get_terminal_size
 from typing import TextIO
 
 from .._errors import SegmentError
+from .._names import PACKAGE
 
 COLOURS = {
     "red": "31",
@@ -22,6 +23,9 @@ COLOURS = {
     "dim": "2",
 }
 EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+#: how the command line was called: by the script that pip installs, or as a module
+PROGRAM = "stdevents" if os.path.basename(sys.argv[0]) == "stdevents" else f"python -m {PACKAGE}"
 
 
 class Terminal:
@@ -51,6 +55,10 @@ class Terminal:
         if not self._can_draw:
             return sys.maxsize
         return (get_terminal_size().lines or 24) - 1  # 0 where it does not know its size
+
+    def width(self) -> int:
+        """How many columns a line has; 80 where it is no terminal."""
+        return (get_terminal_size().columns or 80) if self._can_draw else 80
 
     def draw(self, lines: list[str]) -> None:
         """Write these lines over those of the last time; in a file or a pipe, below them."""

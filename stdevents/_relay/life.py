@@ -17,6 +17,7 @@ from .._bus import codec, hooks
 from .._bus.loop import PAUSE_AFTER_FORK, Loop
 from .._errors import NotConfigured, PayloadTooLarge, RelayError, StdeventsError
 from .._log import INFO, WARNING, report
+from .._system.clock import monotonic
 from .._system.listener import Sleeper
 from .._system.process import Mark
 from .._system.threadlock import Busy, ThreadLock
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 BLOCK = 0.2  # seconds: longest wait for an entry; a fork may have to wait as long for the thread
 EVERY = 1.0  # seconds between two looks whether there is a reader
 PAUSES = 0.1, 5.0  # seconds, the first and the longest, between two tries to reach Redis
+TOLD_EVERY = 60.0  # seconds between two warnings that Redis is away
 LONGEST_ID = written((LARGEST, LARGEST))
 NOW = 0.0  # of the clock: a deadline that is over
 
@@ -83,6 +85,7 @@ class RelayLife:
         self.counts: Counter[str] = Counter()
         self.reader: Reader | None = None
         self.away = False
+        self._away_since = self._tell_at = 0.0
         #: posts that wait until Redis is reached
         self.waiting: deque[tuple[bytes, Poster]] = deque()
         self._turn = ThreadLock()  # of the thread that takes a step
@@ -263,10 +266,17 @@ class RelayLife:
         if self.loop.interval:
             first, longest = PAUSES
             self.loop.interval = min(2 * self.loop.interval, longest) if self.away else first
+        now = monotonic()
         if not self.away:
-            self.away = True
+            self.away, self._away_since = True, now
             what = "bus %r: %s; it will be tried again"
             report(what, self.loop.name, error, level=WARNING)
+        elif now >= self._tell_at:
+            what = "bus %r: %s; so it is for %d s, and is tried again every few seconds"
+            report(what, self.loop.name, error, now - self._away_since, level=WARNING)
+        else:
+            return
+        self._tell_at = now + TOLD_EVERY
 
     def _reach(self) -> None:
         if self.away:

@@ -88,6 +88,7 @@ class Reader:
         self._was_removed = was_removed  # the bus before this one, and with it its cursor
         self._counts = counts
         self._term = 0  # 0: it is not the reader
+        self._is_told = False  # that it is
         self._renewal = 0  # when it is due, in nanoseconds of CLOCK_MONOTONIC
         self._position: Position | None = None  # the cursor's, where it is known
         self._pending: list[tuple[Batch, Step]] = []
@@ -115,9 +116,7 @@ class Reader:
         if not (self._term and self._locked(self._cursor.renew, self._term)):
             self._term = self._elect()
             self._forget_place()
-            if self._term:
-                what = "bus %r: this process is the reader of stream %r"
-                report(what, self._name, self._stream.name, level=INFO)
+            self._is_told = False
         self._renewal = now + LEASE // 3
         return self._term > 0
 
@@ -158,6 +157,7 @@ class Reader:
         if not self._pending:
             before = self._position = self._position or self.begin()
             snapshot = self._stream.look(before, ENTRIES)
+            self._tell()
             gap = Gap(None, None, None, before) if self._was_removed else snapshot.gap(before)
             self._was_removed = False
             if gap is not None:
@@ -171,6 +171,13 @@ class Reader:
                 before = batch.after
         self._append()
         return True
+
+    def _tell(self) -> None:
+        """Log that this is the reader: only now, since while Redis is away each try elects one."""
+        if not self._is_told:
+            self._is_told = True
+            what = "bus %r: this process is the reader of stream %r"
+            report(what, self._name, self._stream.name, level=INFO)
 
     def wait(self, seconds: float) -> None:
         """Wait until there is something new on the stream, or so long."""

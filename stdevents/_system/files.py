@@ -61,6 +61,10 @@ class OpenFile:
         except OSError:
             return False
 
+    def is_plain(self) -> bool:
+        """Was it a plain file when it was opened, not a FIFO or a device?"""
+        return isinstance(self.mark, int)
+
     def is_linked(self) -> bool:
         """Is it ours, and has nobody removed the file?
 

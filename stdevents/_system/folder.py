@@ -2,7 +2,8 @@
 
 On Linux the folder is under /dev/shm, and so lives where the segment lives and as long;
 elsewhere it is in the folder for temporary files. The user's id is part of both names: buses of
-the same name but of different users are separate.
+the same name but of different users are separate. The folder is stdevents-1000-my-app, the segment
+stdevents-1000.zgk2x4ab: no folder can have the name of a segment.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import stat
 import sys
 
@@ -39,21 +41,41 @@ def _no_root() -> str:
 
 
 def names() -> list[str]:
-    start = f"{PREFIX}-{os.geteuid()}-"
+    """The names of this user's buses, by their folders."""
+    return names_by_user().get(os.geteuid(), [])
+
+
+def names_by_user() -> dict[int, list[str]]:
+    """The names of all buses, by the id of their user; SegmentError."""
     try:
-        found = [name for name in os.listdir(root()) if name.startswith(start)]
+        found = os.listdir(root())
     except FileNotFoundError as error:
         raise SegmentError(error.errno, _no_root()) from error
-    return sorted(name[len(start) :] for name in found if _is_our_folder(name))
+    buses: dict[int, list[str]] = {}
+    for entry in sorted(found):
+        prefix, _, rest = entry.partition("-")
+        user, _, name = rest.partition("-")
+        if prefix == PREFIX and user.isdecimal() and name and _is_folder_of(entry, int(user)):
+            buses.setdefault(int(user), []).append(name)
+    return buses
 
 
-def _is_our_folder(name: str) -> bool:
-    # Other users may take such a name, and the segments of some users begin with it.
+def _is_folder_of(entry: str, user: int) -> bool:
+    # Other users may take such a name.
     try:
-        status = os.lstat(os.path.join(root(), name))
+        status = os.lstat(os.path.join(root(), entry))
     except OSError:  # it was removed since it was listed
         return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == user
+
+
+def _segments_of(user: int) -> str:
+    return f"{PREFIX}-{user}."
+
+
+def segments() -> re.Pattern[str]:
+    """What the names of the shared memory of this user's buses look like."""
+    return re.compile(f"{re.escape(_segments_of(os.geteuid()))}[a-z2-7]{{8}}")
 
 
 class Folder:
@@ -65,9 +87,8 @@ class Folder:
         self.name = name
         self.path = os.path.join(root(), f"{PREFIX}-{self.user}-{name}")
         # A hash, since macOS allows 31 characters for this name.
-        digest = hashlib.blake2b(name.encode(), digest_size=6).digest()
-        short = base64.b32encode(digest).decode().rstrip("=").lower()
-        self.segment_name = f"{PREFIX}-{self.user:x}-{short}"
+        digest = hashlib.blake2b(name.encode(), digest_size=5).digest()
+        self.segment_name = f"{_segments_of(self.user)}{base64.b32encode(digest).decode().lower()}"
 
     def make(self) -> None:
         """Make it if it is missing."""

@@ -18,8 +18,8 @@ A slot is whole if its id is i and it is not reused.
 
 Rules:
 
-1. Only the holder of the lock writes, except that a worker stores POSITION, DONE and TASKS of its
-   own slot, and whoever goes to sleep stores WAITING.
+1. Only the holder of the lock writes, except that a worker stores POSITION, DONE, TASKS and its
+   counts of its own slot, and whoever goes to sleep stores WAITING.
 2. LAST is stored once for a post, of one event or of many, last of all (P4). Before that there is
    nothing to see, and after a death nothing to repair: the next poster begins at P1 again, with
    the same id, from the slot of LAST.

@@ -55,14 +55,16 @@ CELL_WORDS = 4
 # a worker slot
 WORKER_PID = 0  # 0: free
 WORKER_SERIAL = 1  # no other worker of this bus ever had it
-WORKER_SINCE = 2  # seconds since the epoch
-WORKER_ROLE = 3  # 0 worker, 1 listener: takes no event with `unique`
+WORKER_SINCE = 2  # below, seconds since the epoch; above, how many events it has lost
+WORKER_ROLE = 3  # below, 0 worker, 1 listener: takes no `unique`; above, how many had no handler
 WORKER_POSITION = 4  # id of the last event that it has taken
 WORKER_DONE = 5  # id of the last event whose handlers have returned
 WORKER_TASKS = 6  # 1: a handler may go on after it has returned
 WORKER_FROM = 7  # POSITION when it joined: the events after it are those that it has to handle
 WORKER_WORDS = 8
 WORKERS = 1024
+SINCE_BITS = 34  # until the year 2514
+ROLE_BITS = 8
 
 # a claim slot
 CLAIM_KEY = 0  # 128 bits in two words, a hash of the key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._system import fence as _fence
 from .layout import AWAITED, WORKER_DONE, WORKER_POSITION, WORKER_TASKS
-from .workers import at
+from .workers import at, store_counts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class Standing:
         done_through: Callable[[], int],
     ) -> None:
         self._words = words
+        self._slot = slot
+        self._counted = 0  # the sum of the counts that it told last, each of which only grows
         self._ring = ring
         self._done_through = done_through
         #: the index of the word with the id of the event that was taken last
@@ -37,8 +39,11 @@ class Standing:
         self._checked = position
         self._told = 0  # the AWAITED for which it rang last: once is enough
 
-    def end_run(self, position: int) -> None:
-        """The handlers of the events up to `position` have returned."""
+    def end_run(self, position: int, unhandled: int = 0, lost: int = 0) -> None:
+        """The handlers of the events up to `position` have returned; of so many there was none."""
+        if unhandled + lost != self._counted:
+            self._counted = unhandled + lost
+            store_counts(self._words, self._slot, unhandled, lost)
         if not self._words[self._tasks_at]:
             self.store_done(position)
         else:

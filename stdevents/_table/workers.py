@@ -1,8 +1,11 @@
 """The words of the worker slots: who has joined, and how far each has come; no files.
 
-All is stored under the lock, but POSITION, DONE and TASKS, which a worker stores as it goes. An
-event is done by a worker if DONE has reached it, or if POSITION is beyond it and TASKS is 0. Each
-word is a lower bound by itself, so the order in which they become visible does not matter.
+All is stored under the lock, but POSITION, DONE, TASKS and two counts, which a worker stores as it
+goes. An event is done by a worker if DONE has reached it, or if POSITION is beyond it and TASKS is
+0. Each word is a lower bound by itself, so the order in which they become visible does not matter.
+
+The counts, of events that a worker has lost, and that it had no handler for, share a word each with
+what was stored when it began. They are for onlookers, and nothing is decided by them.
 """
 
 from __future__ import annotations
@@ -10,9 +13,11 @@ from __future__ import annotations
 from .layout import (
     HEADER_WORDS,
     JOINS,
+    ROLE_BITS,
     ROOM_ID,
     ROOM_POSITION,
     SERIAL_SHIFT,
+    SINCE_BITS,
     USED,
     WORKER_DONE,
     WORKER_FROM,
@@ -25,6 +30,8 @@ from .layout import (
     WORKER_WORDS,
     WORKERS,
 )
+
+MOST_LOST = (1 << 64 - SINCE_BITS) - 1  # that can be told
 
 
 def at(slot: int) -> int:
@@ -73,6 +80,30 @@ def end(words: memoryview, slot: int) -> None:
     words[at(slot) + WORKER_PID] = 0
 
 
+def store_counts(words: memoryview, slot: int, unhandled: int, lost: int) -> None:
+    """Tell onlookers of a worker's own slot what has come of its events; without the lock."""
+    since, role = at(slot) + WORKER_SINCE, at(slot) + WORKER_ROLE
+    # What is below stays as it is, also where the slot is another worker's already.
+    words[role] = role_of(words[role]) | unhandled << ROLE_BITS
+    words[since] = since_of(words[since]) | min(lost, MOST_LOST) << SINCE_BITS
+
+
+def role_of(word: int) -> int:
+    """What WORKER_ROLE says of the role."""
+    return word & (1 << ROLE_BITS) - 1
+
+
+def since_of(word: int) -> int:
+    """What WORKER_SINCE says of the time."""
+    return word & (1 << SINCE_BITS) - 1
+
+
+def counts_of(words: memoryview, slot: int) -> tuple[int, int]:
+    """How many events the worker of a slot had no handler for, and how many it has lost."""
+    first = at(slot)
+    return words[first + WORKER_ROLE] >> ROLE_BITS, words[first + WORKER_SINCE] >> SINCE_BITS
+
+
 def posters_forget(words: memoryview) -> None:
     """Have the next poster that must not overwrite look at all workers again; under the lock."""
     words[ROOM_ID] = words[ROOM_POSITION] = 0
@@ -112,21 +143,22 @@ def concerned(words: memoryview, event_id: int) -> list[tuple[int, int, int, int
         pid, serial, _, role, position, done, tasks, joined = values[first : first + WORKER_WORDS]
         if pid and joined < event_id:
             is_done = done >= event_id or (position > event_id and not tasks)
-            found.append((slot, pid, serial, role, is_done))
+            found.append((slot, pid, serial, role_of(role), is_done))
     return found
 
 
 def table(words: memoryview) -> list[tuple[int, ...]]:
     """The slots that are taken, by dead workers too; under the lock.
 
-    Of each its number, and then its words from WORKER_PID to WORKER_TASKS.
+    Of each its number, and then its words from WORKER_PID to WORKER_TASKS, without the counts.
     """
     values = words[at(0) : at(_used(words))].tolist()
-    return [
-        (slot, *values[first : first + WORKER_TASKS + 1])
-        for slot, first in enumerate(range(0, len(values), WORKER_WORDS))
-        if values[first + WORKER_PID]
-    ]
+    found = []
+    for slot, first in enumerate(range(0, len(values), WORKER_WORDS)):
+        pid, serial, since, role, *rest = values[first : first + WORKER_TASKS + 1]
+        if pid:
+            found.append((slot, pid, serial, since_of(since), role_of(role), *rest))
+    return found
 
 
 def _used(words: memoryview) -> int:

@@ -25,6 +25,7 @@ HUGE = 10**400  # no float is that large
 WRONG_VALUES = [
     *(("size", value) for value in (0, -1, 1023, (1 << 40) + 1, HUGE, "0", "1023", "1025g")),
     *(("size", value) for value in ("", "m", "-1m", "1.5m", "1 m", "1t", "0x1000", "١m", "9" * 16)),
+    *(("size", value) for value in ("1kbit", "1ib", "mb", "1bb", "1 MB", "4096bytes")),
     *(("timeout", value) for value in (0, 0.0, -1, -0.001, math.nan, math.inf, HUGE)),
     *(("interval", value) for value in (-1, -0.001, math.nan, math.inf, -math.inf, 1e300, HUGE)),
     *(("wait_interval", value) for value in (0, -1, math.nan, math.inf, HUGE)),
@@ -77,6 +78,7 @@ def test_an_open_bus_refuses_a_bad_option_and_keeps_what_it_has(bus, option, val
     ("option", "value"),
     [
         *(("size", value) for value in (1024, 1025, "1024", "1k", "2K", " 1m ", "0001024")),
+        *(("size", value) for value in ("1024b", "1KiB", "4kb")),
         *(("timeout", value) for value in (1, 0.001, threading.TIMEOUT_MAX)),
         *(("wait_interval", value) for value in (1, 0.001, threading.TIMEOUT_MAX)),
         *(("wait_max", value) for value in (1, 0.001, threading.TIMEOUT_MAX)),
@@ -105,19 +107,19 @@ def test_options_are_given_by_name(name):
 
 @pytest.mark.parametrize("shm", WRONG_NAMES, ids=short)
 def test_a_name_that_no_bus_can_have_is_refused(shm):
-    with pytest.raises(ValueError, match="^shm: "):
+    with pytest.raises(ValueError, match="^name: "):
         stdevents.Bus(shm)
     assert not stdevents.configured()
 
 
 @pytest.mark.parametrize("shm", [7, True, b"name", ["name"]], ids=repr)
 def test_a_name_that_is_no_str_is_refused(shm):
-    with pytest.raises(TypeError, match="^shm: "):
+    with pytest.raises(TypeError, match="^name: "):
         stdevents.Bus().configure(shm)
 
 
 def test_the_first_configure_needs_a_name():
-    with pytest.raises(ValueError, match="^shm: "):
+    with pytest.raises(ValueError, match="^name: "):
         stdevents.Bus().configure(interval=0)
 
 
@@ -150,8 +152,8 @@ def test_another_size_than_the_bus_has_is_told_in_the_log(bus, name, fork, caplo
 
     asked_for = fork(joins, {"size": "4m"}).result()
     assert asked_for == [
-        f"bus {name!r}: it has size={1 << 20} until all its workers have left, "
-        f"and not size={4 << 20}"
+        f"bus {name!r} already exists with size={1 << 20}; size={4 << 20} is ignored until every "
+        "worker has closed it"
     ]
     assert fork(joins, {"size": "1024k"}).result() == fork(joins, {}).result() == []
     caplog.clear()
@@ -161,10 +163,20 @@ def test_another_size_than_the_bus_has_is_told_in_the_log(bus, name, fork, caplo
     assert caplog.messages == asked_for
 
 
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [("1MB", 1 << 20), ("1mib", 1 << 20), ("64KiB", 1 << 16), ("64kB", 1 << 16), ("2048B", 2048)],
+)
+def test_a_size_may_have_the_units_that_people_write(name, size, count):
+    """In powers of 1024, as with "1m": no two spellings of one number are two sizes."""
+    with stdevents.Bus(name, interval=0, size=size) as bus:
+        assert settings_of(bus)["size"] == count
+
+
 def test_another_shm_is_refused_while_the_bus_is_open(bus, name):
     with pytest.raises(stdevents.StdeventsError, match=f"{name}-2"):
         bus.configure(f"{name}-2", timeout=1)
-    with pytest.raises(ValueError, match="^shm: "):
+    with pytest.raises(ValueError, match="^name: "):
         bus.configure("no name")
     assert settings_of(bus)["timeout"] == 2
     assert bus.post("test", "event") == 2

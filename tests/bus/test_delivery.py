@@ -22,6 +22,7 @@ from steps import at, with_steps
 from stdevents import LockTimeout, SegmentError
 
 COMMON = "s", "e"
+WANTED = "s", "wanted"
 
 
 class Settings:
@@ -116,12 +117,77 @@ def test_position_is_stored_before_its_handlers_and_done_at_the_end(worker):
 def test_events_without_a_handler_are_taken_too(ground):
     worker = Worker(ground, listens=False)
     seen = []
-    worker.on(lambda data, *_: seen.append((data, worker.progress.handled)), "s", "wanted")
+    progress = worker.progress
+    worker.on(lambda data, *_: seen.append((data, progress.handled, progress.unhandled)), *WANTED)
     for number in range(10):
         worker.post(number, "wanted" if number == 4 else "other")
     worker.poll()
-    assert seen == [(4, 5)]
-    assert worker.counts == (10, 0, 0)
+    assert seen == [(4, 1, 4)]
+    assert worker.counts == (1, 0, 0)
+    assert progress.unhandled == 9
+
+
+NAMES = [
+    ["wanted", "a", "b", "a", "a", "wanted", "wanted", "b"],
+    ["a", "b", "once", "wanted", "once", "once", "a", "wanted"],
+    ["a", "registers", "late", "late", "b", "wanted", "late"],
+    ["wanted", "a", "none of ours", "b", "wanted"],
+    ["a", "a", "a"],
+]
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+@pytest.mark.parametrize("each", [1, 2, 3, 8])
+@pytest.mark.parametrize("names", NAMES, ids=" ".join)
+def test_a_handler_is_told_exactly_how_many_had_none(ground, names, each, level, caplog):
+    """In whatever order they come, with `unique` among them, in polls of so many."""
+    caplog.set_level(level, "stdevents")
+    worker, seen, expected = Worker(ground, listens=False), [], []
+    progress = worker.progress
+
+    def note(*_):
+        seen.append((progress.position, progress.handled, progress.unhandled))
+
+    def registers(*_):
+        note()
+        worker.on(note, "s", "late")
+
+    worker.on(note, *WANTED)
+    worker.on(registers, "s", "registers")
+    wanted, handled, unhandled = {"wanted", "registers"}, 0, 0
+    for number, name in enumerate(names, 1):
+        if name == "none of ours":
+            worker.table.append((b"[],",))
+        else:
+            worker.post(None, name, unique=str(number) if name == "once" else None)
+        if name in wanted:
+            handled += 1
+            expected.append((number, handled, unhandled))
+        else:
+            unhandled += name != "none of ours"
+        if name == "registers":
+            wanted.add("late")
+        if not number % each:
+            worker.poll()
+    worker.poll()
+    assert seen == expected
+    assert (progress.handled, progress.unhandled) == (handled, unhandled)
+
+
+def test_an_onlooker_is_told_of_what_had_no_handler_and_of_what_was_lost(ground):
+    """In the worker's slot, in words whose lower part stays as it was."""
+    worker = Worker(ground, listens=False, takes_unique=False)
+    since = worker.word(layout.WORKER_SINCE)
+    for number in range(2 * ground.layout.events):
+        worker.post(number, "x" * 200)
+    worker.poll()
+    progress = worker.progress
+    assert progress.lost > ground.layout.events
+    counts = workers.counts_of(ground.words, worker.slot)
+    assert counts == (progress.unhandled, progress.lost)
+    assert workers.since_of(worker.word(layout.WORKER_SINCE)) == since
+    assert workers.role_of(worker.word(layout.WORKER_ROLE)) == 0
+    assert workers.table(ground.words)[0][3:5] == (since, 0)
 
 
 def test_an_event_is_done_when_its_tasks_are(worker):

@@ -108,7 +108,7 @@ SITUATIONS = {
     key_held: "was handled by worker",
     too_many_keys: "too many unique keys",
     nested_post_dropped: "is dropped",
-    another_size: "it has size=2048",
+    another_size: "already exists with size=2048",
 }
 
 

@@ -501,3 +501,20 @@ def test_on_without_its_parentheses_is_refused(bus):
 def test_on_refuses_a_bad_source_or_event_at_its_own_line(bus, arguments):
     with pytest.raises((TypeError, ValueError), match=r"source|event"):
         bus.on(*arguments)
+
+
+@pytest.mark.parametrize("register", ["on", "register", "unregister", "event_list"])
+def test_events_given_as_a_list_are_told_how_they_are_given(bus, register):
+    """`*events` is easily overlooked."""
+    calls = {
+        "on": lambda events: bus.on("cache", events),
+        "register": lambda events: bus.register(print, "cache", events),
+        "unregister": lambda events: bus.unregister(print, "cache", events),
+        "event_list": lambda events: stdevents.event_list("cache", events),
+    }
+    with pytest.raises(TypeError) as caught:
+        calls[register](["drop", "fill"])
+    assert str(caught.value) == (
+        "event: ['drop', 'fill'] is a list, not a str; "
+        "give the events one after the other: 'cache', 'drop', 'fill'"
+    )

@@ -29,6 +29,22 @@ def test_one_debug_line_an_event(bus, seen, caplog):
     ]
 
 
+def test_an_event_without_a_handler_is_told_so(bus, caplog):
+    caplog.set_level(logging.DEBUG, "stdevents")
+    bus.register(lambda *event: None, "test", "drop")
+    bus.post_local("test", "dorp")
+    for event in ("drop", "dorp", "dorp"):
+        bus.post("test", event)
+    bus.poll()
+    pid = os.getpid()
+    told = [
+        "no handler; source=test, event=dorp, pid=None",
+        f"handling event; source=test, event=drop, pid={pid}",
+        *2 * [f"no handler; source=test, event=dorp, pid={pid}"],
+    ]
+    assert caplog.messages == told
+
+
 def test_no_payload_is_ever_logged(tiny, caplog):
     """G6: whatever happens to the event."""
     caplog.set_level(logging.DEBUG, "stdevents")

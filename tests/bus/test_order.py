@@ -84,7 +84,7 @@ def test_local_events_take_no_id_and_are_no_broadcast(bus, seen):
     bus.poll()
     assert len(seen) == 1
     assert bus.stats() == stdevents.Stats(
-        posted=1, handled=1, lost=0, ignored=0, handler_errors=0, last_id=1, lag=0
+        posted=1, handled=1, unhandled=0, lost=0, ignored=0, handler_errors=0, last_id=1, lag=0
     )
 
 

@@ -186,8 +186,20 @@ def test_stats_count_what_this_process_did(bus, seen):
     bus.poll()
     bus.post("test", "c")
     assert bus.stats() == stdevents.Stats(
-        posted=5, handled=3, lost=0, ignored=1, handler_errors=1, last_id=5, lag=1
+        posted=5, handled=3, unhandled=0, lost=0, ignored=1, handler_errors=1, last_id=5, lag=1
     )
+
+
+def test_an_event_whose_name_is_misspelt_is_not_handled(bus):
+    """Nor does it count as that where the bus's own events, as `started`, have no handler."""
+    calls = []
+    bus.register(lambda *event: calls.append(event), "cache", "drop")
+    bus.post("cache", "drop")
+    bus.post("cache", "dorp")
+    bus.post("cahce", "drop", unique="key")
+    bus.poll()
+    stats = bus.stats()
+    assert (stats.handled, stats.unhandled, len(calls)) == (2, 2, 1), "one `started`"
 
 
 def test_a_lag_is_never_less_than_nothing(bus, monkeypatch):
@@ -218,5 +230,5 @@ def test_stats_begin_again_when_the_bus_is_opened_again(bus, name):
     bus.close()
     bus.configure(name, interval=0)
     assert bus.stats() == stdevents.Stats(
-        posted=1, handled=0, lost=0, ignored=0, handler_errors=0, last_id=1, lag=1
+        posted=1, handled=0, unhandled=0, lost=0, ignored=0, handler_errors=0, last_id=1, lag=1
     )

@@ -90,7 +90,7 @@ class Victim:
             yield "unexpected"
         may(self.bus.poll)
         stats, position = self.bus.stats(), position_of(self.bus)
-        if stats.handled + stats.lost + stats.ignored != position - self.position:
+        if stats.handled + stats.unhandled + stats.lost + stats.ignored != position - self.position:
             yield "lost"
         self.counts["delivered"] += len(self.delivered)
         self.counts["with a loss"] += stats.lost > 0

@@ -58,6 +58,7 @@ class Worker:
     local: list = field(default_factory=list)
     posted: int = 0
     handled: int = 0
+    unhandled: int = 0
     lost: int = 0
     ignored: int = 0
     errors: int = 0
@@ -153,7 +154,10 @@ class Model:
                 if not self.claim(number, event):
                     worker.ignored += 1
                     continue
-            worker.handled += 1
+            if worker.listens or event.source == "stdevents":
+                worker.handled += 1
+            else:
+                worker.unhandled += 1
             worker.errors += worker.listens and event.data == "raise"
             given.append((event.source, event.name, event.data, event.pid))
         worker.position = self.last
@@ -218,8 +222,8 @@ class Server:
 
     def stats(self):
         stats = self.bus.stats()
-        counts = stats.posted, stats.handled, stats.lost, stats.ignored, stats.handler_errors
-        return (*counts, stats.last_id, stats.lag)
+        counts = stats.posted, stats.handled, stats.unhandled, stats.lost, stats.ignored
+        return (*counts, stats.handler_errors, stats.last_id, stats.lag)
 
     def workers(self):
         return sorted((worker.pid, worker.position) for worker in self.bus.workers())
@@ -344,8 +348,8 @@ class Machine(RuleBasedStateMachine):
         pid = self.step(which)
         assert self.do(pid, "poll") == self.model.poll(pid)
         worker, last = self.model.workers[pid], self.model.last
-        counts = worker.posted, worker.handled, worker.lost, worker.ignored, worker.errors
-        assert self.do(pid, "stats") == (*counts, last, last - worker.position)
+        counts = worker.posted, worker.handled, worker.unhandled, worker.lost, worker.ignored
+        assert self.do(pid, "stats") == (*counts, worker.errors, last, last - worker.position)
 
     @rule(which=which, listens=st.booleans())
     def listen(self, which, listens):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 
 import pytest
 from commands import Program
@@ -11,6 +13,7 @@ from inside import (
     WORD,
     Map,
     Memory,
+    command_of,
     faults_of,
     word_at,
 )
@@ -44,14 +47,21 @@ def test_a_sound_bus_has_no_fault(command, name, memory):
     layout = memory.map
     slots = layout.events + layout.claims + layout.workers
 
-    assert command("check", name).end() == (0, f"{slots} slots checked, no fault\n", "")
+    status, out, err = command("check", name).end()
+    assert (status, err) == (0, "")
+    program = f" {command_of(os.getpid())}" if sys.platform.startswith("linux") else ""
+    who = f"1 worker ({os.getpid()}{program})"
+    assert out == f"bus {name}, {who}, {slots:,} slots: no fault\n"
 
 
 def test_a_fault_is_told_in_a_line(command, name, memory):
     number = memory.last - 1
     memory.words[memory.map.event(number, "CHECK")] ^= 1
 
-    assert command("check", name).end() == (1, f"event {number}: its checksum is wrong\n", "")
+    status, out, err = command("check", name).end()
+    fault, total = out.splitlines()
+    assert (status, fault, err) == (1, f"event {number}: its checksum is wrong", "")
+    assert total.startswith(f"bus {name}, 1 worker ({os.getpid()}") and total.endswith(": 1 fault")
 
 
 @pytest.mark.parametrize("byte", CHECKED)
@@ -102,7 +112,7 @@ def test_check_finds_a_worker_that_is_ahead_of_the_bus(name, memory):
     memory.words[memory.map.worker(0, "POSITION")] += 1
 
     (fault,) = faults_of(name)
-    assert fault.startswith("worker slot 0: its position is ")
+    assert fault.startswith(f"worker slot 0, process {os.getpid()}: its position is ")
 
 
 def test_check_finds_a_worker_whose_slot_is_empty(name, memory):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from commands import WORKER, Program
 from inside import (
     clean_all,
+    lock_file_of,
     make_folder,
     memory_file_of,
     memory_name_of,
@@ -45,6 +47,19 @@ def test_clean_removes_a_folder_that_was_only_just_made(command, name):
     make_folder(name)
 
     assert command("clean", name).end() == (0, f"{name}: removed\n", "")
+
+
+def test_clean_says_what_is_in_the_way(command, name):
+    """A FIFO where the lock belongs: it cannot be locked, so nothing is known of the bus."""
+    make_folder(name)
+    lock = lock_file_of(name)
+    os.mkfifo(lock)
+
+    status, out, err = command("clean", name).end()
+    os.unlink(lock)
+    remove_folder(name)
+    what = f"{lock} is in the way: it is not a plain file; remove it"
+    assert (status, out, err) == (1, "", f"stdevents: bus {name!r}: {what}\n")
 
 
 def test_clean_without_a_name_takes_all_that_is_there(name, worker, monkeypatch, capsys):

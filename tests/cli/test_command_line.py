@@ -55,6 +55,27 @@ def test_a_wrong_command_line_is_told_in_one_line_that_says_where_to_look(comman
     assert err.count("\n") == 1
 
 
+# As pip writes it for the entry point of setup.cfg.
+SCRIPT = """
+import sys
+from stdevents.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_the_installed_command_calls_itself_by_its_own_name(tmp_path):
+    script = tmp_path / "stdevents"
+    script.write_text(SCRIPT)
+
+    out = run(script)
+    assert out.startswith("usage: stdevents ")
+    assert "\n  stdevents demo\n" in out
+    assert "python -m" not in out
+    assert json.loads(run(script, "bench", "--rounds", "1", "--json"))["command"].startswith(
+        "stdevents bench"
+    )
+
+
 def test_it_runs_where_it_is_vendored_and_calls_itself_so(command, tmp_path, name, worker):
     vendored = tmp_path / "app" / "_vendor"
     shutil.copytree(PACKAGE_PARENT / "stdevents", vendored / "stdevents")
@@ -88,15 +109,16 @@ def test_a_fault_inside_the_command_line_is_not_taken_for_a_missing_one(command,
     assert "No module named 'events._cli.terminal'" in err
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["tail"], ["check"], ["clean"], ["post"]])
+@pytest.mark.parametrize("arguments", [["status"], ["check"], ["clean"], ["post"]])
 def test_a_wrong_name_says_which_buses_there_are(command, name, worker, arguments):
     worker()
     more = ["source", "event"] if arguments == ["post"] else []
     status, out, err = command(*arguments, f"{name}-not", *more).end()
 
     assert (status, out) == (2, "")
-    assert err.startswith(f"stdevents: there is no bus '{name}-not' of this user; there are: ")
-    assert name in err.rstrip().split(": ")[-1].split(", ")
+    known = f"stdevents: no bus '{name}-not': it exists while a worker has it open; there are: "
+    assert err.startswith(known)
+    assert name in err[len(known) :].split("; ")[0].rstrip().split(", ")
     assert err.count("\n") == 1
 
 
@@ -133,9 +155,8 @@ def test_where_there_is_no_bus_it_is_told_how_to_make_one():
     commands = ["status", "status --json", "status not-there", "clean not-there"]
     told = run_on_small_memory("size=1m", f"{COMMANDS}run(*{commands})")
     no_bus = (
-        "stdevents: there is no bus 'not-there', nor any other of this user; a worker makes it by "
-        "configure('not-there'), and those of another user are seen by that user only: "
-        "sudo -u USER python -m stdevents status"
+        "stdevents: no bus 'not-there': it exists while a worker has it open; "
+        "other users' buses: sudo -u USER python -m stdevents status"
     )
 
     assert told == ["no bus of this user", "0", "0", no_bus, "2", no_bus, "2"]

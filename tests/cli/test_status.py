@@ -50,9 +50,10 @@ def test_status_tells_which_worker_is_lapped(command, name, worker):
 
     (line,) = [line for line in out.splitlines() if f" {behind.process.pid} " in line]
     assert "100%" in line
-    assert "loses 5 events" in line  # 15 of the 20 are there still
+    assert line.split()[-6:-1] == ["100%", "losing", "20", "0", "0"]  # 15 are there still
     (line,) = [line for line in out.splitlines() if f" {ahead.process.pid} " in line]
-    assert "loses" not in line
+    assert "losing" not in line
+    assert "  workers  2, 1 losing events\n  lost     0 so far, up to 5 to come\n" in out
     assert "\x1b" not in out
 
 
@@ -113,13 +114,45 @@ def test_the_list_of_all_buses_has_the_one_that_is_open(command, name, worker):
     ]
 
 
-def test_a_watch_needs_the_name_of_a_bus(command):
-    status, out, err = command("status", "--watch").end()
+def test_a_watch_without_a_name_shows_all_buses_as_they_come(command, name, worker):
+    worker()
+    watch = command("status", "--watch", "--json")
 
-    assert (status, out) == (2, "")
-    assert err == (
-        "stdevents: --watch needs the NAME of a bus; without --watch, status lists them\n"
-    )
+    def names_until(wanted):
+        while json.loads(watch.line())["name"] != wanted:
+            pass
+
+    names_until(name)
+    with stdevents.Bus(f"{name}-2", interval=0):
+        names_until(f"{name}-2")
+    assert watch.signal(signal.SIGINT).end()[::2] == (0, "")
+
+
+def test_a_watch_waits_for_a_bus_that_is_not_there_yet(command, name, worker):
+    watch = command("status", name, "--watch", "--json")
+    first = json.loads(watch.line())
+    assert first["workers"] == []
+    assert first["error"].startswith("not there yet: it exists while a worker has it open; wait")
+    worker()
+    while not json.loads(watch.line())["workers"]:
+        pass
+    assert watch.signal(signal.SIGINT).end()[::2] == (0, "")
+
+
+def test_a_watch_tells_what_a_worker_had_no_handler_for_and_what_it_lost(command, name, worker):
+    a_worker = worker(size="4k")
+    for source, event in (("test", "tick"), ("tset", "tick"), ("other", "tick")):
+        a_worker.say(json.dumps([source, event]))
+    a_worker.say('"poll"')
+    for _ in range(20):
+        a_worker.say(json.dumps(["test", "tick", "x" * 400]))
+    a_worker.say('"poll"')
+    (row,) = json.loads(command("status", name, "--json").end()[1])["workers"]
+    lost = row["lost"]
+    assert (row["unhandled"], row["losing"]) == (2, 0)
+    assert 10 <= lost < 20
+    assert f"\n  lost     {lost} so far\n" in command("status", name).end()[1]
+    assert row["command"] in ("", f"{os.path.basename(sys.executable)} -c")
 
 
 def test_status_can_be_shown_where_there_is_only_ascii(command, name, worker):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 
 import pytest
 
@@ -16,16 +17,21 @@ def test_tail_shows_what_comes(command, name, worker):
     tail = command("tail", name, "--oldest")
     started = json.loads(tail.line())
     assert (started["id"], started["source"], started["event"]) == (1, "stdevents", "started")
+    assert "time" not in started, "it was there before, and nobody knows since when"
+    started_at = time.time() - 1
 
     assert command("post", name, "cache", "drop", '{"é": 1}', "--unique", "k").end()[1] == "2\n"
     event = json.loads(tail.line())
     assert event.pop("pid") > 0
+    assert event.pop("time") > started_at
     told = {"id": 2, "source": "cache", "event": "drop", "data": {"é": 1}, "unique": "k"}
     assert event == told
 
     a_worker.say('["test", "mine", [3]]')
     mine = {"id": 3, "source": "test", "event": "mine", "data": [3]}
-    assert json.loads(tail.line()) == {**mine, "pid": a_worker.process.pid}
+    event = json.loads(tail.line())
+    del event["time"]
+    assert event == {**mine, "pid": a_worker.process.pid}
     assert tail.signal(signal.SIGINT).end() == (0, "", "")
 
 
@@ -66,6 +72,7 @@ def test_tail_shows_a_gap(command, name, worker):
     tail.signal(signal.SIGCONT)
 
     gap = json.loads(tail.line())
+    del gap["time"]
     assert gap == {"lost": {"first": 2, "last": gap["lost"]["last"], "count": gap["lost"]["count"]}}
     ids = [json.loads(tail.line())["data"][0] for _ in range(gap["lost"]["last"] + 1, 12)]
     assert ids == list(range(gap["lost"]["last"] + 1, 12))
@@ -99,3 +106,14 @@ def test_tail_ends_when_nobody_reads_it(command, name, worker):
     tail.close("stdout")
 
     assert tail.end() == (0, None, "")
+
+
+def test_tail_in_a_pipe_waits_for_a_bus_that_is_not_there_yet(command, name, worker):
+    tail = command("tail", name)
+    said = tail.process.stderr.readline()
+    assert said.startswith(f"stdevents: no bus {name!r}: it exists while a worker has it open")
+    assert "; waiting for one, Ctrl-C ends" in said
+    a_worker = worker()
+    started = json.loads(tail.line())
+    assert (started["id"], started["pid"]) == (1, a_worker.process.pid)
+    assert tail.signal(signal.SIGINT).end() == (0, "", "")

@@ -16,7 +16,7 @@ import termios
 import time
 
 import pytest
-from inside import Status, Terminal, in_colour, worker_line, workers_in
+from inside import Row, Status, Terminal, head_of, in_colour, worker_line, workers_in
 from programs import PACKAGE_PARENT, start
 
 import stdevents
@@ -140,7 +140,8 @@ def test_tail_shows_the_words_of_all_languages(screen, bus, name):
     tail.until("started")
     bus.post("Zürich", "ünï", ["ключ", "鍵", "🔑"])
     line = ESCAPE.sub("", line_of(tail, "ünï"))
-    assert line == f'     2  Zürich ünï ["ключ", "鍵", "🔑"]  by {os.getpid()}\r\n'
+    event = f'      2  Zürich ünï ["ключ", "鍵", "🔑"]  by {os.getpid()}'
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d {re.escape(event)}\r\n", line)
 
 
 def test_tail_goes_on_where_the_terminal_cannot_show_a_character(screen, bus, name):
@@ -152,7 +153,10 @@ def test_tail_goes_on_where_the_terminal_cannot_show_a_character(screen, bus, na
 
 def test_tail_says_of_which_host_an_event_from_a_relay_is():
     line = {"id": 7, "source": "cache", "event": "drop", "data": None, "pid": 12, "host": "web2"}
-    assert in_colour(Terminal(io.StringIO()), line) == "     7  cache drop  by 12 of web2"
+    event = "      7  cache drop  by 12 of web2"
+    assert in_colour(Terminal(io.StringIO()), line, None) == f"         {event}"
+    now = time.mktime((2026, 1, 2, 3, 4, 5, 0, 0, -1))
+    assert in_colour(Terminal(io.StringIO()), line, now) == f"03:04:05 {event}"
 
 
 def test_tail_shows_a_gap_in_red(screen, name):
@@ -176,10 +180,10 @@ def test_tail_shows_a_gap_in_red(screen, name):
 
 def test_a_watch_shows_how_many_events_come_in_a_second(screen, bus, name):
     watch = screen("status", name, "--watch")
-    watch.until("last id")
+    watch.until("so far")
     for _ in range(7):
         bus.post("test", "tick")
-    watch.until(r"last id  8, \d+\.\d events/s")
+    watch.until(r"events   8 so far, \d+\.\d a second")
     watch.until("Ctrl-C ends")
 
 
@@ -188,11 +192,12 @@ def test_a_watch_of_many_workers_fits_on_the_screen(screen, crowd, name, lines):
     watch = screen("status", name, "--watch", lines=lines)
     drawn = watch.until("(?s)\x1b\\[2J(.*)Ctrl-C ends.*\x1b\\[J").group(1)
     rows = ESCAPE.sub("", drawn).split("\r\n")
-    assert rows[0].startswith(f"bus {name}  ")
-    assert "workers  30" in drawn
+    assert rows[0] == f"bus {name}"
+    assert "workers  30\x1b[31m, 29 losing events" in drawn
     assert len(rows) < lines
     assert max(map(len, rows)) <= 80
-    assert len(rows) == 40 or "more, none further behind" in drawn
+    shown = sum("losing" in row for row in rows[8:] if "more" not in row)
+    assert len(rows) == 40 or f"more, {29 - shown} of them losing events" in drawn
 
 
 def test_a_watch_is_cut_off_at_a_narrow_screen_and_never_wrapped(screen, crowd, name):
@@ -201,9 +206,9 @@ def test_a_watch_is_cut_off_at_a_narrow_screen_and_never_wrapped(screen, crowd, 
     drawn = watch.until("(?s)\x1b\\[2J(.*Ctrl-C ends.*)\x1b\\[J").group(1)
     assert drawn.startswith("\x1b[?7l")
     assert drawn.endswith("\x1b[?7h")
-    lapped = [row for row in ESCAPE.sub("", drawn).split("\r\n") if "loses" in row]
+    lapped = [row for row in ESCAPE.sub("", drawn).split("\r\n") if "% losing" in row]
     assert lapped
-    assert all("100% loses" in row[:40] for row in lapped)
+    assert all("100% losing" in row[:40] for row in lapped)
 
 
 def test_a_watch_has_no_colours_where_they_are_not_wanted(screen, bus, name):
@@ -219,22 +224,27 @@ def test_a_watch_writes_line_below_line_on_a_terminal_that_can_do_no_more(screen
     assert "\x1b" not in watch.text
 
 
-def status(shares):
-    """A bus with workers that have so much still to read."""
-    workers = [
-        (stdevents.WorkerInfo(pid=100 + slot, slot=slot, position=1, lag=1, since=0), share)
+def rows_of(shares, losing=()):
+    """Workers that have so much still to read; the first of them lose so many events."""
+    losing = [*losing, *[0] * len(shares)]
+    return [
+        Row(100 + slot, slot, 1, 1, 0, share, losing[slot], 0, 0, "")
         for slot, share in enumerate(shares)
     ]
-    return Status("bus", 0, "drop", 4096, 0, 16, 1, 1, workers)
+
+
+def status(shares, losing=(), last_id=1):
+    """A bus with such workers."""
+    return Status("bus", 0, "drop", 4096, 0, 16, 1, last_id, rows_of(shares, losing))
 
 
 @pytest.mark.parametrize(
     ("room", "pids", "more"),
     [
         (5, [100, 101, 102, 103, 104], []),
-        (4, [101, 103, 104], ["  and 2 more, none further behind"]),
-        (1, [], ["  and 5 more, none further behind"]),
-        (-3, [], ["  and 5 more, none further behind"]),
+        (4, [101, 103, 104], ["  and 2 more, none of them losing events"]),
+        (1, [], ["  and 5 more, none of them losing events"]),
+        (-3, [], ["  and 5 more, none of them losing events"]),
     ],
 )
 def test_where_there_is_no_room_for_all_those_furthest_behind_are_shown(room, pids, more):
@@ -243,10 +253,79 @@ def test_where_there_is_no_room_for_all_those_furthest_behind_are_shown(room, pi
     assert lines[len(pids) :] == more
 
 
+@pytest.mark.parametrize(("room", "losing"), [(1, 3), (2, 2), (4, 0)])
+def test_those_that_are_not_shown_are_said_to_lose_events(room, losing):
+    """Not that they were no further behind than those that are, which lose events as well."""
+    lines = workers_in(Terminal(io.StringIO()), status([1, 1, 1, 0.5, 0], [7, 9, 8]), room)
+    words = f"{losing} of them losing events" if losing else "none of them losing events"
+    assert lines[-1] == f"  and {6 - room} more, {words}"
+    if room > 1:
+        assert {int(line.split()[0]) for line in lines[:-1]} <= {100, 101, 102}
+        assert lines[0].split()[:3] == ["101" if room == 2 else "100", "100%", "losing"]
+
+
+@pytest.mark.parametrize(("last_id", "which"), [(1, "all 1"), (2, "the last 1")])
+def test_a_full_ring_is_told_in_words_and_by_no_bar(last_id, which):
+    """It is full from then on, which is as it should be."""
+    lines = head_of(Terminal(io.StringIO()), status([0], last_id=last_id))
+    assert f"  keeps    {which}, in 0 bytes of 4.0 KiB" in lines
+    assert not [line for line in lines if "%" in line]
+
+
 def test_a_worker_that_joined_more_than_a_day_ago_has_the_date():
     terminal = Terminal(io.StringIO())
     for since, shown in ((time.time() - 3600, "%H:%M:%S"), (time.time() - 90000, "%Y-%m-%d")):
-        worker = stdevents.WorkerInfo(pid=1, slot=0, position=10**9, lag=10**6, since=int(since))
-        line = worker_line(terminal, worker, 1.0, 999_999)
-        assert line.endswith(time.strftime(f"  {shown}", time.localtime(int(since))))
+        row = Row(4194304, 1, 10**9, 10**6, int(since), 1.0, 1, 999999, 10**8 - 1, "x" * 40)
+        line = worker_line(terminal, row)
+        assert line.endswith(time.strftime(f"  {shown}", time.localtime(int(since))).rjust(12))
         assert len(line) <= 80
+
+
+@pytest.mark.parametrize(("columns", "whole"), [(60, "unhandled"), (80, "since"), (200, "since")])
+def test_the_columns_fit_in_the_width_that_there_is(screen, bus, name, columns, whole):
+    """In a narrow window without the last one, which says least."""
+    watch = screen("status", name, "--watch", columns=columns)
+    drawn = ESCAPE.sub("", watch.until("(?s)\x1b\\[2J(.*Ctrl-C ends.*)\x1b\\[J").group(1))
+    (above,) = [row for row in drawn.split("\r\n") if "unhandled" in row]
+    (row,) = [row for row in drawn.split("\r\n") if f" {os.getpid()} " in row]
+    end = above.index(whole) + len(whole)
+    assert end <= columns
+    if whole == "unhandled":
+        assert row[:columns].rstrip()[-1] == "0"
+        assert len(row[:end].rstrip()) == end
+    else:
+        assert len(row) == len(above) <= columns
+
+
+# -- both ------------------------------------------------------------------------------------------
+
+
+def test_tail_says_what_it_follows_and_how_to_end_it(screen, bus, name):
+    tail = screen("tail", name)
+    tail.until("Ctrl-C ends.*\n")
+    assert ESCAPE.sub("", tail.text) == f"following {name}, 1 worker; Ctrl-C ends\r\n"
+
+
+def test_tail_waits_for_a_bus_that_is_not_there_yet(screen, name):
+    tail = screen("tail", name)
+    tail.until(f"stdevents: no bus '{name}': it exists while a worker has it open.*; waiting for")
+    with stdevents.Bus(name, interval=0):
+        tail.until(f"following {name}, 1 worker; Ctrl-C ends")
+        tail.until("started")
+        assert "again" not in tail.text
+
+
+def test_tail_tells_which_events_no_worker_has_a_handler_for(screen, bus, name):
+    """A misspelt name. Not where it was handled together with one that has a handler."""
+    bus.register(lambda *event: None, "cache", "drop")
+    tail = screen("tail", name)
+    tail.until("following")
+    told = "no worker has a handler for cache dorp"
+    for event in ("drop", *["dorp"] * 50):
+        number = bus.post("cache", event)
+        bus.poll()
+        tail.until(f"\\D{number}\\D.*{event}.* by {os.getpid()}")
+        if told in tail.text:
+            break
+    tail.until(told)
+    assert "for cache drop" not in tail.text

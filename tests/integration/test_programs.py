@@ -122,4 +122,4 @@ if __name__ == "__main__":
     process = start("python", "wrong.py")
     assert process.end() == 1
     assert "BrokenProcessPool" in process.log()
-    assert re.search(r"ValueError: shm: .*my-app", process.log()), process.log()
+    assert re.search(r"ValueError: name: .*my-app", process.log()), process.log()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
 import pytest
 from entries import only
-from inside import is_away, pause_of, place_in_stream, send_buffer_later
+from inside import (
+    is_away,
+    pass_time_while_away,
+    pause_of,
+    place_in_stream,
+    send_buffer_later,
+)
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -55,6 +62,24 @@ def test_it_is_logged_once_that_redis_is_away_and_once_that_it_is_back(host, ser
     assert len(lines) == 2, lines
     assert "will be tried again" in lines[0]
     assert "is reached" in lines[1]
+
+
+def test_while_redis_is_away_that_is_said_once_a_minute(host, server, caplog):
+    """And nothing at each try, also at level INFO."""
+    caplog.set_level("INFO", "stdevents")
+    a = host("a")
+    a.wait_for(lambda: a.relay.stats().reading)
+    a.wait_for(lambda: "is the reader of stream" in caplog.text)
+    caplog.clear()
+    server.kill()
+    a.wait_for(lambda: is_away(a.relay) and pause_of(a.relay) > 0.5)  # after some tries
+    assert len(caplog.messages) == 1
+    pass_time_while_away(a.relay, 61)
+    a.wait_for(lambda: len(caplog.messages) > 1)
+    first, later = caplog.messages
+    assert "will be tried again" in first
+    seconds = re.search(r"; so it is for (\d+) s, and is tried again every few seconds", later)[1]
+    assert int(seconds) >= 61
 
 
 def test_a_relay_may_be_made_while_redis_is_away(host, server, client, caplog):

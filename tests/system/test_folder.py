@@ -9,7 +9,7 @@ import stat
 import sys
 
 import pytest
-from inside import names
+from inside import names, names_by_user
 from remains import NOBODY, assert_opens_anew, assert_refused, needs_root
 
 pytestmark = pytest.mark.skipif(
@@ -94,6 +94,17 @@ def test_a_link_in_the_folder_is_not_followed(name, folder, tmp_path, file, targ
     assert_opens_anew(name)
 
 
+def test_a_fifo_in_place_of_the_lock_is_refused(name, folder):
+    """It is told as what it is, and not as a file that was closed by this program."""
+    os.mkdir(folder, 0o700)
+    os.mkfifo(f"{folder}/lock")
+    try:
+        assert_refused(name, errno.EEXIST)
+    finally:
+        shutil.rmtree(folder)
+    assert_opens_anew(name)
+
+
 def test_a_folder_in_place_of_the_lock_is_refused(name, folder):
     os.makedirs(f"{folder}/lock", 0o700)
     try:
@@ -114,3 +125,26 @@ def test_a_folder_of_another_user_is_not_listed(name, folder):
     os.chown(folder, NOBODY, -1)
     assert name not in names()
     os.rmdir(folder)
+
+
+def test_folder_and_memory_tell_their_user_in_the_same_way(bus, folder, memory):
+    """And no folder of any bus is called as a segment is."""
+    user = f"/dev/shm/stdevents-{os.geteuid()}"
+    assert folder.startswith(f"{user}-")
+    assert memory.startswith(f"{user}.")
+
+
+@needs_root
+def test_buses_are_told_apart_by_their_users(name, folder):
+    its = folder.replace(f"-{os.geteuid()}-", f"-{NOBODY}-", 1)
+    os.mkdir(folder, 0o700)
+    os.mkdir(its, 0o700)
+    os.chown(its, NOBODY, -1)
+    try:
+        found = names_by_user()
+        assert name in found[os.geteuid()] and name in found[NOBODY]
+        os.chown(its, 0, 0)  # as anybody may make it
+        assert name not in names_by_user().get(NOBODY, [])
+    finally:
+        os.rmdir(folder)
+        os.rmdir(its)

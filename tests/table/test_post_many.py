@@ -208,7 +208,7 @@ def test_they_wait_until_there_is_room_for_all(waiting, fork):
         parent.tell()
         parent.hear()
         waiting.poll()
-        return waiting.stats().handled, waiting.stats().lost
+        return waiting.stats().unhandled, waiting.stats().lost
 
     child = fork(work)
     child.hear()
@@ -218,8 +218,8 @@ def test_they_wait_until_there_is_room_for_all(waiting, fork):
     waiting.configure(shm_retries=10**6)
     child.say()
     waiting.post_many([("test", "x", None)] * (SLOTS - 1))
-    handled, lost = child.result()
-    assert handled >= 5 and lost == 0
+    unhandled, lost = child.result()
+    assert unhandled >= 5 and lost == 0
 
 
 # -- killed, interrupted ---------------------------------------------------------------------------
