@@ -86,6 +86,18 @@ def serve(examples, processes):
 
 
 @pytest.fixture
+def redis_url():
+    """A Redis of the test's own, if there is one here."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("there is no redis-server here")
+    from tests.relay.server import Server as Redis
+
+    server = Redis()
+    yield f"unix://{server.path}"
+    server.remove()
+
+
+@pytest.fixture
 def told(request):
     """`told(text)`: a line of what was seen, for the end of the run."""
     return lambda text: request.config.stash[lines].append(f"{request.node.name}: {text}")
