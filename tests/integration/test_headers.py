@@ -63,22 +63,15 @@ def request_of(line):
 
 SERVERS = [file for file in FILES if server_of(file)]
 NO_PRICES = {"metrics_app.py", "reloaded.py", "websocket_app.py"}  # which could be changed
-QUEUES = {
+QUEUES = {  # and what tells them where their Redis is, if they need one
     "celery_app.py": "",
-    "huey_app.py": "",
     "dramatiq_app.py": "BROKER",
+    "huey_app.py": "",
     "rq_app.py": "RQ_REDIS_URL",
 }
-ALONE = {
-    "pytest",
-    "redis",
-    "daphne",
-    "granian",
-    "hypercorn",
-    "ipykernel",
-    "nbclient",
-    "pytest-xdist",
-}
+# What no header of a .py file installs: what the tests need, and what headers only name.
+BESIDE = {"pytest", "pytest-xdist", "redis", "ipykernel", "nbclient"}
+BESIDE |= {"daphne", "granian", "hypercorn"}
 PROGRAMS = [file for file in FILES if lines(file)[1].startswith("python ")]
 
 
@@ -141,7 +134,7 @@ class Door(socketserver.StreamRequestHandler):
 
 @pytest.fixture
 def port():
-    """`port(server)` is one that leads to the server's socket; nobody else can have it meanwhile."""
+    """`port(server)` leads to the server's socket. Nobody else can get it meanwhile."""
     with contextlib.ExitStack() as doors:
 
         def port(server):
@@ -165,7 +158,7 @@ def test_what_is_installed_for_these_tests_is_what_the_headers_install():
     assert tox["testenv:uwsgi"]["commands_pre"].endswith(" pip install --quiet uwsgi")
     theirs = set.union(*map(packages, FILES)) - {"gunicorn"}  # which is in gunicorn[gevent], too
     here = {*tox["testenv:integration"]["deps"].split(), *of_uwsgi, "uwsgi"}
-    assert theirs | ALONE == here
+    assert theirs | BESIDE == here
 
 
 @pytest.mark.parametrize(

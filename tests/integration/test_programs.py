@@ -61,6 +61,21 @@ def test_one_of_four_leads_and_the_next_when_it_is_killed(program):
     assert len({re.match(r"worker (\d+) ran it, and is dead", line)[1] for line in lines}) == 4
 
 
+def test_each_worker_with_trio_handles_what_is_posted(program):
+    lines = program("trio_app.py")
+    workers = {re.match(r"worker (\d+) has", line)[1] for line in lines}
+    assert len(workers) == 3
+    assert sorted(lines) == sorted(
+        f"worker {pid} has '{job}'" for pid in workers for job in ("begin", "stop")
+    )
+
+
+def test_a_worker_that_starts_late_has_the_flags_of_the_others(program):
+    lines = program("late.py")
+    themes = [re.search(r"'theme', '(.+)'", line)[1] for line in lines]
+    assert themes == ["light", "dark 0", "dark 1"]
+
+
 @pytest.mark.parametrize(
     ("file", "last_line_of_a_handler"),
     [
