@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
 
 import pytest
+import trio
 from servers import environment, wait_until
+
+import stdevents
+from stdevents import aio
 
 POOL = "workers had it cached, and have dropped it"
 
@@ -138,3 +143,13 @@ if __name__ == "__main__":
     assert process.end() == 1
     assert "BrokenProcessPool" in process.log()
     assert re.search(r"ValueError: shm: .*my-app", process.log()), process.log()
+
+
+def test_what_is_for_asyncio_says_so_under_trio(name):
+    async def attach():
+        async with aio.AsyncBus(bus):
+            pass
+
+    bus = stdevents.Bus(name, interval=0)
+    with contextlib.closing(bus), pytest.raises(RuntimeError, match="trio's, wait for"):
+        trio.run(attach)
