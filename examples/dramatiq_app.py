@@ -35,9 +35,6 @@ class OpenBus(dramatiq.Middleware):
     def before_process_message(self, broker, message):
         stdevents.poll()  # what was posted before this message is processed is known to it
 
-    def after_worker_shutdown(self, broker, worker):
-        stdevents.close()
-
 
 broker = RedisBroker(url=url)
 broker.add_middleware(OpenBus())

@@ -30,11 +30,6 @@ def open_bus():
     stdevents.configure("my-app")
 
 
-@huey.on_shutdown()
-def close_bus():
-    stdevents.close()
-
-
 @huey.pre_execute()
 def poll(task):  # what was posted before this task began is known to it
     stdevents.poll()

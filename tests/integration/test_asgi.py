@@ -36,6 +36,14 @@ def test_a_change_that_is_answered_is_known_to_all_workers(server, serve, witnes
     told(f"{len(workers)} workers, {server.requests} requests, none stale")
 
 
+def test_a_change_is_answered_late_where_no_post_wakes_the_others(without_epoll, serve, told):
+    """As on macOS, where each looks once a second: there it is `wait` that keeps them fresh."""
+    server = serve(*UVICORN, "fastapi_app:app")
+    workers = server.always_fresh("tea", WORKERS, rounds=4)
+    server.stop()
+    told(f"{len(workers)} workers, {server.requests} requests, none stale")
+
+
 @each_server
 def test_the_last_worker_says_that_it_stops(server, serve, witness, told):
     server = serve(*SERVERS[server], "fastapi_app:app")

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import socket
 import socketserver
 import subprocess
@@ -232,5 +231,5 @@ def test_a_queue_answers_as_its_header_says(
     change, price = (ast.literal_eval(shell(line)) for line in asking)
     assert change["event"]
     assert price["price"] == "3.20"
-    worker.stop(signal.SIGINT if file == "huey_app.py" else signal.SIGTERM)
+    worker.stop()
     told(f"{len(asking)} tasks of the header")

@@ -1,4 +1,6 @@
-"""RQ, Huey and dramatiq: an event reaches every process, and the next task of each knows it."""
+"""RQ, Huey and dramatiq: an event reaches every process, and the next task of each knows it.
+
+Also where no post wakes a loop: each polls before its next task."""
 
 from __future__ import annotations
 
@@ -89,19 +91,20 @@ def always_fresh(do, workers):
     return everybody
 
 
-def test_every_process_of_huey(start, client, witness, told):
+def test_every_process_of_huey(woken_or_not, start, client, witness, told):
     consumer = start("huey_consumer", "huey_app.huey", "-k", "process", "-w", WORKERS)
     workers = always_fresh(client("huey_app"), WORKERS)
     watching = witness()
     assert watching.others() == workers
-    consumer.send(signal.SIGINT)  # SIGTERM interrupts the tasks, and runs no hooks
+    consumer.send(signal.SIGTERM)
     consumer.end()
     assert not watching.others()
+    assert set(watching.stopped) == workers
     watching.bus.close()
     told(f"{len(workers)} processes, none stale")
 
 
-def test_every_process_of_dramatiq(start, client, witness, redis_url, told):
+def test_every_process_of_dramatiq(woken_or_not, start, client, witness, redis_url, told):
     processes = ("--processes", WORKERS, "--threads", 2)
     master = start("dramatiq", *processes, "dramatiq_app", BROKER=redis_url)
     workers = always_fresh(client("dramatiq_app", BROKER=redis_url), WORKERS)
@@ -117,7 +120,7 @@ def test_every_process_of_dramatiq(start, client, witness, redis_url, told):
     told(f"{len(workers)} processes, none stale; one killed")
 
 
-def test_jobs_of_a_preloaded_worker_of_rq(start, client, witness, redis_url, examples, told):
+def test_jobs_of_a_preloaded_worker_of_rq(woken_or_not, start, client, witness, redis_url, told):
     """What the worker has loaded is there in the child of each job, and never stale."""
     here = {"RQ_REDIS_URL": redis_url}
     workers = [start("rq", "worker", "--worker-class", "rq_app.Preloaded", **here) for _ in "ab"]
