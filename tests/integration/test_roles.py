@@ -41,8 +41,8 @@ def jobs_of(process):
 def post_jobs(name, first=0):
     with closing(stdevents.Bus(name, role="poster")) as bus:
         for number in range(first, first + JOBS):
-            last = bus.post("jobs", "run", number, unique=f"job {number}")
-        assert bus.wait(last, timeout=PATIENCE)
+            event = bus.post("jobs", "run", number, unique=f"job {number}")
+            assert bus.wait(event, timeout=PATIENCE)  # so that each is a race of its own
 
 
 def test_each_program_of_the_page_is_here():
