@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "demo.svg"
 COLUMNS, ROWS = 84, 24
 WIDTH, HEIGHT, MARGIN = 8.4, 18, 14  # of a character, of a line, around all: pixels
-REST = 5.0  # seconds for which the end is shown
+REST = 3.0  # seconds for which the end is shown: before it all begins, and after it
 # By the number in an escape sequence: what it does to a text.
 STYLES = {
     "1": 'font-weight="bold"',
@@ -100,16 +100,15 @@ def draw_line(number, line):
 
 
 def draw(lines):
-    """The picture: one line comes after the other, from below."""
-    last = lines[-1][0]
-    seconds = last + REST
-    steps, shown = [], None
+    """The picture: the end, for those who see only that; then one line after the other."""
+    lines = [(REST + at, line) for at, line in lines]
+    seconds = lines[-1][0] + REST
+    steps, shown = [f"0% {{ transform: translateY({{{len(lines)}}}px); }}"], REST
     for count, (at, _) in enumerate(lines, start=1):
         following = lines[count][0] if count < len(lines) else seconds
         if following - at < 0.005:  # they come together
             continue
-        begin = 0 if shown is None else shown
-        steps.append(f"{100 * begin / seconds:.2f}% {{ transform: translateY({{{count}}}px); }}")
+        steps.append(f"{100 * shown / seconds:.2f}% {{ transform: translateY({{{count}}}px); }}")
         shown = following
     steps = "\n".join(steps)
     steps = re.sub(r"\{(\d+)\}px", lambda found: f"{(ROWS - int(found[1])) * HEIGHT}px", steps)
