@@ -1,4 +1,4 @@
-"""What people see of results.json: the README's table, docs/figures.md, and the chart."""
+"""What people see of results.json: the README's tables, docs/figures.md, and the chart."""
 
 from __future__ import annotations
 
@@ -9,14 +9,25 @@ from common import Figure, table
 ROOT = Path(__file__).resolve().parent.parent
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "figures.md"
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
+OTHERS_BEGIN, OTHERS_END = "<!-- others -->\n", "<!-- end of others -->\n"
+# Of each of the ways that people ask for: what it needs.
+NEEDS = {
+    "stdevents": "only this package",
+    "Redis pub/sub": "a server, and a client",
+    "ZeroMQ PUB/SUB": "a compiled library, sockets",
+    "Manager().Queue each": "a server process; posters know all queues",
+    "multiprocessing.Queue each": "a common parent; posters know all queues",
+}
 
 INTRODUCTION = """# Figures
 
 All that `benchmarks/` measures. `tox -e bench -- full`, on a machine that does nothing else, takes
-all figures anew and writes this page, the README's table and the chart; nothing here is written by
+all figures anew and writes this page, the README's tables and the chart; nothing here is written by
 hand.
 
 {about}
+
+![CPU and events a second, to 4 workers, beside other ways](../benchmarks/chart.svg)
 
 ## Beside a yardstick
 
@@ -129,10 +140,34 @@ def for_readme(result):
     return "\n".join(lines)
 
 
+def others(result):
+    """What stands between the README's other marks: why not the ways that people ask for?"""
+    rows = result["delivered"][0]["rows"]  # small events, one at a time
+    text = (
+        "| to 4 workers | it needs | one order | a slow worker | CPU an event | events a second |\n"
+    )
+    text += "|---|---|---|---|---|---|\n"
+    for title, needs in NEEDS.items():
+        if title not in rows:  # it was not to be had
+            continue
+        row = rows[title]
+        order = "yes" if row["ordered"] else "no"
+        text += f"| {title} | {needs} | {order} | {row['slow']} |"
+        text += f" {row['cpu'][0]:.1f} µs | {row['rate'][0]:,.0f} |\n"
+    return text
+
+
+def between(text, begin, end, new):
+    """The text, with what is new between two marks."""
+    before, rest = text.split(begin)
+    return before + begin + new + end + rest.split(end)[1]
+
+
 def write(result):
     """README and page anew."""
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    text = before + BEGIN + for_readme(result) + END + rest.split(END)[1]
+    text = README.read_text(encoding="utf-8")
+    text = between(text, BEGIN, END, for_readme(result))
+    text = between(text, OTHERS_BEGIN, OTHERS_END, others(result))
     README.write_text(text, encoding="utf-8")
     PAGE.write_text(page(result), encoding="utf-8")
 

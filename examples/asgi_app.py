@@ -5,8 +5,8 @@
     curl -X PUT -d 3.20 http://127.0.0.1:8000/prices/tea
     curl http://127.0.0.1:8000/prices/tea
 
-Bare ASGI, to need no framework: with one, the marked lines go where it starts, stops, and begins a
-request. Python 3.9 or later, for asyncio.to_thread.
+Bare ASGI, to need no framework: with one, see fastapi_app.py. A server that has no lifespan, as
+`daphne`, opens the bus by the first request. Python 3.9 or later, for asyncio.to_thread.
 The prices are files in the folder that PRICES names; they stand for a database.
 """
 
@@ -53,20 +53,27 @@ async def change(item, new):
     return {"pid": os.getpid(), "event": event}
 
 
+def open_bus():
+    stdevents.configure("my-app", interval=0)
+    bus.attach()
+
+
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         await receive()
         try:
-            stdevents.configure("my-app", interval=0)  # at the start of each worker
+            open_bus()  # at the start of each worker
         except Exception as error:  # if it were raised, uvicorn would serve all the same
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
-        async with bus:  # as long as it runs
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-        stdevents.close()  # at its end
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await bus.close()  # at its end
+        stdevents.close()
         await send({"type": "lifespan.shutdown.complete"})
         return
+    if not bus.attached():
+        open_bus()  # there is no lifespan; an exit handler closes it
     stdevents.poll()  # what was posted before this request began is known to it
     await asyncio.sleep(0)  # and its handlers are before this request in the line for `caching`
     item = scope["path"].rpartition("/")[2]

@@ -47,6 +47,8 @@ def open_bus(**_):
 
 @task_prerun.connect
 def poll(**_):  # what was posted before this task began is known to it
+    if not stdevents.configured():
+        open_bus()  # with `-P threads`, where nothing else says that a process begins
     stdevents.poll()
 
 

@@ -148,7 +148,7 @@ class AsyncBus:
         """
         if self.attached():
             raise RuntimeError(f"{self!r}; detach it first")
-        loop = asyncio.get_running_loop()
+        loop = self._running_loop()
         if self._life.polling.loop.interval:
             raise ValueError(
                 f"{self._bus!r} polls in a thread of its own, which would run the handlers; "
@@ -160,6 +160,15 @@ class AsyncBus:
         self._running.attach(loop)
         polling.watch.watchers.add(self._detach_before)
         self._waking.look()
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        try:
+            return asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                f"{self!r}: no asyncio event loop runs here; attach it in a coroutine. On a loop "
+                "of another kind, as trio's, wait for `fileno()` to be readable, and `poll()`"
+            ) from None
 
     def detach(self) -> None:
         """Leave the event loop; handlers that are running continue. Twice is fine."""

@@ -38,6 +38,13 @@ def test_the_table_of_the_readme_is_of_the_results(pages, result):
     assert shown == pages.for_readme(result), AGAIN
 
 
+def test_what_the_readme_says_of_other_ways_is_of_the_results(pages, result):
+    text = pages.README.read_text(encoding="utf-8")
+    shown = text.split(pages.OTHERS_BEGIN)[1].split(pages.OTHERS_END)[0]
+    assert shown == pages.others(result), AGAIN
+    assert shown.count("\n| ") == len(pages.NEEDS)
+
+
 def test_the_table_of_the_readme_is_short(pages, result):
     head, line, *rows = pages.for_users(result)
     assert 0 < len(rows) <= 8

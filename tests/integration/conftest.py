@@ -43,15 +43,21 @@ def examples(tmp_path, name):
     return tmp_path
 
 
-@pytest.fixture(params=["", "no-epoll"])
-def woken_or_not(request, examples, monkeypatch):
-    """The examples as they are; and as on macOS, where no post wakes another worker's loop."""
+@pytest.fixture
+def without_epoll(examples, monkeypatch):
+    """The examples as on macOS, where no post wakes another worker's loop."""
     monkeypatch.setattr("select.epoll", select.epoll)  # a test may import one of them itself
+    found, without = "\nimport stdevents\n", '\nimport select; vars(select).pop("epoll", 0)'
+    for example in examples.glob("*.py"):
+        text = example.read_text(encoding="utf-8")
+        example.write_text(text.replace(found, without + found), encoding="utf-8")
+
+
+@pytest.fixture(params=["", "no-epoll"])
+def woken_or_not(request):
+    """The examples as they are; and as on macOS, where no post wakes another worker's loop."""
     if request.param:
-        found, without = "\nimport stdevents\n", '\nimport select; vars(select).pop("epoll", 0)'
-        for example in examples.glob("*.py"):
-            text = example.read_text(encoding="utf-8")
-            example.write_text(text.replace(found, without + found), encoding="utf-8")
+        request.getfixturevalue("without_epoll")
 
 
 @pytest.fixture
@@ -83,6 +89,18 @@ def serve(examples, processes):
         return processes[-1]
 
     return serve
+
+
+@pytest.fixture
+def redis_url():
+    """A Redis of the test's own, if there is one here."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("there is no redis-server here")
+    from tests.relay.server import Server as Redis
+
+    server = Redis()
+    yield f"unix://{server.path}"
+    server.remove()
 
 
 @pytest.fixture

@@ -134,8 +134,8 @@ class Server(Process):
         command = [part.replace("{socket}", self.socket) for part in command]
         super().__init__(folder, *command, **more)
 
-    def ask(self, path, data=None):
-        """What a worker answers to a GET, or to a PUT of `data`."""
+    def read(self, path, data=None):
+        """The text that a worker answers to a GET, or to a PUT of `data`."""
         connection = Connection(self.socket, timeout=PATIENCE)
         with self._counting:
             self.requests += 1
@@ -147,7 +147,11 @@ class Server(Process):
         finally:
             connection.close()
         assert reply.status == 200, f"{reply.status} {text}; the log:\n{self.log()}"
-        answer = json.loads(text)
+        return text
+
+    def ask(self, path, data=None):
+        """What a worker answers to a GET, or to a PUT of `data`, as JSON."""
+        answer = json.loads(self.read(path, data))
         with self._counting:
             self.answers[answer["pid"]] += 1
         return answer
@@ -158,7 +162,7 @@ class Server(Process):
         def answers():
             assert self.process.poll() is None, self.log()
             try:
-                return self.ask(path)
+                return self.read(path)
             except (OSError, HTTPException):
                 return None
 

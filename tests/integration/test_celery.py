@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 
@@ -36,17 +35,10 @@ def pool(start):
 def broker(request, monkeypatch):
     """The queue of folders, and what the example says to take in production."""
     if request.param == "folders":
-        yield "filesystem://"
-        return
-    if shutil.which("redis-server") is None:
-        pytest.skip("there is no redis-server here")
-    from tests.relay.server import Server
-
-    server = Server()
-    url = f"redis+socket://{server.path}"
+        return "filesystem://"
+    url = request.getfixturevalue("redis_url").replace("unix://", "redis+socket://")
     monkeypatch.setenv("BROKER", url)
-    yield url
-    server.remove()
+    return url
 
 
 @pytest.fixture
@@ -194,3 +186,21 @@ def test_children_that_are_replaced_after_some_tasks(asker, pool, witness, told)
     watching.bus.close()
     worker.stop()
     told(f"all {CHILDREN} children replaced, {asker.count} tasks")
+
+
+@pytest.mark.parametrize("broker", ["folders"], indirect=True)
+def test_threads_are_one_worker_which_opens_the_bus_at_its_first_task(asker, pool, witness, told):
+    worker = pool("--pool", "threads")
+    for count in range(10):
+        price = f"{count}.50"
+        asker.change(price)
+        asked = [asker.send("celery_app.price", "tea") for _ in range(4 * CHILDREN)]
+        answers = [result.get(timeout=PATIENCE, interval=0.01) for result in asked]
+        assert {answer["price"] for answer in answers} == {price}
+    watching = witness()
+    assert watching.others() == {worker.pid}
+    worker.stop()
+    assert not watching.others()
+    assert watching.stopped == [worker.pid]
+    watching.bus.close()
+    told(f"{asker.count} tasks, none stale")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
 
 import pytest
+import trio
 from servers import environment, wait_until
+
+import stdevents
+from stdevents import aio
 
 POOL = "workers had it cached, and have dropped it"
 
@@ -59,6 +64,21 @@ def test_one_of_four_refreshes_for_all(program):
 def test_one_of_four_leads_and_the_next_when_it_is_killed(program):
     lines = program("leader.py")
     assert len({re.match(r"worker (\d+) ran it, and is dead", line)[1] for line in lines}) == 4
+
+
+def test_each_worker_with_trio_handles_what_is_posted(program):
+    lines = program("trio_app.py")
+    workers = {re.match(r"worker (\d+) has", line)[1] for line in lines}
+    assert len(workers) == 3
+    assert sorted(lines) == sorted(
+        f"worker {pid} has '{job}'" for pid in workers for job in ("begin", "stop")
+    )
+
+
+def test_a_worker_that_starts_late_has_the_flags_of_the_others(program):
+    lines = program("late.py")
+    themes = [re.search(r"'theme', '(.+)'", line)[1] for line in lines]
+    assert themes == ["light", "dark 0", "dark 1"]
 
 
 @pytest.mark.parametrize(
@@ -123,3 +143,13 @@ if __name__ == "__main__":
     assert process.end() == 1
     assert "BrokenProcessPool" in process.log()
     assert re.search(r"ValueError: name: .*my-app", process.log()), process.log()
+
+
+def test_what_is_for_asyncio_says_so_under_trio(name):
+    async def attach():
+        async with aio.AsyncBus(bus):
+            pass
+
+    bus = stdevents.Bus(name, interval=0)
+    with contextlib.closing(bus), pytest.raises(RuntimeError, match="trio's, wait for"):
+        trio.run(attach)

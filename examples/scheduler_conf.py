@@ -1,0 +1,53 @@
+"""APScheduler in gunicorn: of four workers one runs the jobs; when it dies, another takes over.
+
+    pip install . flask gunicorn apscheduler
+    cd examples; gunicorn -c scheduler_conf.py flask_app:app
+
+Only the leader's scheduler runs, so each job runs once each time. Nobody is told of a death: the
+others ask once a second, and a run that is due meanwhile is missed (with a job store of APScheduler
+that outlives the worker, and `misfire_grace_time`, it is made up for). With --preload or without.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from apscheduler.events import EVENT_JOB_EXECUTED
+from apscheduler.schedulers.background import BackgroundScheduler
+
+import stdevents
+
+bind = "127.0.0.1:8000"
+workers = 4
+left = threading.Event()
+
+
+@stdevents.on("stdevents", "stopping")
+def ask_again(data, event, source, pid):
+    left.set()
+
+
+def clean():
+    if not stdevents.lead("jobs"):  # the bus was removed under it, and another leads on the new one
+        raise RuntimeError("not the leader any more")
+
+
+def tell(event):
+    print(f"{event.job_id} of {event.scheduled_run_time:%X}: worker {os.getpid()}", flush=True)
+
+
+def run_jobs():
+    """Wait for the lead, and run the jobs from then on."""
+    while not stdevents.lead("jobs"):
+        left.wait(1)
+        left.clear()
+    scheduler = BackgroundScheduler(timezone="UTC")
+    scheduler.add_job(clean, "cron", second="*", id="clean")
+    scheduler.add_listener(tell, EVENT_JOB_EXECUTED)
+    scheduler.start()
+
+
+def post_fork(server, worker):
+    stdevents.configure("my-app")
+    threading.Thread(target=run_jobs, daemon=True).start()
