@@ -1,7 +1,7 @@
 """Stale answers after a change, and what a change costs, by wrk: the apps of examples/ in servers.
 
 pip install flask gunicorn fastapi uvicorn; apt install wrk
-python benchmarks/stale.py [seconds]
+python benchmarks/stale.py [seconds] [connections]
 
 With `wait` before a change is answered, with a poll before each request, and with neither: a
 request is stale if it began after the change was answered, and gets the old price.
@@ -26,7 +26,7 @@ import stdevents
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
 BIN = Path(sys.executable).parent
-WORKERS, CONNECTIONS, PATIENCE = 4, 4, 30
+WORKERS, PATIENCE = 4, 30
 GUNICORN = (BIN / "gunicorn", "--log-level", "warning", "-c", "gunicorn_conf.py")
 UVICORN = (BIN / "uvicorn", "--log-level", "warning", "--workers", WORKERS)
 
@@ -45,7 +45,7 @@ APPS = {
 }
 
 
-def folder_with(module, replaced, name):
+def folder_with(module, replaced, name, connections):
     """A copy of the examples, on a bus of its own, with the prices of each connection."""
     memory = "/dev/shm"  # a disk may take longer than all else
     folder = tempfile.TemporaryDirectory(prefix="stale-", dir=memory)
@@ -56,7 +56,7 @@ def folder_with(module, replaced, name):
             assert old in text
             text = text.replace(old, new)
         Path(folder.name, example.name).write_text(text, encoding="utf-8")
-    for number in range(CONNECTIONS):
+    for number in range(connections):
         Path(folder.name, f"price-wrk-{number}").write_text("0")
     return folder
 
@@ -80,14 +80,14 @@ def wait_for_workers(name, server):
     raise RuntimeError(f"the server has not {WORKERS} workers after {PATIENCE} s")
 
 
-def measure(module, server, replaced, seconds):
+def measure(module, server, replaced, seconds, connections):
     """What wrk says of one app."""
     port, name = free_port(), f"stale-{os.getpid()}"
     if server == "uvicorn":
         command = [*UVICORN, "--port", port]
     else:
         command = [*GUNICORN, "-k", server, "--threads", 4, "-b", f"127.0.0.1:{port}"]
-    with folder_with(module, replaced, name) as folder:
+    with folder_with(module, replaced, name, connections) as folder:
         process = subprocess.Popen(
             [*map(str, command), f"{module}:app"],
             cwd=folder,
@@ -95,7 +95,7 @@ def measure(module, server, replaced, seconds):
         )
         try:
             wait_for_workers(name, process)
-            wrk = ["wrk", f"-t{CONNECTIONS}", f"-c{CONNECTIONS}", f"-d{seconds}", "--timeout", "30"]
+            wrk = ["wrk", f"-t{connections}", f"-c{connections}", f"-d{seconds}", "--timeout", "30"]
             script = ["-s", HERE / "stale.lua", f"http://127.0.0.1:{port}"]
             done = subprocess.run([*wrk, *script], stdout=subprocess.PIPE, text=True, check=True)
         finally:
@@ -105,14 +105,14 @@ def measure(module, server, replaced, seconds):
 
 
 def main():
-    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 30
-    print(f"{WORKERS} workers, {CONNECTIONS} connections, {seconds} s each, {os.cpu_count()} cores")
+    seconds, connections = (*map(int, sys.argv[1:]), *(30, 4)[len(sys.argv) - 1 :])
+    print(f"{WORKERS} workers, {connections} connections, {seconds} s each, {os.cpu_count()} cores")
     print(
         "\n| | requests | of them changes | stale | failed | a change, median (p99) | a look-up |"
     )
     print("|---|---|---|---|---|---|---|")
     for what, (module, server, replaced) in APPS.items():
-        said = measure(module, server, replaced, seconds)
+        said = measure(module, server, replaced, seconds, connections)
         put, get = (
             f"{ms[0] / 1e3:.2f} ({ms[1] / 1e3:.2f}) ms" for ms in (said["put"], said["get"])
         )

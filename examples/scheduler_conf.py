@@ -20,7 +20,8 @@ import stdevents
 
 bind = "127.0.0.1:8000"
 workers = 4
-left = threading.Event()
+scheduler = BackgroundScheduler(timezone="UTC")
+left, over = threading.Event(), threading.Event()
 
 
 @stdevents.on("stdevents", "stopping")
@@ -28,6 +29,7 @@ def ask_again(data, event, source, pid):
     left.set()
 
 
+@scheduler.scheduled_job("cron", second="*", id="clean")
 def clean():
     if not stdevents.lead("jobs"):  # the bus was removed under it, and another leads on the new one
         raise RuntimeError("not the leader any more")
@@ -37,17 +39,30 @@ def tell(event):
     print(f"{event.job_id} of {event.scheduled_run_time:%X}: worker {os.getpid()}", flush=True)
 
 
+scheduler.add_listener(tell, EVENT_JOB_EXECUTED)
+
+
 def run_jobs():
     """Wait for the lead, and run the jobs from then on."""
-    while not stdevents.lead("jobs"):
+    while not over.is_set():
+        if stdevents.lead("jobs"):
+            scheduler.start()
+            break
         left.wait(1)
         left.clear()
-    scheduler = BackgroundScheduler(timezone="UTC")
-    scheduler.add_job(clean, "cron", second="*", id="clean")
-    scheduler.add_listener(tell, EVENT_JOB_EXECUTED)
-    scheduler.start()
+
+
+asking = threading.Thread(target=run_jobs, daemon=True)
 
 
 def post_fork(server, worker):
     stdevents.configure("my-app")
-    threading.Thread(target=run_jobs, daemon=True).start()
+    asking.start()
+
+
+def worker_exit(server, worker):  # before the bus is closed
+    over.set()
+    left.set()
+    asking.join()
+    if scheduler.running:
+        scheduler.shutdown()

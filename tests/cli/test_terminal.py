@@ -27,7 +27,7 @@ ESCAPE = re.compile("\x1b\\[[?0-9;]*[A-Za-z]")
 # 30 workers; all but one have not handled anything.
 CROWD = """
 import os, sys, stdevents
-bus = stdevents.Bus(sys.argv[1], interval=0, size="4k")
+bus = stdevents.Bus(sys.argv[1], interval=0, size="4k", wait_max=30)  # they are many
 alive, living = os.pipe()
 come, there = os.pipe()
 for _ in range(29):

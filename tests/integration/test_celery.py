@@ -204,3 +204,27 @@ def test_threads_are_one_worker_which_opens_the_bus_at_its_first_task(asker, poo
     assert watching.stopped == [worker.pid]
     watching.bus.close()
     told(f"{asker.count} tasks, none stale")
+
+
+LISTENING = """
+
+from celery.signals import worker_init
+
+@worker_init.connect
+def listen(**_):
+    stdevents.configure("{name}", role="listener")
+"""
+
+
+@pytest.mark.parametrize("broker", ["folders"], indirect=True)
+def test_a_main_process_that_listens_forks_workers(asker, pool, examples, name, witness, told):
+    """As docs/roles.md says."""
+    with (examples / "celery_app.py").open("a") as example:
+        example.write(LISTENING.format(name=name))
+    worker = pool()
+    children = asker.change_price("3.20")
+    watching = witness()
+    assert watching.others() == children | {worker.pid}
+    watching.bus.close()
+    worker.stop()
+    told(f"{len(children)} children acted, and the main process was on the bus")

@@ -9,6 +9,7 @@ and never published.
 from __future__ import annotations
 
 import struct
+import sys
 
 import pytest
 from inside_log import FlatLock, Ground, Killed, fence, is_append, layout, read, write
@@ -65,7 +66,7 @@ class Seen:
 
     def __getitem__(self, index):
         value = self.choices.choose(self.values(WORD * index, WORD * (index + 1)))
-        number = int.from_bytes(value, "little")
+        number = int.from_bytes(value, sys.byteorder)
         if index == layout.LAST:
             self.last = number
         return number
