@@ -23,7 +23,7 @@ INTRODUCTION = """# Figures
 
 All that `benchmarks/` measures. `tox -e bench -- full`, on a machine that does nothing else, takes
 all figures anew and writes this page, the README's tables and the chart; nothing here is written by
-hand.
+hand. `python -m stdevents bench` takes those that need only the package.
 
 {about}
 

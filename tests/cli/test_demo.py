@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import html
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 from inside import Evidence, Posted, judge, remains_of
@@ -15,6 +18,7 @@ from programs import PACKAGE_PARENT
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
+PICTURE = Path(__file__).parent.parent.parent / "docs" / "demo.svg"
 FINDINGS = [
     "events",
     "same order",
@@ -56,6 +60,11 @@ def test_the_demo_holds_all_that_is_promised(demo):
     assert [line[:32].rstrip() for line in table] == [f"ok     {what}" for what in FINDINGS]
     assert "\x1b" not in out
     assert max(map(len, out.splitlines())) <= 80
+    if PICTURE.exists():
+        acts = re.findall(r"^\d  (.+)$", out, re.MULTILINE)
+        drawn = html.unescape(PICTURE.read_text(encoding="utf-8"))
+        assert [act for act in acts if f">{act}<" not in drawn] == [], "docs/record.py draws it"
+        assert len(acts) == 7
 
 
 @pytest.mark.parametrize(
