@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from servers import EXAMPLES
+from servers import EXAMPLES, wait_until
 
 PAGE = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
 PROGRAMS = dict(re.findall(r"^```python\n# (\S+\.py)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
@@ -29,17 +29,17 @@ def test_fastapi_answers_a_change_when_all_workers_have_dropped_it(write, serve,
     command = ("uvicorn", "--uds", "{socket}", "--workers", str(WORKERS), "--log-level", "warning")
     server = serve(*command, "app:app", path="/openapi.json")
     watching = witness()
+    wait_until(lambda: len(watching.others()) == WORKERS, server.log)
     dropped = []
     watching.bus.register(lambda data, *_: dropped.append(data), "cache", "drop")
     watching.bus.configure(interval=0.05)  # the witness is waited for, too
     for _ in range(10):
         assert server.read("/rows/7", "") == "true"
     assert dropped == [{"key": "7"}] * 10
-    workers = watching.others()
-    assert len(workers) == WORKERS
+    assert len(watching.others()) == WORKERS
     watching.bus.close()
     server.stop()
-    told(f"{len(workers)} workers, {server.requests} requests")
+    told(f"{WORKERS} workers, {server.requests} requests")
 
 
 def test_gunicorn_opens_the_bus_in_each_worker(write, serve, told):
