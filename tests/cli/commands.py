@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+
+import pytest
 
 SECONDS = 30  # until a program that hangs is killed
 
@@ -65,6 +68,14 @@ class Program:
         """Close our end of one of its standard streams."""
         getattr(self.process, stream).close()
         setattr(self.process, stream, None)
+
+
+def terminal():
+    """Both ends of a terminal; the test is skipped where there is none to be had."""
+    try:
+        return os.openpty()
+    except OSError as error:
+        pytest.skip(f"no terminal: {error}")
 
 
 def lines_of(out):

@@ -6,7 +6,7 @@ import json
 import os
 
 import pytest
-from commands import Program, lines_of
+from commands import Program, lines_of, terminal
 from programs import start
 
 pytestmark = pytest.mark.usefixtures("interruptible")
@@ -79,7 +79,7 @@ def test_an_error_comes_without_the_payload(command, name, answerer):
 def test_on_a_terminal_it_is_a_table(name, answerer, programs, command):
     """And nothing in it steers the terminal."""
     pid = answerer().process.pid
-    ours, theirs = os.openpty()
+    ours, theirs = terminal()
     arguments = ["ask", name, "cache", "size", "7", "--timeout", "20"]
     process = command(*arguments, stdout=theirs, TERM="dumb")
     os.close(theirs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import io
 import os
-import pty
 import re
 import select
 import signal
@@ -16,6 +15,7 @@ import termios
 import time
 
 import pytest
+from commands import terminal
 from inside import Row, Status, Terminal, head_of, in_colour, worker_line, workers_in
 from programs import PACKAGE_PARENT, start
 
@@ -55,7 +55,7 @@ class Screen:
     """A command on a terminal of its own, and all that it has written there."""
 
     def __init__(self, *arguments, columns=80, lines=24, **environment):
-        self._mine, its = pty.openpty()
+        self._mine, its = terminal()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
         environment = {"PYTHONPATH": str(PACKAGE_PARENT), "TERM": "xterm", **environment}
         inherited = {
