@@ -110,6 +110,15 @@ class OpenBus:
             events = [record and parts_of(record) for record in self._table.reader.cut(run)]
         return run, list(zip(ids, events))
 
+    def slots(self) -> list[Worker]:
+        """What workers say of themselves, by slot; also those that were killed."""
+        words, last = self._seat.words, self.last
+        found = []
+        for slot, pid, serial, since, _, position, done, _ in _workers.table(words):
+            lag, counts = max(0, last - position), _workers.counts_of(words, slot)
+            found.append(Worker(pid, slot, position, lag, since, serial, done, *counts))
+        return found
+
     def append(self, record: bytes) -> int:
         """Publish an event, and return its id; waits for room if that is what the bus does."""
         settings = self._seat.settings
@@ -127,13 +136,8 @@ class OpenBus:
 
     def workers(self) -> list[Worker]:
         """The live workers, by slot."""
-        words, last, live = self._seat.words, self.last, self._live_slots()
-        found = []
-        for slot, pid, serial, since, _, position, done, _ in _workers.table(words):
-            if slot in live:
-                lag, counts = max(0, last - position), _workers.counts_of(words, slot)
-                found.append(Worker(pid, slot, position, lag, since, serial, done, *counts))
-        return found
+        live = self._live_slots()
+        return [worker for worker in self.slots() if worker.slot in live]
 
     def before_oldest(self) -> int:
         """The id after which all events are still there."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import signal
 import threading
 
 import pytest
+from inside import lock_file_of
 
 SECONDS = 30  # until a program that hangs is killed
 
@@ -68,6 +71,14 @@ class Program:
         """Close our end of one of its standard streams."""
         getattr(self.process, stream).close()
         setattr(self.process, stream, None)
+
+
+def stop(process, name):
+    """Stop it and wait until it stands still; not while it has the lock of the bus `name`."""
+    with open(lock_file_of(name)) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process.send_signal(signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
 
 
 def terminal():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 
 import pytest
+from commands import stop
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -65,8 +65,7 @@ def test_tail_shows_a_gap(command, name, worker):
     a_worker = worker(size=1024)
     tail = command("tail", name, "--oldest")
     assert json.loads(tail.line())["id"] == 1
-    tail.signal(signal.SIGSTOP)
-    os.waitpid(tail.process.pid, os.WUNTRACED)
+    stop(tail.process, name)
     for number in range(2, 12):
         a_worker.say(json.dumps(["test", "tick", [number, "x" * 200]]))
     tail.signal(signal.SIGCONT)

@@ -15,8 +15,17 @@ import termios
 import time
 
 import pytest
-from commands import terminal
-from inside import Row, Status, Terminal, head_of, in_colour, worker_line, workers_in
+from commands import stop, terminal
+from inside import (
+    Row,
+    Status,
+    Terminal,
+    head_of,
+    in_colour,
+    lock_file_of,
+    worker_line,
+    workers_in,
+)
 from programs import PACKAGE_PARENT, start
 
 import stdevents
@@ -164,8 +173,7 @@ def test_tail_shows_a_gap_in_red(screen, name):
     tail = screen("tail", name, "--oldest")
     bus.post("test", "tick")
     tail.until("tick")
-    tail.process.send_signal(signal.SIGSTOP)
-    os.waitpid(tail.process.pid, os.WUNTRACED)
+    stop(tail.process, name)
     for _ in range(20):
         bus.post("test", "tick", "x" * 300)
     tail.process.send_signal(signal.SIGCONT)
@@ -313,6 +321,17 @@ def test_tail_waits_for_a_bus_that_is_not_there_yet(screen, name):
         tail.until(f"following {name}, 1 worker; Ctrl-C ends")
         tail.until("started")
         assert "again" not in tail.text
+
+
+def test_tail_needs_no_lock_to_tell_what_was_handled(screen, bus, name):
+    """G5: who stops it by Ctrl-Z must not find that it had the lock."""
+    tail = screen("tail", name)
+    tail.until("following")
+    bus.post("cache", "dorp")
+    with open(lock_file_of(name)) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        bus.poll()
+        tail.until("no worker has a handler for cache dorp")
 
 
 def test_tail_tells_which_events_no_worker_has_a_handler_for(screen, bus, name):
