@@ -67,7 +67,7 @@ def test_the_process_that_watches_for_the_reloader_runs_no_job(write, serve, nam
     second = wait_until(another, server.log)
     post_jobs(name, JOBS)
     assert jobs_of(server) == [(second if job >= JOBS else first, job) for job in range(2 * JOBS)]
-    os.kill(second, signal.SIGINT)  # the other one would kill this one without waiting for its end
+    os.kill(second, signal.SIGTERM)  # the other one would kill this one without waiting for its end
     assert server.end() == 0
     told(f"{JOBS} jobs before a reload, {JOBS} after it, none by the process that watches")
 
