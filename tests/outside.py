@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 
 SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGVTALRM, signal.SIGPROF)
 SIG_SETMASK = 2  # of Linux
@@ -55,10 +56,12 @@ def raising():
     """Within this, the handlers of SIGNALS raise, as long as what it gives is `on`."""
     late = Raising()
     before = {number: signal.signal(number, late) for number in SIGNALS}
+    told, sys.unraisablehook = sys.unraisablehook, lambda raised: None  # amid a finaliser
     try:
         yield late
     finally:
         late.on = False
+        sys.unraisablehook = told
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -229,10 +229,9 @@ def test_a_descriptor_that_cannot_be_watched_is_tried_again(bus, other, clock, s
 
         other.attach(interval=0.01)
         await turn()
-        bus.post("test", "tick", 1)
-        await turn()
         with monkeypatch.context() as patch:
             patch.setattr(loop, "add_reader", refuse)
+            bus.post("test", "tick", 1)
             while not reported:
                 await asyncio.sleep(0.001)
         while descriptor_of(other) < 0:
