@@ -10,6 +10,7 @@ import signal
 import subprocess
 
 import pytest
+import redis
 from servers import BIN, environment, wait_until
 
 WORKERS = 3
@@ -120,6 +121,12 @@ def test_every_process_of_dramatiq(woken_or_not, start, client, witness, redis_u
     told(f"{len(workers)} processes, none stale; one killed")
 
 
+def states_of_rq(redis_url):
+    """What its workers are doing, as they tell in Redis."""
+    with redis.Redis.from_url(redis_url) as told:
+        return {told.hget(worker, "state") for worker in told.smembers("rq:workers")}
+
+
 def test_jobs_of_a_preloaded_worker_of_rq(woken_or_not, start, client, witness, redis_url, told):
     """What the worker has loaded is there in the child of each job, and never stale."""
     here = {"RQ_REDIS_URL": redis_url}
@@ -136,6 +143,7 @@ def test_jobs_of_a_preloaded_worker_of_rq(woken_or_not, start, client, witness, 
         assert {one["worker"] for one in answers} <= pids
         assert len({one["pid"] for one in answers}) == len(answers)  # each in a process of its own
         jobs += 1 + len(answers)
+    wait_until(lambda: states_of_rq(redis_url) == {b"idle"}, "idle workers")  # else rq may not hear
     for worker in workers:
         worker.stop()
     wait_until(lambda: not watching.others(), "their end")
