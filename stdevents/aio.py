@@ -123,7 +123,7 @@ class AsyncBus:
         if not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit={limit!r} is not a number of events; give 1 or more")
         self._running.check()
-        stream = Events(repr(self), self._running, limit)
+        stream = Events(repr(self), self._running.on_loop, limit)
         # Weakly: it ends with its last reference.
         self._bus.register_weak(stream.handle, source, *events)
         self._streams.add(stream)

@@ -11,17 +11,15 @@ from .._protocols import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from .running import Running
+    from typing import Any, Callable
 
 
 class Events:
     """What `AsyncBus.events` returns: an iterator for `async for`."""
 
-    def __init__(self, name: str, running: Running, limit: int) -> None:
+    def __init__(self, name: str, on_loop: Callable[..., None], limit: int) -> None:
         self._name = name
-        self._running = running
+        self._on_loop = on_loop
         self._limit = limit
         self._waiting: deque[Event] = deque()
         self._lost = 0
@@ -45,7 +43,7 @@ class Events:
 
     def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
         """For the bus: take an event."""
-        self._running.on_loop(self._take, Event(data, event, source, pid))
+        self._on_loop(self._take, Event(data, event, source, pid))
 
     def _take(self, _: object, event: Event) -> bool:
         if len(self._waiting) == self._limit:
