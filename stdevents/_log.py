@@ -25,9 +25,9 @@ def report(
     Handlers and filters of the logging are foreign code. What they raise must not change what is
     done next: a `lost` that is told, a handler that is called.
     """
-    # A line that somebody keeps must not keep an error's frames, and with them a bus's memory.
-    arguments = tuple([str(one) if isinstance(one, Exception) else one for one in arguments])
     try:
+        # A line that somebody keeps must not keep an error's frames, and with them a bus's memory.
+        arguments = tuple([str(one) if isinstance(one, Exception) else one for one in arguments])
         logger = _logger()
         if logger is not None:
             logger.log(level, message, *arguments, exc_info=failure)
