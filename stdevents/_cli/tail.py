@@ -106,7 +106,7 @@ class Tail:
         self._bus = bus
         if self._terminal.is_live:
             self._unhandled = Unhandled(bus)
-            count = self._unhandled.workers
+            count = len(bus.slots())
             words = f"following {self._name}, {count} worker{'s' * (count != 1)}; Ctrl-C ends"
             self._terminal.line(self._terminal.paint(words, "dim"))
 

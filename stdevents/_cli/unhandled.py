@@ -25,12 +25,7 @@ class Unhandled:
         self._names: dict[tuple[str, str], None] = {}  # of those after it, in order
         self._last = 0
         self._until = 0.0
-        self._begin(self._workers())
-
-    @property
-    def workers(self) -> int:
-        """How many there were at the last look."""
-        return len(self._before)
+        self._begin(self._idle_workers())
 
     def note(self, event_id: int, source: str, event: str) -> None:
         """This event was shown."""
@@ -42,9 +37,11 @@ class Unhandled:
     def told(self) -> list[tuple[str, str]]:
         """Source and name of events that no worker has a handler for, each of them once."""
         if not self._names:
+            if not self._before:  # the last look was at a busy moment
+                self._begin(self._idle_workers())
             return []
-        workers = self._workers()
-        if any(worker.done < self._last for worker in workers.values()):
+        workers = self._idle_workers()
+        if workers is None or any(worker.done < self._last for worker in workers.values()):
             if time.monotonic() >= self._until:  # one has no time, or does not poll
                 self._begin(workers)
             return []
@@ -62,11 +59,19 @@ class Unhandled:
             for serial, worker in workers.items()
         )
 
-    def _begin(self, workers: dict[int, Worker]) -> None:
-        self._before = workers
-        self._through = max((worker.done for worker in workers.values()), default=self._bus.last)
+    def _begin(self, workers: dict[int, Worker] | None) -> None:
+        self._before = workers or {}
+        done = [worker.done for worker in self._before.values()]
+        self._through = max(done, default=self._bus.last)
         self._names = {}
 
-    def _workers(self) -> dict[int, Worker]:
-        # Without the lock: whoever stops this program, by Ctrl-Z, must not stop all posts.
-        return {worker.serial: worker for worker in self._bus.slots()}
+    def _idle_workers(self) -> dict[int, Worker] | None:
+        """The workers by serial, or None: a count and a DONE of different moments tell nothing.
+
+        Without the lock: whoever stops this program, by Ctrl-Z, must not stop all posts.
+        """
+        earlier = self._bus.slots()
+        workers = self._bus.slots()
+        if workers != earlier or any(worker.position != worker.done for worker in workers):
+            return None
+        return {worker.serial: worker for worker in workers}
