@@ -53,6 +53,8 @@ AT_MOST_EVERY = _loop.AT_MOST_EVERY
 MAGIC, VERSION, WORKERS, WORD = _layout.MAGIC, _layout.VERSION, _layout.WORKERS, _layout.WORD
 _LATE = {
     "Evidence": "_cli.demo.verdict",
+    "OpenBus": "_cli.outside",
+    "Unhandled": "_cli.unhandled",
     "Posted": "_cli.demo.verdict",
     "judge": "_cli.demo.verdict",
     "Row": "_cli.looking",
@@ -279,6 +281,25 @@ def lives(bus, slot):
 def under_lock(bus, work, *arguments):
     """Do `work` while this process has the lock of the bus; what it returns."""
     return bus._life.use(lambda seat: seat.lock.hold(work, *arguments))
+
+
+@contextlib.contextmanager
+def before_counts_are_read(number, action):
+    """Within this, `action()` is called before a worker's counts are read for the n-th time."""
+    counts_of, times = _workers.counts_of, []
+
+    def act_and_read(*arguments):
+        times.append(arguments)
+        if len(times) == number:
+            action()
+        return counts_of(*arguments)
+
+    _workers.counts_of = act_and_read
+    try:
+        yield
+    finally:
+        _workers.counts_of = counts_of
+    assert len(times) > number
 
 
 def after_next_hold(bus, action):

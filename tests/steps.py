@@ -38,9 +38,17 @@ def with_steps(work, at_step, traced=is_ours, opcodes=False):
         sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for it at settrace only
     sys.settrace(trace)
     try:
-        return work()
+        return next(_apart(work))
     finally:
         sys.settrace(before)
+
+
+def _apart(work):
+    """A generator has a place of its own for the exception that is being handled.
+
+    One that is raised at an opcode amid the entry of a handler would be handled for ever.
+    """
+    yield work()
 
 
 def at(step, action):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
-from steps import with_steps
+from steps import at_each, interrupt, with_steps
 
 
 def steps_of(work, **options):
@@ -45,3 +46,18 @@ def test_a_trace_that_was_there_before_is_there_again():
         assert sys.gettrace() is trace
     finally:
         sys.settrace(before)
+
+
+def test_an_exception_at_any_opcode_is_not_handled_for_ever(watchdog):
+    """Each later exception of the process would have it as its context, with all its frames."""
+
+    def handle():
+        try:
+            raise OSError
+        except OSError:
+            return 1
+
+    for at_step in at_each(interrupt):
+        with contextlib.suppress(KeyboardInterrupt, SystemError):  # Python 3.8 may raise the latter
+            with_steps(handle, at_step, lambda code: code is handle.__code__, opcodes=True)
+        assert sys.exc_info() == (None, None, None)

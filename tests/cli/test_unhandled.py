@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from stdevents._cli.outside import OpenBus
-from stdevents._cli.unhandled import Unhandled
-from stdevents._table import workers
+from inside import OpenBus, Unhandled, before_counts_are_read
 
 
 @pytest.fixture
@@ -18,24 +15,19 @@ def onlooker(name, bus):
 
 
 @pytest.mark.parametrize("look", range(1, 5))
-def test_a_worker_that_goes_on_amid_a_look_is_not_misread(bus, onlooker, monkeypatch, look):
+def test_a_worker_that_goes_on_amid_a_look_is_not_misread(bus, onlooker, look):
     """The count of a moment and the DONE of another: an event that was handled was told."""
-    counts_of, looks = workers.counts_of, []
 
-    def go_on_first(*arguments):
-        looks.append(arguments)
-        if len(looks) == look:
-            bus.post("cache", "dorp")
-            bus.poll()
-        return counts_of(*arguments)
-
-    monkeypatch.setattr(workers, "counts_of", go_on_first)
-    unhandled = Unhandled(onlooker)
-    for _ in range(3):
-        unhandled.note(bus.post("cache", "drop"), "cache", "drop")
+    def go_on():
+        bus.post("cache", "dorp")
         bus.poll()
-        assert unhandled.told() == []
-    assert len(looks) > look
+
+    with before_counts_are_read(look, go_on):
+        unhandled = Unhandled(onlooker)
+        for _ in range(3):
+            unhandled.note(bus.post("cache", "drop"), "cache", "drop")
+            bus.poll()
+            assert unhandled.told() == []
 
 
 def test_a_busy_moment_at_the_first_look_costs_only_that_look(bus, onlooker):
