@@ -60,7 +60,7 @@ _LATE = {
     "Row": "_cli.looking",
     "Status": "_cli.looking",
     "Terminal": "_cli.terminal",
-    "Position": "_relay.stream",
+    "Position": "_relay.ids",
     "Stream": "_relay.stream",
     "Overtaken": "_relay.cursor",
 }
@@ -1054,7 +1054,7 @@ def new_reader(host):
     life, relay = host.bus._life, host.relay._life
     seat = life.use(lambda seat: seat)  # a forked child takes it at its first call
     return _late("_relay.reader").Reader(
-        seat, life.handlers, relay.stream, "new", False, relay.counts
+        seat, life.handlers, relay.stream, "host", "new", relay.counts
     )
 
 
@@ -1079,13 +1079,13 @@ def read_twice_and_resign(relay):
 
 def is_away(relay):
     """Has it noticed that Redis is away?"""
-    return relay._life.away
+    return relay._life.contact.away_since > 0
 
 
 def pass_time_while_away(relay, seconds):
     """Have a relay take Redis to be away for so much longer already."""
-    relay._life._away_since -= seconds
-    relay._life._tell_at -= seconds
+    relay._life.contact._began -= seconds
+    relay._life.contact._tell_at -= seconds
 
 
 def pause_of(relay):
@@ -1143,6 +1143,6 @@ def one_event_a_batch(monkeypatch):
 
 def as_before_redis_7(monkeypatch):
     """Have Redis not tell what only Redis 7 does."""
-    stream = _late("_relay.stream")
+    stream = _late("_relay.stream")  # where relays take the script from
     old = stream.LOOK.replace("'entries-added'", "'-'").replace("'max-deleted-entry-id'", "'-'")
     monkeypatch.setattr(stream, "LOOK", old)

@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
 from .._bus import codec, hooks
 from .._bus.loop import PAUSE_AFTER_FORK, Loop
@@ -21,33 +21,57 @@ from .._system.clock import monotonic
 from .._system.listener import Sleeper
 from .._system.process import Mark
 from .._system.threadlock import Busy, ThreadLock
+from .client import is_away
+from .contact import POST, READ, Contact
 from .cursor import Overtaken
-from .reader import Reader
-from .stream import LARGEST, Stream, written
+from .ids import LARGEST_ID, written
+from .reader import LAST, Reader
+from .scripts import REMEMBERED
+from .stream import Stream
 
 if TYPE_CHECKING:
     from .._bus.life import Life
     from .._bus.loop import Signals
     from .._bus.seat import Seat
+    from .ids import Position
 
 BLOCK = 0.2  # seconds: longest wait for an entry; a fork may have to wait as long for the thread
-EVERY = 1.0  # seconds between two looks whether there is a reader
-PAUSES = 0.1, 5.0  # seconds, the first and the longest, between two tries to reach Redis
-TOLD_EVERY = 60.0  # seconds between two warnings that Redis is away
-LONGEST_ID = written((LARGEST, LARGEST))
+EVERY = 0.25  # seconds between two looks whether there is a reader
+LONGEST_ID = written(LARGEST_ID)
 NOW = 0.0  # of the clock: a deadline that is over
+FORGOTTEN = REMEMBERED / 2000  # seconds, after which Redis may have forgotten the last post
 
 
 class Poster(NamedTuple):
-    """What a post is known by when it is sent once more."""
+    """What a post is known by when it is sent once more, and what is known of the one before."""
 
     token: str
     number: int
+    answered: int = 0  # its number; 0: there was none
+    entry: str = ""
+    at: float = 0.0  # on the clock
 
     @staticmethod
     def new() -> Poster:
         """One that nobody else is."""
         return Poster(secrets.token_hex(8), 0)
+
+    def next(self) -> Poster:
+        """The poster of one more post."""
+        if monotonic() > self.at + FORGOTTEN:
+            return self._replace(number=self.number + 1, answered=0, entry="")
+        return self._replace(number=self.number + 1)
+
+    def answer(self, entry: str) -> Poster:
+        """The poster after its post was answered."""
+        return self._replace(answered=self.number, entry=entry, at=monotonic())
+
+
+class Waiting(NamedTuple):
+    """A post, of one event or several, that waits until Redis is reached."""
+
+    payloads: tuple[bytes, ...]
+    poster: Poster
 
 
 class Pause(Sleeper):
@@ -84,16 +108,16 @@ class RelayLife:
         self._mark = Mark()
         self.counts: Counter[str] = Counter()
         self.reader: Reader | None = None
-        self.away = False
-        self._away_since = self._tell_at = 0.0
+        self.contact = Contact(self.bus.name, self.stream.name)
         #: posts that wait until Redis is reached
-        self.waiting: deque[tuple[bytes, Poster]] = deque()
+        self.waiting: deque[Waiting] = deque()
         self._turn = ThreadLock()  # of the thread that takes a step
+        self._began = 0.0  # that step, on the clock
         self._goes_on = False  # with another step, at once
         self._hurry = False
         self._start_again = False  # the thread, which could not be started
         self._queueing = threading.RLock()
-        self._queue = Poster.new()
+        self._queue = self._sent = Poster.new()  # of the buffer: at its end, and sent last
         # Each is used for one post at a time. A thread that finds none makes one more.
         self._posters: deque[Poster] = deque()
 
@@ -110,31 +134,63 @@ class RelayLife:
         try:
             reader.begin()
         except RelayError as error:
-            self.lose_contact(error)
+            self._fail(READ, error)
 
     def close(self) -> None:
         """Stop; what is still buffered is dropped."""
         self._hurry = True
         self.loop.interval = 0.0
         self.loop.stop(self._patience())
+        if not self.is_busy():
+            self._leave()
         self._resign()
         if self.waiting:
             what = "bus %r: its relay was closed with %d posts in the buffer, which are dropped"
-            report(what, self.loop.name, len(self.waiting), level=WARNING)
+            report(what, self.loop.name, self.buffered(), level=WARNING)
             self.waiting.clear()
 
+    def _leave(self) -> None:
+        reader = self.reader
+        if reader is not None and not self.contact.fails(READ):
+            with contextlib.suppress(StdeventsError):  # the next bus of this host begins earlier
+                reader.keep_at_end()
+        self.stream.leave()
+
     def _patience(self) -> float:
-        return self.reader.seat.settings.wait_max if self.reader is not None else BLOCK
+        """Seconds to wait for the thread: none where its step takes long, as it waits for Redis."""
+        longest = self.reader.seat.settings.wait_max if self.reader is not None else BLOCK
+        return max(0.0, longest - (monotonic() - self._began)) if self.is_busy() else longest
 
     def is_reading(self) -> bool:
         """Does this process read the stream for its host?"""
         reader = self.reader
         return reader is not None and reader.seat is self.bus.state.seat and reader.reading
 
+    def standing(self) -> tuple[Position | None, int | None, int]:
+        """How far the bus of this host is, as `Reader.standing`; nothing if it is closed."""
+        try:
+            return self.bus.use(lambda seat: self._reader_of(seat).standing())
+        except NotConfigured:
+            return None, None, 0
+
+    def buffered(self) -> int:
+        """How many events wait until Redis is reached."""
+        return sum(len(one.payloads) for one in self.waiting)
+
     # -- post --------------------------------------------------------------------------------------
 
     def post(self, source: str, event: str, data: Any, unique: str | int | None) -> str | None:
         """Post, as `Relay.post`."""
+        size = self._size_of_ring()
+        return self._send((self._payload(codec.encode(source, event, data, unique), size),))
+
+    def post_many(self, given: Sequence[Any]) -> str | None:
+        """Post, as `Relay.post_many`."""
+        size = self._size_of_ring()
+        records = [codec.encode_one(index, one) for index, one in enumerate(given)]
+        return self._send(tuple([self._payload(record, size) for record in records]))
+
+    def _size_of_ring(self) -> int:
         if not self._mark.word[0]:
             self.after_fork_in_child()
         size = self.bus.use(_size_of_ring)
@@ -142,7 +198,9 @@ class RelayLife:
             raise NotConfigured("the relay is closed; make another one")
         if self._start_again:
             self._start_loop()
-        record = codec.encode(source, event, data, unique)
+        return size
+
+    def _payload(self, record: bytes, size: int) -> bytes:
         length = len(record) + self._longer
         if length > size:
             raise PayloadTooLarge(
@@ -152,47 +210,80 @@ class RelayLife:
                 length,
                 size,
             )
-        payload = codec.without_pid(record)
-        if self.waiting or (self.away and self._buffer):
-            self._keep(payload, None)
+        return codec.without_pid(record)
+
+    def _send(self, payloads: tuple[bytes, ...]) -> str | None:
+        if self._buffer and (self.waiting or self.contact.fails(POST)):
+            self._keep(payloads, None)
             return None
         try:
             poster = self._posters.pop()
         except IndexError:
             poster = Poster.new()
-        poster = poster._replace(number=poster.number + 1)
+        poster = poster.next()
         try:
-            entry = self._add(payload, poster)
+            entry = self._add(payloads, poster)
         except RelayError as error:
-            if not self._buffer:
-                raise
-            self.lose_contact(error)
-            self._keep(payload, poster)
-            return None
-        self._posters.append(poster)
+            if is_away(error):
+                self.contact.failed(POST, error)
+                if self._buffer:
+                    self._keep(payloads, poster)
+                    return None
+            self._posters.append(poster)
+            raise
+        self._posters.append(poster.answer(entry))
         return entry
 
-    def _add(self, payload: bytes, poster: Poster) -> str:
-        entry = self.stream.add(payload, self._host, os.getpid(), self._maxlen, *poster)
-        self.counts["posted"] += 1
-        self._reach()
-        return entry
+    def _add(self, payloads: tuple[bytes, ...], poster: Poster) -> str:
+        answered = poster.answered, poster.entry
+        try:
+            added = self.stream.add(
+                payloads, self._host, os.getpid(), self._maxlen,
+                poster.token, poster.number, answered,
+            )  # fmt: skip
+        except RelayError as error:
+            if not is_away(error):
+                self._reached(POST)
+            raise
+        self.counts["posted"] += len(payloads)
+        self._reached(POST)
+        if added.gone:
+            what = (
+                "bus %r: Redis has lost what was posted to stream %r up to %s, or more: all hosts "
+                "are told; have it persist what it has"
+            )
+            report(what, self.loop.name, self.stream.name, poster.entry, level=WARNING)
+        return added.entry
 
-    def _keep(self, payload: bytes, poster: Poster | None) -> None:
+    def _keep(self, payloads: tuple[bytes, ...], poster: Poster | None) -> None:
         with self._queueing:
-            if len(self.waiting) >= self._buffer:
+            if self.buffered() + len(payloads) > self._buffer:
                 raise RelayError(
                     f"stream {self.stream.name!r}: Redis is away, and buffer={self._buffer} "
-                    "posts are waiting for it; post it again later, or give the relay a larger one"
+                    f"posts are the most that wait for it; {self.buffered()} do, and "
+                    f"{len(payloads)} more would; post later, or give the relay a larger one"
                 )
             if poster is None:
-                poster = self._queue = self._queue._replace(number=self._queue.number + 1)
-            self.waiting.append((payload, poster))
+                poster = self._queue = self._queue.next()
+            self.waiting.append(Waiting(payloads, poster))
 
     def send_waiting(self) -> None:
-        """Put on the stream what is buffered; RelayError."""
+        """Put on the stream what is buffered; RelayError if Redis is away."""
         while self.waiting and not self._hurry:
-            self._add(*self.waiting[0])
+            payloads, poster = self.waiting[0]
+            if poster.token == self._sent.token:
+                poster = self._sent._replace(number=poster.number - 1).next()
+            try:
+                entry = self._add(payloads, poster)
+            except RelayError as error:
+                if is_away(error):
+                    raise
+                self.counts["refused"] += len(payloads)
+                what = "bus %r: %s; a post from the buffer is dropped, %d so far"
+                report(what, self.loop.name, error, self.counts["refused"], level=WARNING)
+            else:
+                if poster.token == self._sent.token:
+                    self._sent = poster.answer(entry)
             self.waiting.popleft()
 
     # -- the thread --------------------------------------------------------------------------------
@@ -207,25 +298,43 @@ class RelayLife:
         return False
 
     def _step(self) -> None:
+        self._began = monotonic()
         try:
             self.bus.use(self._step_on)
         except NotConfigured:  # the bus is closed
             self._goes_on = False
         except Overtaken as error:
             report("bus %r: %s", self.loop.name, error, level=INFO)
-        except RelayError as error:
-            self.lose_contact(error)
 
     def _step_on(self, seat: Seat) -> None:
         self._goes_on = False
         self.bus.polling.look(seat)
-        reader = self._reader_of(seat)
-        self.send_waiting()
-        if reader.elect():
-            self._goes_on = True
-            if not (reader.read() or self._hurry):
-                reader.wait(BLOCK)
-            self._reach()
+        try:
+            self._read(self._reader_of(seat))
+        except RelayError as error:
+            self._fail(READ, error)
+            if is_away(error):
+                return
+        try:
+            self.send_waiting()
+        except RelayError as error:
+            self._fail(POST, error)
+
+    def _read(self, reader: Reader) -> None:
+        """First of all: what is refused to posts must not keep this process from reading."""
+        if not reader.elect():
+            if not reader.is_away():  # who reads is another's business
+                self._reached(READ)
+            return
+        self._goes_on = True
+        has_to_send = self.waiting and not self.contact.fails(POST)
+        if reader.step(0.0 if self._hurry or has_to_send else BLOCK):
+            self._reached(READ)
+            reader.tell_away(0.0)
+
+    def _reached(self, what: str) -> None:
+        if self.contact.succeeded(what) and self.loop.interval:
+            self.loop.interval = EVERY
 
     def listen(self) -> Pause:
         """What the thread waits with."""
@@ -248,8 +357,9 @@ class RelayLife:
                 and before.seat.epoch != seat.epoch
                 and before.seat.progress is seat.progress
             )
+            start = (before.place or LAST) if before is not None and was_removed else self._start
             before = self.reader = Reader(
-                seat, self.bus.handlers, self.stream, self._start, was_removed, self.counts
+                seat, self.bus.handlers, self.stream, self._host, start, self.counts
             )
         return before
 
@@ -259,31 +369,17 @@ class RelayLife:
             with contextlib.suppress(StdeventsError):  # else the lease runs out
                 reader.resign()
 
-    def lose_contact(self, error: RelayError) -> None:
-        """Redis is away: let another process try, and try again after a pause."""
-        self._goes_on = False
-        self._resign()  # another process may get through
+    def _fail(self, what: str, error: RelayError) -> None:
+        """Try again after a pause; and let another process read, which may get through."""
+        self.contact.failed(what, error)
+        if what == READ:
+            self._goes_on = False
+            if self.reader is not None:
+                self.reader.tell_away(self.contact.away_since)
+            self._resign()
+            self.stream.leave()
         if self.loop.interval:
-            first, longest = PAUSES
-            self.loop.interval = min(2 * self.loop.interval, longest) if self.away else first
-        now = monotonic()
-        if not self.away:
-            self.away, self._away_since = True, now
-            what = "bus %r: %s; it will be tried again"
-            report(what, self.loop.name, error, level=WARNING)
-        elif now >= self._tell_at:
-            what = "bus %r: %s; so it is for %d s, and is tried again every few seconds"
-            report(what, self.loop.name, error, now - self._away_since, level=WARNING)
-        else:
-            return
-        self._tell_at = now + TOLD_EVERY
-
-    def _reach(self) -> None:
-        if self.away:
-            self.away = False
-            if self.loop.interval:
-                self.loop.interval = EVERY
-            report("bus %r: stream %r is reached", self.loop.name, self.stream.name, level=WARNING)
+            self.loop.interval = self.contact.next_pause()
 
     def _start_loop(self, pause: float = 0.0) -> None:
         """Start the thread; where that cannot be, the next post tries again."""
@@ -316,6 +412,7 @@ class RelayLife:
         if self._mark.word[0]:
             return
         self.loop.forked()
+        self.stream.forked()
         self._begin_here()
         if self.loop.interval:
             self.loop.interval = EVERY

@@ -77,7 +77,9 @@ class Server:
         place = {"unix_socket_path": self.path}
         if self._address and "unix_socket_path" not in options:
             place = {"host": self._address, "port": self._port}
-        client = redis.Redis(**{"retry": Retry(NoBackoff(), 0), **place, **options})
+        client = redis.Redis(
+            **{"retry": Retry(NoBackoff(), 0), "socket_timeout": 5, **place, **options}
+        )
         self._clients.append(client)
         return client
 
