@@ -82,7 +82,7 @@ class Reader:
         self._position: Position | None = None  # the cursor's, where it is known
         self._pending: list[tuple[Batch, Step]] = []
         self._is_near = False  # the end of the stream, so that a glance will do
-        self._is_idle = False  # Redis was asked, and has told that nothing has come
+        self._has_all = False  # what there was at the last look
         self._counted: EntryId = (0, 0)  # up to there no entry was deleted that was counted
         self._kept: EntryId | None = None  # what Redis was told last, and when
         self._kept_at = 0
@@ -139,15 +139,16 @@ class Reader:
         Has Redis answered? RelayError; LockTimeout; Overtaken if another reader was elected.
         """
         place = self._position
-        is_over = place is not None and (self._is_idle or self._stream.is_waiting(place))
-        if (self._pending or not is_over) and (self.read() or not seconds):
+        has_all = place is not None and (self._has_all or self._stream.is_waiting(place))
+        if (self._pending or not has_all) and (self.read() or not seconds):
             return True
         self.keep()
         if self._position is None:
             return True
         has_come = self._stream.wait(self._position, seconds)
-        # Where the entry at the place is not to be seen, a look would tell no more than this.
-        self._is_idle = has_come is False and not self._position.check
+        if has_come is not None:
+            # Where the entry at the place is not to be seen, a look would tell no more than this.
+            self._has_all = not (has_come or self._position.check)
         return has_come is not None
 
     def begin(self) -> Position:
@@ -270,6 +271,7 @@ class Reader:
             self._counts["relayed"] += batch.relayed
             position, pending = step.after, pending[1:]
         self._position, self._pending = position, pending
+        self._has_all = self._is_near and not pending
         self.keep()
 
     def _look_for_room(self, records: list[bytes]) -> None:
@@ -282,7 +284,7 @@ class Reader:
                     raise
 
     def _forget_place(self) -> None:
-        self._position, self._pending, self._is_idle = None, [], False
+        self._position, self._pending, self._has_all = None, [], False
 
     # -- entries -----------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .._system.clock import monotonic
 
-BLOCK = 2.0  # seconds, after which Redis answers that nothing has come
+BLOCK = 2.5  # seconds, after which Redis answers that nothing has come
 LATE = 1.0  # seconds more, after which it is taken to be away
 
 
@@ -35,7 +35,7 @@ class Waiter:
             if monotonic() < self._until:
                 return None
             self.leave()
-            raise TimeoutError(f"no answer in {BLOCK + LATE:.0f} s")
+            raise TimeoutError(f"no answer in {BLOCK + LATE} s")
         self.asked = None
         return bool(self._own.parse_response(connection, "XREAD"))
 
