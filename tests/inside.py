@@ -57,6 +57,7 @@ _LATE = {
     "Unhandled": "_cli.unhandled",
     "Posted": "_cli.demo.verdict",
     "judge": "_cli.demo.verdict",
+    "Relayed": "_cli.looking",
     "Row": "_cli.looking",
     "Status": "_cli.looking",
     "Terminal": "_cli.terminal",
@@ -1146,3 +1147,16 @@ def as_before_redis_7(monkeypatch):
     stream = _late("_relay.stream")  # where relays take the script from
     old = stream.LOOK.replace("'entries-added'", "'-'").replace("'max-deleted-entry-id'", "'-'")
     monkeypatch.setattr(stream, "LOOK", old)
+
+
+def put_into_buffer(relay, count):
+    """Have so many posts of source "test" wait in the buffer of a relay that reaches Redis."""
+    life = relay._life
+    for number in range(count):
+        record = _codec.encode("test", "event", number)
+        life.posting._keep((_codec.without_pid(record),), None)
+
+
+def worker_patience(monkeypatch, seconds):
+    """Have readers wait so long for a worker that takes nothing."""
+    monkeypatch.setattr(_late("_relay.pace"), "PATIENCE", seconds)

@@ -12,28 +12,27 @@ Killed at any instant, it leaves the cursor where the next reader has to begin.
 
 from __future__ import annotations
 
-import json
 import time
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .._bus import codec
-from .._bus.delivery import events
-from .._errors import NoRoom, StdeventsError
+from .._errors import NoRoom, RelayError, StdeventsError
 from .._log import INFO, WARNING, report
 from .._system import presence
 from .._system.clock import monotonic_ns
+from .client import is_away
 from .cursor import AWAY, LEASE, Cursor, Overtaken, Step
 from .entries import Entries, Entry
 from .ids import UNKNOWN, EntryId, Position, parse, preceding, written
+from .losses import Losses
+from .onlooker import Standing, leave_name, standing_of
 from .pace import Pace
 from .snapshot import Gap, Snapshot, check_of
 from .stream import ELSEWHERE, GONE, OURS, Stream
 
 if TYPE_CHECKING:
     from collections import Counter
-    from typing import Iterator
 
     from .._bus.handlers import Handlers
     from .._bus.seat import Seat
@@ -43,7 +42,6 @@ LONGEST_BATCH = 64  # events, since posters wait for the lock
 PARTS = 4  # a batch takes at most one of so many parts of the ring and its slots
 KEEP_EVERY = 250_000_000  # nanoseconds between two times that Redis is told the place
 LAST = "last"  # of `start`
-RELAYED = 7  # parts of an event that a relay has brought
 
 
 class Batch(NamedTuple):
@@ -75,6 +73,7 @@ class Reader:
         self._start = start
         self._counts = counts
         self._entries = Entries(seat.name, stream.name, handlers, counts)
+        self._losses = Losses(seat, stream, self._entries, counts)
         self._pace = Pace(seat.words)
         self._term = 0  # 0: it is not the reader
         self._is_told = False  # that it is
@@ -84,8 +83,9 @@ class Reader:
         self._is_near = False  # the end of the stream, so that a glance will do
         self._has_all = False  # what there was at the last look
         self._counted: EntryId = (0, 0)  # up to there no entry was deleted that was counted
-        self._kept: EntryId | None = None  # what Redis was told last, and when
-        self._kept_at = 0
+        self._kept: EntryId | None = None  # what Redis was told last
+        self._kept_at = 0  # when that was tried
+        self._is_unkept = False  # as Redis refuses it, and that was told
         # Not the host's name, which may be another's, too.
         self._holder = f"{seat.epoch:016x}"
         digest = blake2b(stream.name.encode(), digest_size=8).digest()
@@ -94,6 +94,7 @@ class Reader:
                 f"bus {self._name!r}: another stream than {stream.name!r} is relayed to it; "
                 "take that one, or another bus"
             )
+        leave_name(seat.folder, stream.name)
 
     # -- election ----------------------------------------------------------------------------------
 
@@ -136,20 +137,20 @@ class Reader:
     def step(self, seconds: float) -> bool:
         """Put some of the stream on the bus, or wait for more, at most so long.
 
-        Has Redis answered? RelayError; LockTimeout; Overtaken if another reader was elected.
+        Was it waited for, too? RelayError; LockTimeout; Overtaken if another reader was elected.
         """
         place = self._position
         has_all = place is not None and (self._has_all or self._stream.is_waiting(place))
         if (self._pending or not has_all) and (self.read() or not seconds):
-            return True
+            return False
         self.keep()
         if self._position is None:
-            return True
+            return False
         has_come = self._stream.wait(self._position, seconds)
         if has_come is not None:
             # Where the entry at the place is not to be seen, a look would tell no more than this.
             self._has_all = not (has_come or self._position.check)
-        return has_come is not None
+        return True
 
     def begin(self) -> Position:
         """How far the bus has come; one that has no position yet gets one."""
@@ -183,7 +184,7 @@ class Reader:
             gap = snapshot.gap(before, self._counted)
             if gap is not None:
                 self._is_near = False
-                batches = [Batch([self._loss(gap)], self._after(gap, before))]
+                batches = [Batch([self._losses.record_of(gap)], self._losses.after(gap, before))]
             elif snapshot.entries:
                 batches = self._batches(before, snapshot)
             else:
@@ -224,8 +225,21 @@ class Reader:
         place, now = self._position, monotonic_ns()
         if place is None or place.entry == self._kept or now < self._kept_at + KEEP_EVERY:
             return
-        self._stream.keep(self._group, place)
-        self._kept, self._kept_at = place.entry, now
+        self._kept_at = now
+        try:
+            self._stream.keep(self._group, place)
+        except RelayError as error:
+            if is_away(error):
+                raise
+            self._tell_unkept(error)  # which is no reason to read no more
+        else:
+            self._kept, self._is_unkept = place.entry, False
+
+    def _tell_unkept(self, error: RelayError) -> None:
+        if not self._is_unkept:
+            self._is_unkept = True
+            what = "bus %r: %s; so the next bus of this host begins where the place was kept last"
+            report(what, self._name, error, level=WARNING)
 
     def keep_at_end(self) -> None:
         """Have Redis keep the place now; no more is read."""
@@ -233,13 +247,9 @@ class Reader:
         if self._term:
             self.keep()
 
-    def standing(self) -> tuple[Position | None, int | None, int]:
-        """How far the bus is, how many entries came after that, and the pid of its reader."""
-        return self._locked(self._standing)
-
-    def _standing(self) -> tuple[Position | None, int | None, int]:
-        cursor = self._cursor
-        return cursor.position(), cursor.behind, cursor.reader()
+    def standing(self) -> Standing:
+        """How far the bus is."""
+        return self._locked(standing_of, self.seat.words)
 
     def is_away(self) -> bool:
         """Could whoever has read last not reach Redis?"""
@@ -304,7 +314,7 @@ class Reader:
             elif record:
                 relayed = 1
                 if verdict == GONE or len(record) > layout.size:
-                    record, relayed = self._loss(Gap(entry, entry, 1, before)), 0
+                    record, relayed = self._losses.record_of(Gap(entry, entry, 1, before)), 0
                 length += len(record)
                 if length > longest or len(batches[-1].records) >= most:
                     batches.append(Batch([], before))
@@ -321,50 +331,3 @@ class Reader:
         return [
             OURS if one.key is None else next(claims) if one.key else ELSEWHERE for one in entries
         ]
-
-    # -- losses ------------------------------------------------------------------------------------
-
-    def _loss(self, gap: Gap) -> bytes:
-        """The record of the `lost` event for all workers, in its place in the order."""
-        self._counts["gaps"] += 1
-        data = {
-            "first": written(gap.first) if gap.first else None,
-            "last": written(gap.last) if gap.last else None,
-            "count": gap.number,
-            "stream": self._stream.name,
-        }
-        report(
-            "bus %r: events of stream %r are lost, %s to %s (%s), gone before this host came to "
-            "them; keep more of the stream, by maxlen, or have Redis persist it",
-            self._name, self._stream.name, data["first"], data["last"],
-            "how many is unknown" if gap.number is None else gap.number,
-            level=WARNING,
-        )  # fmt: skip
-        return codec.encode(events._source, events.lost, data)
-
-    def _after(self, gap: Gap, before: Position) -> Position:
-        """Where to go on after a gap.
-
-        Where Redis has lost its newest entries, others may have ids that this host is beyond. It
-        goes back to the last one that is on its bus and on the stream.
-        """
-        if gap.is_of_end:
-            for entry, record in self._newest_on_bus():
-                text = self._stream.text_of(entry) if entry <= before.entry else None
-                if text is not None and self._entries.entry_of(text).record.startswith(record):
-                    return Position(*entry, UNKNOWN, check_of(text))
-        return gap.after
-
-    def _newest_on_bus(self) -> Iterator[tuple[EntryId, bytes]]:
-        """The events that the bus still has from the stream, the newest first."""
-        table = self.seat.table
-        found: list[bytes | None] = []
-        run = table.run_at(self._locked(table.reader.oldest)[0])
-        while run.through < table.last:
-            run = table.read(run)
-            found += table.reader.cut(run)
-        for record in reversed(found):
-            text = (record or b"[]").rstrip(b",")
-            parts: list[Any] = json.loads(text)
-            if len(parts) == RELAYED:
-                yield parse(parts[-1].encode()), text

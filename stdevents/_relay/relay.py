@@ -16,12 +16,14 @@ from __future__ import annotations
 import os
 from typing import Any, Iterable, NamedTuple, Sequence
 
+from .._bus import codec
 from .._bus.bus import Bus, life_of
 from .._bus.settings import count
 from .client import check_client
 from .entries import LONGEST_NAME
 from .ids import LARGEST, parse
 from .life import RelayLife
+from .posting import PostOptions
 from .reader import LAST
 from .stream import Stream
 
@@ -102,10 +104,12 @@ class Relay:
         self._life = RelayLife(
             life_of(bus),
             Stream(client, stream),
-            None if maxlen is None else count("maxlen", maxlen, 1),
             _check_start(start),
-            count("buffer", buffer, 0),
-            _check_name("host", os.uname().nodename if host is None else host),
+            PostOptions(
+                None if maxlen is None else count("maxlen", maxlen, 1),
+                count("buffer", buffer, 0),
+                _check_name("host", os.uname().nodename if host is None else host),
+            ),
         )
         self._life.open()
 
@@ -115,10 +119,10 @@ class Relay:
     def stats(self) -> RelayStats:
         """Counts of this process, and how far its host is. LockTimeout."""
         life = self._life
-        position, lag, reader = life.standing()
+        position, lag, reader, _ = life.standing()
         return RelayStats(
             **{what: life.counts[what] for what in COUNTED},
-            buffered=life.buffered(),
+            buffered=life.posting.buffered(),
             reading=life.is_reading(),
             away_since=life.contact.away_since or None,
             stream=life.stream.name,
@@ -150,7 +154,7 @@ class Relay:
         nevertheless, if the connection was lost in the middle. It takes as long as the client
         does, in this thread alone: local posts and polls do not wait for it.
         """
-        return self._life.post(source, event, data, unique)
+        return self._life.post((codec.encode(source, event, data, unique),))
 
     def post_many(self, events: Iterable[Sequence[Any]]) -> str | None:
         """Put several events on the stream together: all of them, or none, one behind the other.
@@ -162,7 +166,8 @@ class Relay:
         none. Raises what `post` does; TypeError, ValueError and EncodeError name the place in
         `events`. Nothing was posted then, unless the connection was lost in the middle.
         """
-        return self._life.post_many(list(events))
+        records = [codec.encode_one(index, one) for index, one in enumerate(events)]
+        return self._life.post(records) if records else None
 
 
 def _check_name(what: str, name: Any) -> str:
