@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -61,6 +62,12 @@ def until(condition):
         time.sleep(0.01)
 
 
+def stop(process):
+    """Stop a process of ours, and wait until it stands still."""
+    process.send_signal(signal.SIGSTOP)
+    assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+
+
 class Server:
     """Started at once; `kill` and `start` restart it, with all that it had, at the same place.
 
@@ -83,8 +90,9 @@ class Server:
         self._ask = self.client(unix_socket_path=self.path)
         self.start()
 
-    def start(self):
-        """Start it, and wait until it answers."""
+    def start(self, **options):
+        """Start it, and wait until it answers. It has these options from then on, too."""
+        self._options.update(options)
         for _ in range(TRIES):
             port = _free_port() if self.port is None else self.port
             if self._starts(port):
@@ -130,6 +138,11 @@ class Server:
         """What it tells of itself."""
         return self._ask.info()
 
+    def is_linked(self):
+        """Is it a replica that gets what its master has?"""
+        info = self.info()
+        return info["role"] == "slave" and info["master_link_status"] == "up"
+
     def has(self, key):
         """Is it the node of a cluster that may be asked for this key?"""
         try:
@@ -145,8 +158,7 @@ class Server:
 
     def stop(self):
         """Have it stand still: connections stay, and nobody answers."""
-        self._process.send_signal(signal.SIGSTOP)
-        assert os.WIFSTOPPED(os.waitpid(self._process.pid, os.WUNTRACED)[1])
+        stop(self._process)
 
     def go_on(self):
         """After a stop."""
@@ -158,6 +170,69 @@ class Server:
             client.close()
         self.kill()
         shutil.rmtree(self.folder)
+
+
+GATE = """
+import os, socket, sys, threading
+
+def pass_on(source, sink):
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+    except OSError:
+        pass
+    for end in (source, sink):
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+door = socket.socket(socket.AF_UNIX)
+door.bind(sys.argv[1])
+door.listen(100)
+print("open", flush=True)
+while True:
+    inner, outer = socket.socket(socket.AF_UNIX), door.accept()[0]
+    try:
+        inner.connect(sys.argv[2])
+    except OSError:
+        outer.close()
+        continue
+    for way in ((inner, outer), (outer, inner)):
+        threading.Thread(target=pass_on, args=way, daemon=True).start()
+"""
+
+
+class Gate:
+    """A way to a server. While it is shut nothing comes through, and nobody is told of that.
+
+    So it is where a cable was cut, or a firewall forgets a connection.
+    """
+
+    def __init__(self, server):
+        self.path = f"{server.path}-{random.randrange(10**9)}"
+        self._server = server
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", GATE, self.path, server.path], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout.readline() == "open\n"
+
+    def client(self, **options):
+        """A new client on this side of it."""
+        return self._server.client(unix_socket_path=self.path, **options)
+
+    def shut(self):
+        """Let nothing through from now on."""
+        stop(self._process)
+
+    def open(self):
+        """Let all through, also what came meanwhile."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def remove(self):
+        """Cut all that goes through it, which those on both sides see."""
+        self._process.kill()
+        self._process.communicate()
 
 
 class Certificate:
@@ -181,13 +256,21 @@ class Replica(Server):
     """It has all that its master has, from the time at which it is made."""
 
     def __init__(self, master, **options):
+        self._master = master
         super().__init__(master.address, replicaof=f"{master.address} {master.port}", **options)
-        until(lambda: self.info()["master_link_status"] == "up")
+        until(self.is_linked)
 
-    def has_all(self, master):
-        """Wait until it has what its master has now."""
-        offset = master.info()["master_repl_offset"]
+    def wait_until_it_has_all(self):
+        """What its master has now."""
+        offset = self._master.info()["master_repl_offset"]
         until(lambda: self.info()["slave_repl_offset"] >= offset)
+
+    def fall_behind(self):
+        """Have it get nothing more, and stand still until `go_on`."""
+        self.wait_until_it_has_all()
+        self.stop()
+        # Else it would find what the master has sent meanwhile.
+        self._master.client().client_kill_filter(_type="replica")
 
 
 class Sentinel(Server):
@@ -196,19 +279,19 @@ class Sentinel(Server):
     NAME = "the-master"
 
     def __init__(self, master, replica):
-        self._servers = [master, replica]
+        self._master = master
         super().__init__(LOOPBACK)
         until(lambda: int(self._ask.sentinel_master(self.NAME)["num-slaves"]) == 1)
         self._watched = SentinelClient([(LOOPBACK, self.port)], socket_timeout=TIMEOUT)
 
     def _starts(self, port):
-        master, file = self._servers[0], os.path.join(self.folder, "sentinel.conf")
+        master, file = self._master, os.path.join(self.folder, "sentinel.conf")
         with open(file, "w") as lines:  # it writes down there what it finds out
             lines.write(
                 f"bind {LOOPBACK}\nport {port}\nunixsocket {self.path}\ndir {self.folder}\n"
                 f"sentinel monitor {self.NAME} {master.address} {master.port} 1\n"
                 f"sentinel down-after-milliseconds {self.NAME} 500\n"
-                f"sentinel failover-timeout {self.NAME} 3000\n"
+                f"sentinel failover-timeout {self.NAME} 1000\n"
             )
         return self._runs(PROGRAM, file, "--sentinel")
 
@@ -219,13 +302,9 @@ class Sentinel(Server):
         self._clients.append(client)
         return client
 
-    def fail_over(self):
-        """Kill the master, and wait until the other one is it; returns the new master."""
-        (master,) = [one for one in self._servers if one.port == self._port_of_master()]
-        (other,) = [one for one in self._servers if one is not master]
-        master.kill()
-        until(lambda: self._port_of_master() == other.port and other.info()["role"] == "master")
-        return other
+    def wait_for_master(self, server):
+        """Wait until this one is the master, for all that ask."""
+        until(lambda: self._port_of_master() == server.port and server.info()["role"] == "master")
 
     def _port_of_master(self):
         return self._watched.discover_master(self.NAME)[1]
@@ -270,14 +349,13 @@ class Cluster:
         for number, ask in enumerate(asks[masters:]):
             ask.cluster("replicate", asks[number % masters].cluster("myid"))
         until(lambda: all(self._is_ready(ask, masters) for ask in asks))
+        until(lambda: all(node.is_linked() for node in self.nodes[masters:]))
 
     def _is_ready(self, ask, masters):
         known = ask.cluster("nodes").values()
         if sum("master" in node["flags"] for node in known) != masters:
             return False
-        info = ask.info()
-        linked = info["role"] == "master" or info["master_link_status"] == "up"
-        return linked and ask.cluster("info")["cluster_state"] == "ok"
+        return ask.cluster("info")["cluster_state"] == "ok"
 
     def client(self, **options):
         """A new client of the whole cluster."""
@@ -292,11 +370,9 @@ class Cluster:
         having = [node for node in self.nodes if node.is_running() and node.has(key)]
         return having[0] if having else None
 
-    def fail_over(self, key):
-        """Kill the master that has the key, and wait for its replica to be that; it is returned."""
-        self.master_of(key).kill()
+    def wait_for_master(self, key):
+        """Wait until there is one that has the key, when the one before was killed."""
         until(lambda: self.master_of(key) is not None)
-        return self.master_of(key)
 
     def remove(self):
         """End all of it."""
