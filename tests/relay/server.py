@@ -63,9 +63,9 @@ def until(condition):
 
 
 def stop(process):
-    """Stop a process of ours, and wait until it stands still."""
+    """Stop a process of ours, which may be stopped already, and wait until it stands still."""
     process.send_signal(signal.SIGSTOP)
-    assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
 
 
 class Server:

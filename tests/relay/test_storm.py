@@ -289,7 +289,8 @@ def storm(name, server, fork, campaign):
             crew.watching.close()
 
 
-def test_storm(storm, name, server, campaign, monkeypatch, hasty):  # noqa: F811
+@pytest.mark.usefixtures("hasty")
+def test_storm(storm, name, server, campaign, monkeypatch):
     """Lost, duplicated, reordered: nothing, on no host; and told is what was missed."""
     storm.lease = campaign.size(1, 3)
     elect_for(monkeypatch, storm.lease)
