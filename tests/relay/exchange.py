@@ -21,5 +21,5 @@ def see(a, b, numbers):
         one.wait_for(lambda: ("end", numbers[0]) in one.seen)  # noqa: B023
         seen = [seen for seen in one.seen if seen[0] == "event" and seen[1] >= numbers[0]]
         assert seen == only(numbers)
-    ran = [data for one in (a, b) for event, data in one.seen if event == "one"]
+    ran = [data for one in {a, b} for event, data in one.seen if event == "one"]
     assert sorted(number for number in ran if number >= numbers[0]) == list(numbers)
