@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 
 import pytest
 from programs import start
-from server import Server
+from server import Server, require
 
 ADDRESSES = {"a": "10.213.7.1", "b": "10.213.7.2"}
 PORT = 6379
@@ -21,7 +20,7 @@ name, address, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 bus = stdevents.Bus(name, interval=0)
 seen = []
 bus.register(lambda data, event, source, pid: seen.append([data, *bus.origin()]), "test")
-client = redis.Redis(host=address, port=6379)
+client = redis.Redis(host=address, port=6379, socket_timeout=5)
 relay = stdevents.Relay(bus, client, "stream", host=name[-1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -38,14 +37,13 @@ print(json.dumps(seen))
 
 
 def ip(*arguments):
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
 def namespaces():
     """Two of them, joined by a pair of virtual interfaces; skipped where that is not allowed."""
-    if shutil.which("ip") is None or shutil.which("redis-server") is None:
-        pytest.skip("there is no ip, or no redis-server, here")
+    require("ip")
     names = {host: f"stdevents-{os.getpid()}-{host}" for host in ADDRESSES}
     links = {host: f"sde{host}{os.getpid() % 10**8}" for host in ADDRESSES}
     with contextlib.ExitStack() as undo:
