@@ -175,15 +175,20 @@ class RelayLife:
     def _read(self, reader: Reader) -> None:
         if not reader.elect():
             if not reader.is_away():  # who reads is another's business
-                self.contact.succeeded(READ)
+                self._reached()
             return
         self._goes_on = True
         has_to_send = self.posting.waiting and not self.contact.fails(POST)
         has_waited = reader.step(0.0 if self._hurry or has_to_send else BLOCK)
         if has_waited or not self._is_refused:  # what is refused may be only to wait
-            self.contact.succeeded(READ)
+            self._reached()
             self._is_refused = False
             reader.tell_away(0.0)
+
+    def _reached(self) -> None:
+        self.contact.succeeded(READ)
+        if not self.posting.waiting:  # else it is told when that is sent
+            self.contact.succeeded(POST)
 
     def send_waiting(self) -> None:
         """Put on the stream what is buffered; RelayError if Redis is away."""
