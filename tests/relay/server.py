@@ -168,6 +168,7 @@ class Server:
         """End it, and remove what it has kept."""
         for client in self._clients:
             client.close()
+            client.connection_pool.disconnect()  # which close() does not do in redis-py 4
         self.kill()
         shutil.rmtree(self.folder)
 
@@ -311,8 +312,7 @@ class Sentinel(Server):
 
     def remove(self):
         """End it; the servers that it looks after are others'."""
-        for client in self._watched.sentinels:
-            client.close()
+        self._clients += self._watched.sentinels
         super().remove()
 
 
