@@ -4,7 +4,8 @@
 
     rate      a stream is read to its end: by XREAD of 256 entries each, and by a reader of the
               relay, which also checks each event, and has it on the bus
-    post      one XADD, and one post
+    post      one XADD, and one post of a process that does not read; and one event of 50 that are
+              posted together
     latency   from an XADD until another connection's XREAD has it, and from a post until a
               handler of another host has it: both are woken, by Redis, and by Redis and the bus
 
@@ -27,6 +28,7 @@ from collections import Counter
 from pathlib import Path
 from statistics import median
 
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import redis
@@ -36,9 +38,11 @@ from stdevents._bus.bus import life_of
 from stdevents._relay import reader as _reader
 from stdevents._relay import stream as _stream
 
+ROOT = Path(__file__).resolve().parent.parent
 ENTRIES = 20_000
 BATCH = _reader.ENTRIES
 POSTS = 500
+MANY = 50  # that are posted together
 DATA = {"key": "user:12345", "version": 17, "by": "worker 3", "hot": True}  # 60 bytes
 FIELDS = {
     "v": 1,
@@ -48,11 +52,20 @@ FIELDS = {
 }
 
 
+# A worker without a relay, on whose bus there is a poster that never reads.
+WORKER = """
+import sys, stdevents
+with stdevents.Bus(sys.argv[1], interval=0):
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
 class Paths:
     """What is timed, each beside its yardstick; all of it in seconds for one."""
 
     def __init__(self, folder):
-        self.client = redis.Redis(unix_socket_path=f"{folder}/socket")
+        self.client = redis.Redis(unix_socket_path=f"{folder}/socket", socket_timeout=5)
         self.bus = stdevents.Bus(f"benchmark-{os.getpid()}", size="16m", interval=0)
         pipeline = self.client.pipeline(transaction=False)
         for _ in range(ENTRIES):
@@ -77,7 +90,8 @@ class Paths:
         bus = stdevents.Bus(f"benchmark-{os.getpid()}-reader", size="16m", interval=0)
         life, counts = life_of(bus), Counter()
         stream = _stream.Stream(self.client, "full")
-        reader = _reader.Reader(life.state.seat, life.handlers, stream, "oldest", False, counts)
+        seat = life.state.seat
+        reader = _reader.Reader(seat, life.handlers, stream, "host", "oldest", counts)
         assert reader.elect()
         start = time.perf_counter()
         while reader.read():
@@ -88,8 +102,18 @@ class Paths:
         return taken / ENTRIES
 
     def posts(self):
-        """One XADD, one post."""
-        relay = stdevents.Relay(self.bus, self.client, "posts", maxlen=100_000)
+        """One XADD, one post, and one of many."""
+        name = f"benchmark-{os.getpid()}-poster"
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORKER, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        worker.stdout.readline()
+        bus = stdevents.Bus(name, interval=0, role="poster")
+        relay = stdevents.Relay(bus, self.client, "posts", maxlen=100_000)
+        relay.post("cache", "drop", DATA)
         start = time.perf_counter()
         for _ in range(POSTS):
             self.client.xadd("bare", FIELDS, maxlen=100_000, approximate=True)
@@ -97,8 +121,13 @@ class Paths:
         for _ in range(POSTS):
             relay.post("cache", "drop", DATA)
         end = time.perf_counter()
+        for _ in range(POSTS // MANY):
+            relay.post_many([("cache", "drop", DATA)] * MANY)
+        after = time.perf_counter()
         relay.close()
-        return (end - between) / POSTS, (between - start) / POSTS
+        bus.close()
+        worker.communicate()
+        return (between - start) / POSTS, (end - between) / POSTS, (after - end) / POSTS
 
     def bare_latency(self):
         """From XADD to XREAD in another thread, which is waiting for it."""
@@ -150,9 +179,11 @@ class Paths:
     def round(self):
         """Each path's time, and its yardstick's."""
         read, relay = self.read(), self.relay()
+        xadd, post, many = self.posts()
         return {
             "rate, XREAD / relay": (read, relay),
-            "post / XADD": self.posts(),
+            "post / XADD": (post, xadd),
+            "post_many / XADD, an event": (many, xadd),
             "latency / XADD to XREAD": (self.relayed_latency(), self.bare_latency()),
         }
 

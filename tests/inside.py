@@ -57,10 +57,11 @@ _LATE = {
     "Unhandled": "_cli.unhandled",
     "Posted": "_cli.demo.verdict",
     "judge": "_cli.demo.verdict",
+    "Relayed": "_cli.looking",
     "Row": "_cli.looking",
     "Status": "_cli.looking",
     "Terminal": "_cli.terminal",
-    "Position": "_relay.stream",
+    "Position": "_relay.ids",
     "Stream": "_relay.stream",
     "Overtaken": "_relay.cursor",
 }
@@ -1054,7 +1055,7 @@ def new_reader(host):
     life, relay = host.bus._life, host.relay._life
     seat = life.use(lambda seat: seat)  # a forked child takes it at its first call
     return _late("_relay.reader").Reader(
-        seat, life.handlers, relay.stream, "new", False, relay.counts
+        seat, life.handlers, relay.stream, "host", "new", relay.counts
     )
 
 
@@ -1079,13 +1080,13 @@ def read_twice_and_resign(relay):
 
 def is_away(relay):
     """Has it noticed that Redis is away?"""
-    return relay._life.away
+    return relay._life.contact.away_since > 0
 
 
 def pass_time_while_away(relay, seconds):
     """Have a relay take Redis to be away for so much longer already."""
-    relay._life._away_since -= seconds
-    relay._life._tell_at -= seconds
+    relay._life.contact._began -= seconds
+    relay._life.contact._tell_at -= seconds
 
 
 def pause_of(relay):
@@ -1143,6 +1144,19 @@ def one_event_a_batch(monkeypatch):
 
 def as_before_redis_7(monkeypatch):
     """Have Redis not tell what only Redis 7 does."""
-    stream = _late("_relay.stream")
+    stream = _late("_relay.stream")  # where relays take the script from
     old = stream.LOOK.replace("'entries-added'", "'-'").replace("'max-deleted-entry-id'", "'-'")
     monkeypatch.setattr(stream, "LOOK", old)
+
+
+def put_into_buffer(relay, count):
+    """Have so many posts of source "test" wait in the buffer of a relay that reaches Redis."""
+    life = relay._life
+    for number in range(count):
+        record = _codec.encode("test", "event", number)
+        life.posting._keep((_codec.without_pid(record),), None)
+
+
+def worker_patience(monkeypatch, seconds):
+    """Have readers wait so long for a worker that takes nothing."""
+    monkeypatch.setattr(_late("_relay.pace"), "PATIENCE", seconds)

@@ -61,7 +61,8 @@ FLOORS = (
     ("_table",),
     ("_bus",),
     ("_aio",),
-    ("_relay", "aio", "_cli"),
+    ("_relay", "aio"),
+    ("_cli",),
     ("__init__",),
     ("__main__",),
 )

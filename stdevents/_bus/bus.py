@@ -184,7 +184,8 @@ class Bus(Together):
         given = list(events)
         if not given:
             return []
-        last = self._post(lambda: tuple([_encode(index, one) for index, one in enumerate(given)]))
+        encode = codec.encode_one
+        last = self._post(lambda: tuple([encode(index, one) for index, one in enumerate(given)]))
         return list(range(last + 1 - len(given), last + 1)) if last else [0] * len(given)
 
     def _post(self, encode: Callable[[], tuple[bytes, ...]]) -> int:
@@ -320,21 +321,6 @@ class Bus(Together):
 def life_of(bus: Bus) -> Life:
     """The life of a bus, for what is built upon it: asyncio, the relay."""
     return bus._life
-
-
-def _encode(index: int, one: Any) -> bytes:
-    """Encode one event of a `post_many`; errors say which one it is."""
-    if not isinstance(one, (tuple, list)) or len(one) not in (3, 4):
-        shape = f"{len(one)} items" if isinstance(one, (tuple, list)) else type(one).__name__
-        raise TypeError(
-            f"events[{index}]: {shape}, where (source, event, data) is wanted, "
-            "or (source, event, data, unique)"
-        )
-    source, event, data, unique = (*one, None)[:4]
-    try:
-        return codec.encode(source, event, data, unique)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"events[{index}]: {error}") from error.__cause__
 
 
 #: the bus whose methods are the functions of the package

@@ -120,6 +120,21 @@ def data_text(source: str, event: str, data: Any) -> str:
     return record[len(_new_prefix(source, event).encode()) : -2].decode()
 
 
+def encode_one(index: int, one: Any) -> bytes:
+    """The record of one event of a `post_many`; errors say which one it is."""
+    if not isinstance(one, (tuple, list)) or len(one) not in (3, 4):
+        shape = f"{len(one)} items" if isinstance(one, (tuple, list)) else type(one).__name__
+        raise TypeError(
+            f"events[{index}]: {shape}, where (source, event, data) is wanted, "
+            "or (source, event, data, unique)"
+        )
+    source, event, data, unique = (*one, None)[:4]
+    try:
+        return encode(source, event, data, unique)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"events[{index}]: {error}") from error.__cause__
+
+
 def encode_relayed(
     source: str, event: str, data: Any, unique: str | int | None, pid: int, host: str, entry: str
 ) -> bytes:

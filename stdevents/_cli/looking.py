@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from .outside import Worker
 
 
+class Relayed(NamedTuple):
+    """How far the bus is in the stream of a relay."""
+
+    stream: str  # "" where that is not known
+    position: str | None  # None: it has not begun
+    lag: int | None  # entries that came after that, at the last look; None: unknown
+    reader: int | None  # pid; None: nobody reads
+    away_since: int | None  # seconds since the epoch; None: Redis answers
+
+
 class Row(NamedTuple):
     """One live worker."""
 
@@ -40,6 +50,7 @@ class Status(NamedTuple):
     events: int  # how many can still be read
     last_id: int
     workers: list[Row]
+    relay: Relayed | None = None  # None: there was none
 
     @property
     def losing(self) -> int:
@@ -58,6 +69,7 @@ class Status(NamedTuple):
         fields["workers"] = [
             {**worker._asdict(), "behind": round(worker.behind, 4)} for worker in self.workers
         ]
+        fields["relay"] = self.relay and self.relay._asdict()
         return json.dumps(fields)
 
 
@@ -81,7 +93,16 @@ def _look(bus: OpenBus) -> Status:
         events=last - before,
         last_id=last,
         workers=[_row(bus, worker, before) for worker in bus.workers()],
+        relay=_relay(bus),
     )
+
+
+def _relay(bus: OpenBus) -> Relayed | None:
+    standing = bus.standing()
+    if standing is None:
+        return None
+    stream, (position, behind, reader, away) = standing
+    return Relayed(stream, position and str(position), behind, reader or None, away or None)
 
 
 def _row(bus: OpenBus, worker: Worker, before: int) -> Row:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 HERE = f"{PACKAGE}._cli"
-COMMANDS = ("demo", "status", "tail", "post", "ask", "check", "clean", "bench")
+COMMANDS = ("demo", "status", "tail", "post", "ask", "check", "clean", "relay", "bench")
 
 DESCRIPTION = "Events between the worker processes of one host: look at a bus from outside."
 EPILOG = f"""\

@@ -6,12 +6,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterator, List, Tuple, Union
 
-    from .looking import Row, Status
+    from .looking import Relayed, Row, Status
 
     Number = Union[int, float]
     # Name, type, unit, help.
     Family = Tuple[str, str, str, str]
     OfBus = List[Tuple[Family, Callable[[Status], Number]]]
+    OfRelay = List[Tuple[Family, Callable[[Relayed], Union[Number, None]]]]
     OfWorker = List[Tuple[Family, Callable[[Row], Number]]]
 
 UP: Family = "stdevents_up", "gauge", "", "Could the bus be looked at? 0: locked, or damaged."
@@ -39,6 +40,16 @@ OF_BUS: OfBus = [
     (
         ("stdevents_size_bytes", "gauge", "bytes", "Bytes of the ring."),
         lambda state: state.size,
+    ),
+]
+OF_RELAY: OfRelay = [
+    (
+        ("stdevents_relay_up", "gauge", "", "Does Redis answer, and does a worker read?"),
+        lambda relay: int(relay.reader is not None and relay.away_since is None),
+    ),
+    (
+        ("stdevents_relay_lag_entries", "gauge", "", "Entries after the place, at the last look."),
+        lambda relay: relay.lag,
     ),
 ]
 OF_WORKER: OfWorker = [
@@ -83,6 +94,12 @@ def _lines(buses: list[tuple[str, Status | None]]) -> Iterator[str]:
         yield from _family(family)
         for state in states:
             yield f'{_sample(family)}{{bus="{state.name}"}} {value(state)}'
+    relayed = [(state.name, state.relay) for state in states if state.relay is not None]
+    for family, value_in in OF_RELAY if relayed else ():
+        yield from _family(family)
+        for name, relay in relayed:
+            if value_in(relay) is not None:
+                yield f'{_sample(family)}{{bus="{name}"}} {value_in(relay)}'
     for family, value_of in OF_WORKER:
         yield from _family(family)
         for state in states:

@@ -21,13 +21,14 @@ from .._system import presence as _presence
 from .._system.folder import names, names_by_user
 from .._table import workers as _workers
 from .._table.header import OVERFLOWS
-from .._table.layout import HEADER_OVERFLOW, WORKERS, Layout
+from .._table.layout import COMPANION, HEADER_OVERFLOW, WORKERS, Layout
 from .._table.read import Run
 from .terminal import PROGRAM
 
 if TYPE_CHECKING:
     from typing import Any, Callable, List, Optional, Tuple, TypeVar
 
+    from .._relay.onlooker import Standing
     from .._types import Answer
 
     T = TypeVar("T")
@@ -138,6 +139,14 @@ class OpenBus:
         """The live workers, by slot."""
         live = self._live_slots()
         return [worker for worker in self.slots() if worker.slot in live]
+
+    def standing(self) -> tuple[str, Standing] | None:
+        """The stream that a relay reads to this bus, and how far it is; None: there is none."""
+        if not self._seat.words[COMPANION]:
+            return None
+        from .._relay import onlooker  # not before there is one
+
+        return onlooker.name_in(self._seat.folder), onlooker.standing_of(self._seat.words)
 
     def before_oldest(self) -> int:
         """The id after which all events are still there."""

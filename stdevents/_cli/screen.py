@@ -34,6 +34,7 @@ def head(terminal: Terminal, state: Status, rate: float | None) -> list[str]:
         f"  keeps    {_kept(state)}",
         f"  workers  {len(state.workers)}{_losing(terminal, state)}",
         f"  lost     {_lost(terminal, state)}",
+        *_relay(terminal, state),
         "",
         terminal.paint(columns, "dim"),
     ]
@@ -79,6 +80,22 @@ def summary_of(state: Status) -> str:
     count = len(state.workers)
     losing = f", {state.losing} losing events" if state.losing else ""
     return f"{count} worker{'s' * (count != 1)}{losing}"
+
+
+def _relay(terminal: Terminal, state: Status) -> list[str]:
+    relay = state.relay
+    if relay is None:
+        return []
+    if relay.away_since:
+        since = time.strftime("%H:%M:%S", time.localtime(relay.away_since))
+        how = terminal.paint(f"Redis is away since {since}", "red")
+    elif relay.position is None:
+        how = "not begun yet"
+    else:
+        behind = "" if relay.lag is None else f", {relay.lag:,} behind"
+        how = f"at {relay.position}{behind}"
+    reader = f", read by {relay.reader}" if relay.reader else ", read by nobody"
+    return [f"  relay    {harmless(relay.stream or 'its stream')} {how}{reader}"]
 
 
 def _losing(terminal: Terminal, state: Status) -> str:

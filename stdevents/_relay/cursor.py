@@ -31,8 +31,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._errors import StdeventsError
 from .._system.clock import monotonic_ns
 from .._table import workers
-from .._table.layout import CELL_EVENT, CELL_WORDS, CELLS, COMPANION, LAST, WORKER_SERIAL
-from .stream import Position
+from .._table.layout import (
+    CELL_EVENT,
+    CELL_WORDS,
+    CELLS,
+    COMPANION,
+    LAST,
+    WORKER_PID,
+    WORKER_SERIAL,
+)
+from .ids import UNKNOWN, Position
+from .snapshot import CHECK_BITS
 
 if TYPE_CHECKING:
     from typing import Callable
@@ -43,11 +52,13 @@ TERM = COMPANION + 1  # how many elections there were
 READER = COMPANION + 2  # slot of the elected worker, and 1; 0: nobody
 READER_SERIAL = COMPANION + 3  # of that worker: its slot may be another's by now
 UNTIL = COMPANION + 4  # nanoseconds of CLOCK_MONOTONIC up to which it is elected
+BEHIND = COMPANION + 5  # how many entries came after the position at the last look, and 1
+AWAY = COMPANION + 6  # seconds since the epoch since which Redis is away; 0: it is not
 
 # a cell, behind CELL_EVENT: the position
 CELL_MILLISECONDS = 1
 CELL_SEQUENCE = 2
-CELL_ADDED = 3  # how many entries there were up to there
+CELL_ADDED = 3  # how many entries there were up to there, and below them the entry's check
 
 LEASE = 3_000_000_000  # nanoseconds for which a reader is elected; it renews that in time
 
@@ -62,15 +73,20 @@ class Step(NamedTuple):
     term: int
     before: Position
     after: Position
+    behind: int | None = None  # how many entries there are after that, as far as is known
 
     def check(self, words: memoryview) -> None:
         """P1: Overtaken, unless it comes from the reader of this term, and from here."""
-        if self.term != words[TERM] or self.before != Cursor(words).position():
+        position = Cursor(words).position()
+        is_here = position is not None and position.entry == self.before.entry
+        if self.term != words[TERM] or not is_here:
             raise Overtaken("another worker reads the stream now")
 
     def write(self, words: memoryview, through: int) -> None:
         """P3: store where it leads, for the event `through` to publish."""
-        Cursor(words).write(through, self.after)
+        cursor = Cursor(words)
+        cursor.behind = self.behind
+        cursor.write(through, self.after)
 
 
 class Cursor:
@@ -86,7 +102,8 @@ class Cursor:
         at = self._valid()
         if not at:
             return None
-        return Position(*self._words[at + CELL_MILLISECONDS : at + CELL_WORDS])
+        milliseconds, sequence, added = self._words[at + CELL_MILLISECONDS : at + CELL_WORDS]
+        return Position(milliseconds, sequence, *divmod(added, 1 << CHECK_BITS))
 
     def write(self, event_id: int, position: Position) -> None:
         """Store a position that the event `event_id`, which is not published yet, will publish."""
@@ -94,7 +111,7 @@ class Cursor:
         words[at + CELL_EVENT] = 0
         words[at + CELL_MILLISECONDS] = position.milliseconds
         words[at + CELL_SEQUENCE] = position.sequence
-        words[at + CELL_ADDED] = position.added
+        words[at + CELL_ADDED] = position.added << CHECK_BITS | position.check
         words[at + CELL_EVENT] = event_id
 
     def begin(self, position: Position) -> Position:
@@ -108,6 +125,15 @@ class Cursor:
         step.check(self._words)
         step.write(self._words, self._words[LAST])
 
+    @property
+    def behind(self) -> int | None:
+        """How many entries came after the position at the reader's last look; None: unknown."""
+        return self._words[BEHIND] - 1 if self._words[BEHIND] else None
+
+    @behind.setter
+    def behind(self, entries: int | None) -> None:
+        self._words[BEHIND] = 0 if entries is None else min(entries, UNKNOWN) + 1
+
     def _valid(self) -> int:
         """Where the valid cell is; 0 if there is none."""
         words = self._words
@@ -120,6 +146,14 @@ class Cursor:
         return valid
 
     # -- election ----------------------------------------------------------------------------------
+
+    def reader(self) -> int:
+        """The pid of the elected reader; 0: nobody reads, or it has not renewed in time."""
+        words, slot = self._words, self._words[READER] - 1
+        if slot < 0 or words[READER_SERIAL] != self._serial(slot) or words[UNTIL] < monotonic_ns():
+            return 0
+        pid: int = words[workers.at(slot) + WORKER_PID]
+        return pid
 
     def bind(self, stream: int) -> bool:
         """Bind the bus to the stream of this hash; False if it is bound to another."""

@@ -1,4 +1,4 @@
-"""The life of a relay in one process: its posts, its thread, and what forks do to them.
+"""The life of a relay in one process: its thread, and what forks do to that and to its posts.
 
 The thread is a candidate for the reader of the bus. Whether the bus is open here, and on which
 seat, is the bus's own business: each step of the thread is a use of its life.
@@ -7,47 +7,35 @@ seat, is the bus's own business: each step of the thread is a use of its life.
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
-import threading
-from collections import Counter, deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import Counter
+from typing import TYPE_CHECKING
 
-from .._bus import codec, hooks
+from .._bus import hooks
 from .._bus.loop import PAUSE_AFTER_FORK, Loop
-from .._errors import NotConfigured, PayloadTooLarge, RelayError, StdeventsError
-from .._log import INFO, WARNING, report
+from .._errors import NotConfigured, RelayError, StdeventsError
+from .._log import INFO, report
 from .._system.clock import monotonic
 from .._system.listener import Sleeper
 from .._system.process import Mark
 from .._system.threadlock import Busy, ThreadLock
+from .client import is_away
+from .contact import POST, READ, Contact
 from .cursor import Overtaken
-from .reader import Reader
-from .stream import LARGEST, Stream, written
+from .onlooker import Standing
+from .posting import Posting, PostOptions
+from .reader import LAST, Reader
+from .stream import Stream
 
 if TYPE_CHECKING:
+    from typing import Sequence
+
     from .._bus.life import Life
     from .._bus.loop import Signals
     from .._bus.seat import Seat
 
 BLOCK = 0.2  # seconds: longest wait for an entry; a fork may have to wait as long for the thread
-EVERY = 1.0  # seconds between two looks whether there is a reader
-PAUSES = 0.1, 5.0  # seconds, the first and the longest, between two tries to reach Redis
-TOLD_EVERY = 60.0  # seconds between two warnings that Redis is away
-LONGEST_ID = written((LARGEST, LARGEST))
+EVERY = 0.25  # seconds between two looks whether there is a reader
 NOW = 0.0  # of the clock: a deadline that is over
-
-
-class Poster(NamedTuple):
-    """What a post is known by when it is sent once more."""
-
-    token: str
-    number: int
-
-    @staticmethod
-    def new() -> Poster:
-        """One that nobody else is."""
-        return Poster(secrets.token_hex(8), 0)
 
 
 class Pause(Sleeper):
@@ -63,18 +51,11 @@ class RelayLife:
 
     burst_pause = 0.0  # the stream has pauses of its own
 
-    def __init__(
-        self, bus: Life, stream: Stream, maxlen: int | None, start: str, buffer: int, host: str
-    ) -> None:
+    def __init__(self, bus: Life, stream: Stream, start: str, options: PostOptions) -> None:
         self.bus = bus
         self.stream = stream
-        self._maxlen = maxlen
         self._start = start
-        self._buffer = buffer
-        self._host = host
-        plain, origin = codec.encode("a", "b", None), (os.getpid(), host, LONGEST_ID)
-        # How much longer an event is on a bus than what its poster has encoded.
-        self._longer = len(codec.encode_relayed("a", "b", None, None, *origin)) - len(plain)
+        self._options = options
         #: no interval: it is closed
         self.loop = Loop(self)
         self._begin_here()
@@ -82,20 +63,17 @@ class RelayLife:
     def _begin_here(self) -> None:
         """What belongs to one process, and not to its forked children."""
         self._mark = Mark()
+        name = self.bus.name
         self.counts: Counter[str] = Counter()
+        self.contact = Contact(name, self.stream.name)
+        self.posting = Posting(name, self.stream, self._options, self.contact, self.counts)
         self.reader: Reader | None = None
-        self.away = False
-        self._away_since = self._tell_at = 0.0
-        #: posts that wait until Redis is reached
-        self.waiting: deque[tuple[bytes, Poster]] = deque()
         self._turn = ThreadLock()  # of the thread that takes a step
+        self._began = 0.0  # that step, on the clock
         self._goes_on = False  # with another step, at once
+        self._is_refused = False  # to read
         self._hurry = False
         self._start_again = False  # the thread, which could not be started
-        self._queueing = threading.RLock()
-        self._queue = Poster.new()
-        # Each is used for one post at a time. A thread that finds none makes one more.
-        self._posters: deque[Poster] = deque()
 
     def open(self) -> None:
         """Be a candidate, and a poster; NotConfigured if the bus is not open."""
@@ -110,31 +88,44 @@ class RelayLife:
         try:
             reader.begin()
         except RelayError as error:
-            self.lose_contact(error)
+            self._fail(READ, error)
 
     def close(self) -> None:
         """Stop; what is still buffered is dropped."""
         self._hurry = True
         self.loop.interval = 0.0
         self.loop.stop(self._patience())
+        if not self.is_busy():
+            self._leave()
         self._resign()
-        if self.waiting:
-            what = "bus %r: its relay was closed with %d posts in the buffer, which are dropped"
-            report(what, self.loop.name, len(self.waiting), level=WARNING)
-            self.waiting.clear()
+        self.posting.drop()
+
+    def _leave(self) -> None:
+        reader = self.reader
+        if reader is not None and not self.contact.fails(READ):
+            with contextlib.suppress(StdeventsError):  # the next bus of this host begins earlier
+                reader.keep_at_end()
+        self.stream.leave()
 
     def _patience(self) -> float:
-        return self.reader.seat.settings.wait_max if self.reader is not None else BLOCK
+        """Seconds to wait for the thread: none where its step takes long, as it waits for Redis."""
+        longest = self.reader.seat.settings.wait_max if self.reader is not None else BLOCK
+        return max(0.0, longest - (monotonic() - self._began)) if self.is_busy() else longest
 
     def is_reading(self) -> bool:
         """Does this process read the stream for its host?"""
         reader = self.reader
         return reader is not None and reader.seat is self.bus.state.seat and reader.reading
 
-    # -- post --------------------------------------------------------------------------------------
+    def standing(self) -> Standing:
+        """How far the bus of this host is; nowhere if it is closed."""
+        try:
+            return self.bus.use(lambda seat: self._reader_of(seat).standing())
+        except NotConfigured:
+            return Standing(None, None, 0, 0)
 
-    def post(self, source: str, event: str, data: Any, unique: str | int | None) -> str | None:
-        """Post, as `Relay.post`."""
+    def post(self, records: Sequence[bytes]) -> str | None:
+        """Post what is encoded, as `Relay.post` and `Relay.post_many`."""
         if not self._mark.word[0]:
             self.after_fork_in_child()
         size = self.bus.use(_size_of_ring)
@@ -142,58 +133,7 @@ class RelayLife:
             raise NotConfigured("the relay is closed; make another one")
         if self._start_again:
             self._start_loop()
-        record = codec.encode(source, event, data, unique)
-        length = len(record) + self._longer
-        if length > size:
-            raise PayloadTooLarge(
-                f"bus {self.loop.name!r}: the event takes {length} bytes as JSON, with where it "
-                f"comes from, and the ring has {size}; post less at once, or configure a larger "
-                "size",
-                length,
-                size,
-            )
-        payload = codec.without_pid(record)
-        if self.waiting or (self.away and self._buffer):
-            self._keep(payload, None)
-            return None
-        try:
-            poster = self._posters.pop()
-        except IndexError:
-            poster = Poster.new()
-        poster = poster._replace(number=poster.number + 1)
-        try:
-            entry = self._add(payload, poster)
-        except RelayError as error:
-            if not self._buffer:
-                raise
-            self.lose_contact(error)
-            self._keep(payload, poster)
-            return None
-        self._posters.append(poster)
-        return entry
-
-    def _add(self, payload: bytes, poster: Poster) -> str:
-        entry = self.stream.add(payload, self._host, os.getpid(), self._maxlen, *poster)
-        self.counts["posted"] += 1
-        self._reach()
-        return entry
-
-    def _keep(self, payload: bytes, poster: Poster | None) -> None:
-        with self._queueing:
-            if len(self.waiting) >= self._buffer:
-                raise RelayError(
-                    f"stream {self.stream.name!r}: Redis is away, and buffer={self._buffer} "
-                    "posts are waiting for it; post it again later, or give the relay a larger one"
-                )
-            if poster is None:
-                poster = self._queue = self._queue._replace(number=self._queue.number + 1)
-            self.waiting.append((payload, poster))
-
-    def send_waiting(self) -> None:
-        """Put on the stream what is buffered; RelayError."""
-        while self.waiting and not self._hurry:
-            self._add(*self.waiting[0])
-            self.waiting.popleft()
+        return self.posting.post(records, size)
 
     # -- the thread --------------------------------------------------------------------------------
 
@@ -207,25 +147,48 @@ class RelayLife:
         return False
 
     def _step(self) -> None:
+        self._began = monotonic()
         try:
             self.bus.use(self._step_on)
         except NotConfigured:  # the bus is closed
             self._goes_on = False
         except Overtaken as error:
             report("bus %r: %s", self.loop.name, error, level=INFO)
-        except RelayError as error:
-            self.lose_contact(error)
 
     def _step_on(self, seat: Seat) -> None:
         self._goes_on = False
         self.bus.polling.look(seat)
-        reader = self._reader_of(seat)
-        self.send_waiting()
-        if reader.elect():
-            self._goes_on = True
-            if not (reader.read() or self._hurry):
-                reader.wait(BLOCK)
-            self._reach()
+        # First of all: what is refused to posts must not keep this process from reading.
+        try:
+            self._read(self._reader_of(seat))
+        except RelayError as error:
+            self._fail(READ, error)
+            if is_away(error):
+                return
+        try:
+            self.send_waiting()
+        except RelayError as error:
+            self._fail(POST, error)
+        if self.loop.interval and not self.contact.away_since:
+            self.loop.interval = EVERY
+
+    def _read(self, reader: Reader) -> None:
+        if not reader.elect():
+            if not reader.is_away():  # who reads is another's business
+                self.contact.succeeded(READ)
+            return
+        self._goes_on = True
+        has_to_send = self.posting.waiting and not self.contact.fails(POST)
+        has_waited = reader.step(0.0 if self._hurry or has_to_send else BLOCK)
+        if has_waited or not self._is_refused:  # what is refused may be only to wait
+            self.contact.succeeded(READ)
+            self._is_refused = False
+            reader.tell_away(0.0)
+
+    def send_waiting(self) -> None:
+        """Put on the stream what is buffered; RelayError if Redis is away."""
+        while self.posting.waiting and not self._hurry:
+            self.posting.send_next()
 
     def listen(self) -> Pause:
         """What the thread waits with."""
@@ -248,8 +211,9 @@ class RelayLife:
                 and before.seat.epoch != seat.epoch
                 and before.seat.progress is seat.progress
             )
+            start = (before.place or LAST) if before is not None and was_removed else self._start
             before = self.reader = Reader(
-                seat, self.bus.handlers, self.stream, self._start, was_removed, self.counts
+                seat, self.bus.handlers, self.stream, self._options.host, start, self.counts
             )
         return before
 
@@ -259,31 +223,19 @@ class RelayLife:
             with contextlib.suppress(StdeventsError):  # else the lease runs out
                 reader.resign()
 
-    def lose_contact(self, error: RelayError) -> None:
-        """Redis is away: let another process try, and try again after a pause."""
-        self._goes_on = False
-        self._resign()  # another process may get through
-        if self.loop.interval:
-            first, longest = PAUSES
-            self.loop.interval = min(2 * self.loop.interval, longest) if self.away else first
-        now = monotonic()
-        if not self.away:
-            self.away, self._away_since = True, now
-            what = "bus %r: %s; it will be tried again"
-            report(what, self.loop.name, error, level=WARNING)
-        elif now >= self._tell_at:
-            what = "bus %r: %s; so it is for %d s, and is tried again every few seconds"
-            report(what, self.loop.name, error, now - self._away_since, level=WARNING)
-        else:
+    def _fail(self, what: str, error: RelayError) -> None:
+        """Try again after a pause; and let another process read, which may get through."""
+        if not self.loop.interval:  # closed meanwhile, as its connections may be
             return
-        self._tell_at = now + TOLD_EVERY
-
-    def _reach(self) -> None:
-        if self.away:
-            self.away = False
-            if self.loop.interval:
-                self.loop.interval = EVERY
-            report("bus %r: stream %r is reached", self.loop.name, self.stream.name, level=WARNING)
+        self.contact.failed(what, error)
+        if what == READ:
+            self._is_refused = not is_away(error)
+            self._goes_on = False
+            if self.reader is not None:
+                self.reader.tell_away(self.contact.away_since)
+            self._resign()
+            self.stream.leave()
+        self.loop.interval = self.contact.next_pause()
 
     def _start_loop(self, pause: float = 0.0) -> None:
         """Start the thread; where that cannot be, the next post tries again."""
@@ -316,6 +268,7 @@ class RelayLife:
         if self._mark.word[0]:
             return
         self.loop.forked()
+        self.stream.forked()
         self._begin_here()
         if self.loop.interval:
             self.loop.interval = EVERY

@@ -4,58 +4,44 @@
     look      read some entries after the cursor; are entries before them gone already?
     claim     of the events with `unique` among them, those that this host may handle
     append    each batch together with the cursor's step to its end, by the rules of `cursor`
+    keep      have Redis keep the cursor's place, for the next bus of this host
+    wait      have Redis tell when there is more
 
 Killed at any instant, it leaves the cursor where the next reader has to begin.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._bus import codec
-from .._bus.delivery import events
-from .._errors import NoRoom, StdeventsError
+from .._errors import NoRoom, RelayError, StdeventsError
 from .._log import INFO, WARNING, report
 from .._system import presence
 from .._system.clock import monotonic_ns
-from .cursor import LEASE, Cursor, Overtaken, Step
-from .stream import (
-    ELSEWHERE,
-    GONE,
-    OURS,
-    EntryId,
-    Gap,
-    Position,
-    Snapshot,
-    Stream,
-    parse,
-    preceding,
-    written,
-)
+from .client import is_away
+from .cursor import AWAY, LEASE, Cursor, Overtaken, Step
+from .entries import Entries, Entry
+from .ids import UNKNOWN, EntryId, Position, parse, preceding, written
+from .losses import Losses
+from .onlooker import Standing, leave_name, standing_of
+from .pace import Pace
+from .snapshot import Gap, Snapshot, check_of
+from .stream import ELSEWHERE, GONE, OURS, Stream
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from .._bus.handlers import Handlers
     from .._bus.seat import Seat
 
 ENTRIES = 256  # at most, in one look
 LONGEST_BATCH = 64  # events, since posters wait for the lock
 PARTS = 4  # a batch takes at most one of so many parts of the ring and its slots
-LONGEST_NAME = 255  # bytes of UTF-8, of a stream or a host
-LARGEST_PID = (1 << 31) - 1
-LOGGED = 10  # skipped entries; from then on only those whose count is a power of two
-
-
-class Arrival(NamedTuple):
-    """An entry as it was read; its record is empty if it has to be skipped."""
-
-    entry: EntryId
-    record: bytes = b""
-    key: str | None = None  # of `unique`; "" if this host has no handler for the event
+KEEP_EVERY = 250_000_000  # nanoseconds between two times that Redis is told the place
+LAST = "last"  # of `start`
 
 
 class Batch(NamedTuple):
@@ -74,24 +60,32 @@ class Reader:
         seat: Seat,
         handlers: Handlers,
         stream: Stream,
-        start: str,
-        was_removed: bool,
+        host: str,
+        start: str | Position,
         counts: Counter[str],
     ) -> None:
         self.seat = seat
-        self._handlers = handlers
         self._name = seat.name
         self._cursor = Cursor(seat.words)
         self._locked = seat.lock.hold
         self._stream = stream
+        self._group = f"{host}/{seat.name}"
         self._start = start
-        self._was_removed = was_removed  # the bus before this one, and with it its cursor
         self._counts = counts
+        self._entries = Entries(seat.name, stream.name, handlers, counts)
+        self._losses = Losses(seat, stream, self._entries, counts)
+        self._pace = Pace(seat.words)
         self._term = 0  # 0: it is not the reader
         self._is_told = False  # that it is
-        self._renewal = 0  # when it is due, in nanoseconds of CLOCK_MONOTONIC
+        self._renewal = self._until = 0  # of the lease, in nanoseconds of CLOCK_MONOTONIC
         self._position: Position | None = None  # the cursor's, where it is known
         self._pending: list[tuple[Batch, Step]] = []
+        self._is_near = False  # the end of the stream, so that a glance will do
+        self._has_all = False  # what there was at the last look
+        self._counted: EntryId = (0, 0)  # up to there no entry was deleted that was counted
+        self._kept: EntryId | None = None  # what Redis was told last
+        self._kept_at = 0  # when that was tried
+        self._is_unkept = False  # as Redis refuses it, and that was told
         # Not the host's name, which may be another's, too.
         self._holder = f"{seat.epoch:016x}"
         digest = blake2b(stream.name.encode(), digest_size=8).digest()
@@ -100,13 +94,14 @@ class Reader:
                 f"bus {self._name!r}: another stream than {stream.name!r} is relayed to it; "
                 "take that one, or another bus"
             )
+        leave_name(seat.folder, stream.name)
 
     # -- election ----------------------------------------------------------------------------------
 
     @property
     def reading(self) -> bool:
-        """Is this process the reader, as far as it knows?"""
-        return self._term > 0
+        """Is this process the reader, as far as it knows, and not stuck?"""
+        return self._term > 0 and monotonic_ns() < self._until
 
     def elect(self) -> bool:
         """Become the reader, unless another process is; is this one the reader now?"""
@@ -117,7 +112,7 @@ class Reader:
             self._term = self._elect()
             self._forget_place()
             self._is_told = False
-        self._renewal = now + LEASE // 3
+        self._renewal, self._until = now + LEASE // 3, now + LEASE
         return self._term > 0
 
     def _elect(self) -> int:
@@ -134,43 +129,89 @@ class Reader:
 
     # -- read --------------------------------------------------------------------------------------
 
+    @property
+    def place(self) -> Position | None:
+        """How far this reader has come; None if it did not read."""
+        return self._position
+
+    def step(self, seconds: float) -> bool:
+        """Put some of the stream on the bus, or wait for more, at most so long.
+
+        Was it waited for, too? RelayError; LockTimeout; Overtaken if another reader was elected.
+        """
+        place = self._position
+        has_all = place is not None and (self._has_all or self._stream.is_waiting(place))
+        if (self._pending or not has_all) and (self.read() or not seconds):
+            return False
+        self.keep()
+        if self._position is None:
+            return False
+        has_come = self._stream.wait(self._position, seconds)
+        if has_come is not None:
+            # Where the entry at the place is not to be seen, a look would tell no more than this.
+            self._has_all = not (has_come or self._position.check)
+        return True
+
     def begin(self) -> Position:
         """How far the bus has come; one that has no position yet gets one."""
         position = self._locked(self._cursor.position)
         if position is not None:
-            self._was_removed = False  # the process that set it has announced the loss
             return position
+        return self._locked(self._cursor.begin, self._beginning())
+
+    def _beginning(self) -> Position:
+        start = self._start
+        if isinstance(start, Position):
+            return start
+        kept = self._stream.kept(self._group) if start == LAST else None
+        if kept is not None:
+            return kept
+        if start not in (LAST, "new", "oldest"):
+            return Position(*parse(start.encode()))
         snapshot = self._stream.look(Position(0, 0), 1)
-        if self._start == "new" or self._was_removed:
-            position = Position(*snapshot.last, snapshot.added)
-        elif self._start == "oldest":
-            position = Position(*preceding(snapshot.first), snapshot.trimmed())
-        else:
-            position = Position(*parse(self._start.encode()))
-        return self._locked(self._cursor.begin, position)
+        if start == "oldest":
+            return Position(*preceding(snapshot.first), snapshot.trimmed())
+        return Position(*snapshot.last, snapshot.added)
 
     def read(self) -> bool:
-        """Put some of the stream on the bus; False if there was nothing new.
-
-        RelayError; LockTimeout; Overtaken if another reader was elected.
-        """
+        """Put some of the stream on the bus; False if there was nothing new."""
         if not self._pending:
             before = self._position = self._position or self.begin()
-            snapshot = self._stream.look(before, ENTRIES)
+            snapshot = self._look(before)
+            if snapshot.at is not None and not before.check:
+                self._position = before = before._replace(check=check_of(snapshot.at))
             self._tell()
-            gap = Gap(None, None, None, before) if self._was_removed else snapshot.gap(before)
-            self._was_removed = False
+            gap = snapshot.gap(before, self._counted)
             if gap is not None:
-                batches = [Batch([self._loss(gap)], gap.after)]
+                self._is_near = False
+                batches = [Batch([self._losses.record_of(gap)], self._losses.after(gap, before))]
             elif snapshot.entries:
                 batches = self._batches(before, snapshot)
             else:
+                if snapshot.is_end and self._cursor.behind != 0:
+                    self._locked(setattr, self._cursor, "behind", 0)
                 return False
             for batch in batches:
-                self._pending.append((batch, Step(self._term, before, batch.after)))
+                behind = self._behind(snapshot, batch.after)
+                self._pending.append((batch, Step(self._term, before, batch.after, behind)))
                 before = batch.after
         self._append()
         return True
+
+    def _look(self, before: Position) -> Snapshot:
+        snapshot = self._stream.glance(before) if self._is_near and before.check else None
+        if snapshot is None:
+            snapshot = self._stream.look(before, ENTRIES)
+            if snapshot.is_end:
+                self._counted = max(snapshot.last, snapshot.deleted)
+        self._is_near = snapshot.is_end
+        return snapshot
+
+    @staticmethod
+    def _behind(snapshot: Snapshot, after: Position) -> int | None:
+        if UNKNOWN in (snapshot.added, after.added):
+            return None
+        return max(0, snapshot.added - after.added)
 
     def _tell(self) -> None:
         """Log that this is the reader: only now, since while Redis is away each try elects one."""
@@ -179,10 +220,45 @@ class Reader:
             what = "bus %r: this process is the reader of stream %r"
             report(what, self._name, self._stream.name, level=INFO)
 
-    def wait(self, seconds: float) -> None:
-        """Wait until there is something new on the stream, or so long."""
-        if self._position is not None:
-            self._stream.wait(self._position, seconds)
+    def keep(self) -> None:
+        """Have Redis keep the place of this host, if it is due."""
+        place, now = self._position, monotonic_ns()
+        if place is None or place.entry == self._kept or now < self._kept_at + KEEP_EVERY:
+            return
+        self._kept_at = now
+        try:
+            self._stream.keep(self._group, place)
+        except RelayError as error:
+            if is_away(error):
+                raise
+            self._tell_unkept(error)  # which is no reason to read no more
+        else:
+            self._kept, self._is_unkept = place.entry, False
+
+    def _tell_unkept(self, error: RelayError) -> None:
+        if not self._is_unkept:
+            self._is_unkept = True
+            what = "bus %r: %s; so the next bus of this host begins where the place was kept last"
+            report(what, self._name, error, level=WARNING)
+
+    def keep_at_end(self) -> None:
+        """Have Redis keep the place now; no more is read."""
+        self._kept_at = 0
+        if self._term:
+            self.keep()
+
+    def standing(self) -> Standing:
+        """How far the bus is."""
+        return self._locked(standing_of, self.seat.words)
+
+    def is_away(self) -> bool:
+        """Could whoever has read last not reach Redis?"""
+        return bool(self.seat.words[AWAY])
+
+    def tell_away(self, since: float) -> None:
+        """Tell onlookers since when Redis is away, in seconds since the epoch; 0: it is not."""
+        if self.seat.words[AWAY] != int(since):
+            self.seat.words[AWAY] = int(since)
 
     def _append(self) -> None:
         """Append what was read; what finds no room is kept for later."""
@@ -192,10 +268,11 @@ class Reader:
             batch, step = pending[0]
             try:
                 if batch.records:
+                    self._look_for_room(batch.records)
                     self.seat.table.append(batch.records, step)
                 else:
                     self._locked(self._cursor.take, step)
-            except NoRoom:  # with overflow="wait"
+            except NoRoom:
                 time.sleep(self.seat.settings.wait_interval)
                 break
             except Overtaken:
@@ -204,9 +281,20 @@ class Reader:
             self._counts["relayed"] += batch.relayed
             position, pending = step.after, pending[1:]
         self._position, self._pending = position, pending
+        self._has_all = self._is_near and not pending
+        self.keep()
+
+    def _look_for_room(self, records: list[bytes]) -> None:
+        """NoRoom if they would overwrite what a worker will take soon, also with "drop"."""
+        if self.seat.settings.overflow == "drop":
+            try:
+                self.seat.table.check_room(records)
+            except NoRoom as full:
+                if self._pace.is_worth_waiting(full):
+                    raise
 
     def _forget_place(self) -> None:
-        self._position, self._pending = None, []
+        self._position, self._pending, self._has_all = None, [], False
 
     # -- entries -----------------------------------------------------------------------------------
 
@@ -215,18 +303,18 @@ class Reader:
         layout = self.seat.table.layout
         # Only a part of the ring, so as not to overwrite what no worker had time to read.
         longest, most = layout.size // PARTS, min(LONGEST_BATCH, layout.events // PARTS)
-        arrivals = [self._arrival(raw) for raw in snapshot.entries]
-        verdicts = self._verdicts(arrivals)
+        entries = [self._entries.entry_of(text) for text in snapshot.entries]
+        verdicts = self._verdicts(entries)
         batches, length = [Batch([], before)], 0
-        for number, (entry, record, _) in enumerate(arrivals, 1):
-            before = Position(*entry, snapshot.added_up_to(number, before))
+        for number, (entry, check, record, _) in enumerate(entries, 1):
+            before = Position(*entry, snapshot.added_up_to(number, before), check)
             verdict, relayed = verdicts[number - 1], 0
             if verdict == ELSEWHERE:
                 self._counts["elsewhere"] += 1
             elif record:
                 relayed = 1
                 if verdict == GONE or len(record) > layout.size:
-                    record, relayed = self._loss(Gap(entry, entry, 1, before)), 0
+                    record, relayed = self._losses.record_of(Gap(entry, entry, 1, before)), 0
                 length += len(record)
                 if length > longest or len(batches[-1].records) >= most:
                     batches.append(Batch([], before))
@@ -236,62 +324,10 @@ class Reader:
             batches[-1] = last._replace(after=before, relayed=last.relayed + relayed)
         return batches
 
-    def _verdicts(self, arrivals: list[Arrival]) -> list[int]:
+    def _verdicts(self, entries: list[Entry]) -> list[int]:
         """Of each event: is it OURS, as all are that have no `unique`, or ELSEWHERE, or GONE?"""
-        wanted = [(written(one.entry), one.key) for one in arrivals if one.key]
+        wanted = [(written(one.id), one.key) for one in entries if one.key]
         claims = iter(self._stream.claim(wanted, self._holder, self.seat.settings.timeout))
         return [
-            OURS if one.key is None else next(claims) if one.key else ELSEWHERE for one in arrivals
+            OURS if one.key is None else next(claims) if one.key else ELSEWHERE for one in entries
         ]
-
-    def _arrival(self, raw: bytes) -> Arrival:
-        """An entry, with the checks of any post: anything may have written it."""
-        written_id, *fields = raw.split(b"\n", 3)
-        entry = parse(written_id)
-        try:
-            pid, host = int(fields[0]), fields[1].decode()
-            parts = json.loads(fields[2].decode())
-            if not isinstance(parts, list) or not 3 <= len(parts) <= 4:
-                raise ValueError
-            if not 0 < pid <= LARGEST_PID or not 0 < len(fields[1]) <= LONGEST_NAME:
-                raise ValueError
-            source, event, data, unique = parts if len(parts) == 4 else (*parts, None)
-            where = pid, host, written_id.decode()
-            record = codec.encode_relayed(source, event, data, unique, *where)
-            key = None if unique is None else codec.key_of(unique)
-            # The workers of a host are assumed to have the same handlers.
-            if key and self._handlers.living(self._handlers.find(source, event)) is None:
-                key = ""
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
-            self._skip(written_id.decode(), error)
-            return Arrival(entry)
-        return Arrival(entry, record, key)
-
-    def _skip(self, entry: str, error: Exception) -> None:
-        self._counts["skipped"] += 1
-        count = self._counts["skipped"]
-        if count <= LOGGED or not count & (count - 1):
-            report(
-                "bus %r: entry %s of stream %r is not an event of a relay of this version, and is "
-                "skipped (%s); %d so far",
-                self._name, entry, self._stream.name, type(error).__name__, count,
-                level=WARNING,
-            )  # fmt: skip
-
-    def _loss(self, gap: Gap) -> bytes:
-        """The record of the `lost` event for all workers, in its place in the order."""
-        self._counts["gaps"] += 1
-        data = {
-            "first": written(gap.first) if gap.first else None,
-            "last": written(gap.last) if gap.last else None,
-            "count": gap.number,
-            "stream": self._stream.name,
-        }
-        report(
-            "bus %r: events of stream %r are lost, %s to %s (%s), gone before this host came to "
-            "them; keep more of the stream, by maxlen, or have Redis persist it",
-            self._name, self._stream.name, data["first"], data["last"],
-            "how many is unknown" if gap.number is None else gap.number,
-            level=WARNING,
-        )  # fmt: skip
-        return codec.encode(events._source, events.lost, data)

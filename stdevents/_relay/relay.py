@@ -14,49 +14,71 @@ Here are signatures, docstrings, and the checks of what is given; the rest is in
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import Any, Iterable, NamedTuple, Sequence
 
+from .._bus import codec
 from .._bus.bus import Bus, life_of
 from .._bus.settings import count
+from .client import check_client
+from .entries import LONGEST_NAME
+from .ids import LARGEST, parse
 from .life import RelayLife
-from .reader import LONGEST_NAME
-from .stream import LARGEST, Stream, check_client, parse
+from .posting import PostOptions
+from .reader import LAST
+from .stream import Stream
 
 MAXLEN = 100_000
+COUNTED = "posted", "refused", "relayed", "elsewhere", "skipped", "gaps"
 
 
 class RelayStats(NamedTuple):
-    """What `Relay.stats()` returns: counts of this process, since it was made or forked.
+    """What `Relay.stats()` returns.
 
-    `posted`: events that it put on the stream. `buffered`: posts that wait in this process until
-    Redis is reached. `relayed`: events of the stream that it put on the bus. `elsewhere`: `unique`
-    events that it left to another host. `skipped`: entries of the stream that were no events.
-    `gaps`: how often it announced lost events. `reading`: does this process read the stream for
-    its host?
+    Of this process, since it was made or forked: `posted`, events that it put on the stream;
+    `buffered`, events that wait until Redis is reached; `refused`, events from the buffer that
+    Redis refused, and that were dropped; `relayed`, events of the stream that it put on the bus;
+    `elsewhere`, `unique` events that it left to another host; `skipped`, entries of the stream that
+    were no events; `gaps`, how often it announced lost events; `reading`: does it read the stream
+    for its host? `away_since`: since when Redis does not answer it, in seconds since the epoch, or
+    None if it does.
+
+    Of its host: `stream`, the name; `position`, the id of the entry up to which the bus has all;
+    `lag`, how many entries came after that when Redis was asked last; `reader`, the pid of the
+    process that reads. Each is None where that is not known, or there is none.
     """
 
     posted: int
     buffered: int
+    refused: int
     relayed: int
     elsewhere: int
     skipped: int
     gaps: int
     reading: bool
+    away_since: float | None
+    stream: str
+    position: str | None
+    lag: int | None
+    reader: int | None
 
 
 class Relay:
     """Events to all hosts whose relays have the same stream of the same Redis.
 
     `bus` is open, and belongs to one stream as long as it exists. `client` is a redis-py client,
-    `redis.Redis(...)`, without `decode_responses`; it stays the user's. Its timeouts and retries
-    are how long a `post` may take while Redis is away. `stream` is the key.
+    `redis.Redis(..., socket_timeout=5)`, or one of its RedisCluster or Sentinel, without
+    `decode_responses`, and with more than one connection; it stays the user's. Its timeouts and
+    retries are how long a `post` may take while Redis is away, so that one without
+    `socket_timeout` is refused. `stream` is the key.
 
     `maxlen`: about how many entries Redis is to keep, for hosts that are behind; None: all.
-    `start`: where a bus begins on which there was no relay yet; "new": with what is posted from
+    `start`: where a bus begins on which there was no relay yet; "last": where the last bus of this
+    name on this host was, or like "new" where Redis knows of none; "new": with what is posted from
     now on, "oldest": with what the stream has, "1690000000000-0": after the entry of that id.
     `buffer`: how many posts this process keeps, to send them later, while Redis is away; 0: such
     a post raises. `host`: what handlers are told of where its events come from; the name of the
-    machine if it is left out.
+    machine if it is left out. Redis keeps the place of this host as a consumer group named
+    `HOST/BUS`, so two buses of one name have to say different hosts.
 
     TypeError or ValueError for a bad option, which is named; NotConfigured; StdeventsError if the
     bus belongs to another stream; LockTimeout. Redis may be away still: that is logged, and
@@ -70,7 +92,7 @@ class Relay:
         stream: str,
         *,
         maxlen: int | None = MAXLEN,
-        start: str = "new",
+        start: str = LAST,
         buffer: int = 0,
         host: str | None = None,
     ) -> None:
@@ -82,10 +104,12 @@ class Relay:
         self._life = RelayLife(
             life_of(bus),
             Stream(client, stream),
-            None if maxlen is None else count("maxlen", maxlen, 1),
             _check_start(start),
-            count("buffer", buffer, 0),
-            _check_name("host", os.uname().nodename if host is None else host),
+            PostOptions(
+                None if maxlen is None else count("maxlen", maxlen, 1),
+                count("buffer", buffer, 0),
+                _check_name("host", os.uname().nodename if host is None else host),
+            ),
         )
         self._life.open()
 
@@ -93,13 +117,18 @@ class Relay:
         return f"<Relay of {self._bus!r} over {self._life.stream.name!r}>"
 
     def stats(self) -> RelayStats:
-        """Counts of this process."""
+        """Counts of this process, and how far its host is. LockTimeout."""
         life = self._life
-        counted = ("posted", "relayed", "elsewhere", "skipped", "gaps")
+        position, lag, reader, _ = life.standing()
         return RelayStats(
-            **{what: life.counts[what] for what in counted},
-            buffered=len(life.waiting),
+            **{what: life.counts[what] for what in COUNTED},
+            buffered=life.posting.buffered(),
             reading=life.is_reading(),
+            away_since=life.contact.away_since or None,
+            stream=life.stream.name,
+            position=position and str(position),
+            lag=lag,
+            reader=reader or None,
         )
 
     def close(self) -> None:
@@ -120,12 +149,25 @@ class Relay:
         The key is held for `timeout` seconds from then, for all hosts.
 
         Returns the id of its entry, or None if it is in the buffer. Raises what `Bus.post` does,
-        but for NoRoom and LockTimeout; RelayError when Redis is away, or refuses, and nothing
-        more goes into the buffer. The event may be on the stream nevertheless, if the
-        connection was lost in the middle. It takes as long as the client does, in this thread
-        alone: local posts and polls do not wait for it.
+        but for NoRoom and LockTimeout; RelayError when Redis is away, and nothing more goes into
+        the buffer, or when Redis refuses it. Where Redis is away the event may be on the stream
+        nevertheless, if the connection was lost in the middle. It takes as long as the client
+        does, in this thread alone: local posts and polls do not wait for it.
         """
-        return self._life.post(source, event, data, unique)
+        return self._life.post((codec.encode(source, event, data, unique),))
+
+    def post_many(self, events: Iterable[Sequence[Any]]) -> str | None:
+        """Put several events on the stream together: all of them, or none, one behind the other.
+
+        Each is `(source, event, data)` or `(source, event, data, unique)`, as `post` takes them.
+        It is one request of Redis. On each host they may still be read in parts.
+
+        Returns the id of the last one's entry, or None if they are in the buffer, or there are
+        none. Raises what `post` does; TypeError, ValueError and EncodeError name the place in
+        `events`. Nothing was posted then, unless the connection was lost in the middle.
+        """
+        records = [codec.encode_one(index, one) for index, one in enumerate(events)]
+        return self._life.post(records) if records else None
 
 
 def _check_name(what: str, name: Any) -> str:
@@ -140,14 +182,16 @@ def _check_name(what: str, name: Any) -> str:
 
 def _check_start(start: Any) -> str:
     if not isinstance(start, str):
-        raise TypeError(f'start: {start!r} is not a str; it is "new", "oldest", or an entry\'s id')
-    if start not in ("new", "oldest"):
+        what = '"last", "new", "oldest", or an entry\'s id'
+        raise TypeError(f"start: {start!r} is not a str; it is {what}")
+    if start not in (LAST, "new", "oldest"):
         try:
             entry = parse(start.encode())
             if max(entry) > LARGEST or min(entry) < 0:
                 raise ValueError
         except ValueError:
             raise ValueError(
-                f'start: {start!r} is neither "new" nor "oldest" nor an id like "1690000000000-0"'
+                f'start: {start!r} is neither "last", "new" nor "oldest", '
+                'nor an id like "1690000000000-0"'
             ) from None
     return start

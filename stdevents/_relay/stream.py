@@ -1,8 +1,8 @@
-"""The stream in Redis, and the scripts that ask it, so that each answer is of one instant.
+"""The stream in Redis, as a relay asks for it.
 
 An entry is `v 1 host HOST pid PID event JSON`, the JSON being `[source, event, data]`, with the key
-of `unique` behind it if there is one. Beside the stream there are, under names that begin with
-`{stream}:`,
+of `unique` behind it if there is one. Each host has a consumer group, which says how far it is.
+Beside the stream there are, under names that begin with `{stream}:`,
 
     post:TOKEN      number and entry of the last post of one poster: a post that is sent again
                     after its connection was lost is not added again
@@ -12,208 +12,164 @@ of `unique` behind it if there is one. Beside the stream there are, under names 
 
 from __future__ import annotations
 
+import contextlib
 from hashlib import blake2b
-from typing import Any, Callable, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
-from .._bus.callbacks import is_coroutine_function
 from .._errors import RelayError
+from .ids import LARGEST_ID, UNKNOWN, Position, following, parse, written
+from .scripts import ADD, CLAIM, FIRST_LOOK, LOOK
+from .snapshot import Snapshot, check_of
+from .wait import Waiter
 
-REMEMBERED = 86_400_000  # milliseconds for which a post may be sent again
-LARGEST = (1 << 64) - 1  # the largest number in Redis; as a count: unknown
-UNKNOWN_ID = LARGEST, LARGEST
+if TYPE_CHECKING:
+    from .ids import EntryId
+
 GONE, ELSEWHERE, OURS = -1, 0, 1  # how a claim ends
 
-ADD = f"""
-local known = redis.call('GET', KEYS[2])
-if known then
-    local number, entry = string.match(known, '(%d+) (.+)')
-    if tonumber(number) >= tonumber(ARGV[1]) then return entry end
-end
-local entry
-if ARGV[2] == '' then
-    entry = redis.call('XADD', KEYS[1], '*',
-        'v', '1', 'host', ARGV[3], 'pid', ARGV[4], 'event', ARGV[5])
-else
-    entry = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*',
-        'v', '1', 'host', ARGV[3], 'pid', ARGV[4], 'event', ARGV[5])
-end
-redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. entry, 'PX', {REMEMBERED})
-return entry
-"""
 
-# Each entry as one string: many small ones cost the client more than anything else.
-LOOK = """
-local info, has = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
-if not info.err then
-    for i = 1, #info, 2 do has[info[i]] = info[i + 1] end
-elseif string.find(info.err, 'no such key') then
-    has['entries-added'] = 0
-else
-    return info
-end
-local first = has['first-entry']
-local answer = {
-    has['last-generated-id'] or '0-0', first and first[1] or '', has['length'] or 0,
-    has['entries-added'] or -1, has['max-deleted-entry-id'] or '',
-}
-for _, entry in ipairs(redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])) do
-    local id, f = entry[1], entry[2]
-    if #f == 8 and f[1] == 'v' and f[2] == '1' and f[3] == 'host' and f[5] == 'pid'
-            and f[7] == 'event' then
-        id = id .. '\\n' .. f[6] .. '\\n' .. f[4] .. '\\n' .. f[8]
-    end
-    answer[#answer + 1] = id
-end
-return answer
-"""
+class Added(NamedTuple):
+    """The answer to a post."""
 
-# A mark for the event decides, never the key alone: so it holds for hosts that are late.
-CLAIM = """
-local time = string.match(ARGV[1], '%d+')
-for _, known in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], time, time)) do
-    local entry, holder = string.match(known, '(%S+) (.*)')
-    if entry == ARGV[1] then return holder == ARGV[2] and 1 or 0 end
-end
-if not redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1] then return -1 end
-local mine = redis.call('SET', KEYS[3], ARGV[2], 'NX', 'PX', ARGV[3])
-redis.call('ZADD', KEYS[2], time, ARGV[1] .. ' ' .. (mine and ARGV[2] or ''))
-local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][1]
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.match(first, '%d+'))
-return mine and 1 or 0
-"""
-
-
-EntryId = Tuple[int, int]
-
-
-class Position(NamedTuple):
-    """A place in a stream: behind the entry `milliseconds`-`sequence`."""
-
-    milliseconds: int
-    sequence: int
-    added: int = LARGEST  # how many entries there were up to here; LARGEST: unknown
-
-    @property
-    def entry(self) -> tuple[int, int]:
-        """Positions are compared by this."""
-        return self.milliseconds, self.sequence
-
-    def __str__(self) -> str:
-        return f"{self.milliseconds}-{self.sequence}"
-
-
-class Gap(NamedTuple):
-    """Entries that are gone; None stands for what cannot be known."""
-
-    first: EntryId | None
-    last: EntryId | None
-    number: int | None
-    after: Position  # where to go on
-
-
-class Snapshot(NamedTuple):
-    """A stream at one instant, and some of its entries."""
-
-    last: EntryId  # the id that was given last
-    first: EntryId  # of the first entry that is there, or of the next one if there is none
-    length: int
-    added: int  # how many entries there ever were; LARGEST: unknown, before Redis 7.0
-    deleted: EntryId  # the greatest id that was deleted, not trimmed; or UNKNOWN_ID
-    asked: int  # how many entries at most
-    entries: list[bytes]
-
-    def gap(self, position: Position) -> Gap | None:
-        """What is gone between a position and the first entry after it, if anything is."""
-        if self.last < position.entry or self.added < position.added < LARGEST:
-            # The stream was created again, or Redis has lost the end of it. Its entries up to
-            # `last`, where that is less than what was read, may be old or new.
-            if self.last < position.entry:
-                return Gap(None, None, None, Position(*self.last, self.added))
-            after = max(position.entry, preceding(self.first))
-            known = after > position.entry
-            return Gap(None, None, None, Position(*after, self.trimmed() if known else LARGEST))
-        if self.first <= following(position.entry):
-            return None  # only the first entries are ever trimmed
-        trimmed, number = self.trimmed(), None
-        if LARGEST not in (trimmed, position.added):
-            number = trimmed - position.added
-            if number <= 0:
-                return None  # the last one that was read was trimmed, and none after it
-        after = preceding(self.first)
-        return Gap(following(position.entry), after, number, Position(*after, trimmed))
-
-    def trimmed(self) -> int:
-        """How many entries there were before `first`; LARGEST: unknown."""
-        return LARGEST if self.deleted >= self.first else self.added - self.length
-
-    def added_up_to(self, number: int, before: Position) -> int:
-        """How many entries there were up to that of this number in the look; LARGEST: unknown.
-
-        `before` is the position before that entry.
-        """
-        if number == len(self.entries) < self.asked:
-            return self.added
-        if before.added == LARGEST or self.deleted > before.entry:
-            return LARGEST
-        return before.added + 1
+    entry: str
+    gone: bool  # what the same poster posted before is not on the stream any more
 
 
 class Stream:
-    """One stream of a client; its methods raise RelayError for all that the client raises."""
+    """One stream of a client; its methods raise RelayError for all that the client raises.
+
+    The text of an entry is its id, and, if a relay of this version has written it, the pid, the
+    host and the JSON behind it, a line each.
+    """
 
     def __init__(self, client: Any, name: str) -> None:
         self.name = name
         self._client = client
         self._beside = f"{name}:" if "{" in name else f"{{{name}}}:"  # one slot of a cluster
         self._add, self._look, self._claim = map(client.register_script, (ADD, LOOK, CLAIM))
-        timeout = _options(client).get("socket_timeout")
-        self._longest = float("inf") if timeout is None else timeout / 2
+        self._waiter = Waiter(client, name)
+
+    # -- post --------------------------------------------------------------------------------------
 
     def add(
-        self, payload: bytes, host: str, pid: int, maxlen: int | None, poster: str, number: int
-    ) -> str:
-        entry: bytes = self._ask(
-            self._add,
-            [self.name, f"{self._beside}post:{poster}"],
-            [number, "" if maxlen is None else maxlen, host, pid, payload],
-        )
-        return entry.decode()
+        self,
+        events: Sequence[bytes],
+        host: str,
+        pid: int,
+        maxlen: int | None,
+        token: str,
+        number: int,
+        answered: tuple[int, str],
+    ) -> Added:
+        """Put events on the stream, all or none; those of a `number` that is known only once."""
+        keys = [self.name, f"{self._beside}post:{token}"]
+        most = "" if maxlen is None else maxlen
+        entry, gone = self._ask(self._add, keys, [number, *answered, most, host, pid, *events])
+        return Added(entry.decode(), bool(gone))
+
+    # -- read --------------------------------------------------------------------------------------
 
     def look(self, after: Position, count: int) -> Snapshot:
-        """The stream now, with at most `count` of the entries after a position."""
-        start = written(following(after.entry))
-        last, first, length, added, deleted, *entries = self._ask(
-            self._look, [self.name], [start, count]
+        """The stream now, with some of the entries after a position, `count` at most."""
+        last, first, length, added, deleted, is_more, *texts = self._ask(
+            self._look, [self.name], [str(after), count + 1]
         )
+        at = texts.pop(0) if texts and _id_of(texts[0]) == after.entry else None
+        del texts[count:]
         return Snapshot(
             parse(last),
             parse(first) if first else following(parse(last)),
             length,
-            added if added >= 0 else LARGEST,
-            parse(deleted) if deleted else UNKNOWN_ID,
-            count,
-            entries,
+            added if added >= 0 else UNKNOWN,
+            parse(deleted) if deleted else LARGEST_ID,
+            not is_more,
+            at,
+            texts,
         )
 
-    def wait(self, after: Position, seconds: float) -> None:
-        milliseconds = max(1, int(1000 * min(seconds, self._longest)))
-        self._ask(self._client.xread, {self.name: str(after)}, 1, milliseconds)
+    def glance(self, after: Position) -> Snapshot | None:
+        """The few entries after a position, by one command in place of three.
+
+        None if a look is needed, as the entry at the position is not there as it was. Where it is,
+        nothing after it is gone.
+        """
+        found = self._ask(self._client.xrange, self.name, str(after), "+", FIRST_LOOK + 1)
+        texts = [_text_of(entry, fields) for entry, fields in found]
+        if not texts or _id_of(texts[0]) != after.entry or check_of(texts[0]) != after.check:
+            return None
+        last = _id_of(texts[-1])
+        added = after.added + len(texts) - 1 if after.added != UNKNOWN else UNKNOWN
+        is_end = len(texts) <= FIRST_LOOK
+        return Snapshot(last, after.entry, 0, added, (0, 0), is_end, texts[0], texts[1:])
+
+    def text_of(self, entry: EntryId) -> bytes | None:
+        """The text of one entry; None: it is not there."""
+        at = written(entry)
+        found = self._ask(self._client.xrange, self.name, at, at)
+        return _text_of(*found[0]) if found else None
+
+    def is_waiting(self, place: Position) -> bool:
+        """Was Redis asked for what comes after a place, and has not answered yet?"""
+        return self._waiter.asked == str(place)
+
+    def wait(self, place: Position, seconds: float) -> bool | None:
+        """Has something come after a place? None: there was no answer yet, for so many seconds."""
+        has_come: bool | None = self._ask(self._waiter.wait, str(place), seconds)
+        return has_come
+
+    def leave(self) -> None:
+        """Wait no more."""
+        with contextlib.suppress(RelayError):
+            self._ask(self._waiter.leave)
+
+    def forked(self) -> None:
+        """In a forked child."""
+        self._waiter.forked()
 
     def claim(self, wanted: list[tuple[str, str]], holder: str, timeout: float) -> list[int]:
         """Whose are these events with `unique`, each (entry, key)? OURS, ELSEWHERE, or GONE."""
         if not wanted:
             return []
-        answers: list[int] = self._ask(self._ask_claims, wanted, holder, timeout)
+        keys = [self.name, f"{self._beside}unique"]
+        for _, key in wanted:
+            digest = blake2b(key.encode(), digest_size=16).hexdigest()
+            keys.append(f"{self._beside}unique:{digest}")
+        milliseconds = max(1, int(1000 * timeout))
+        entries = [entry for entry, _ in wanted]
+        answers: list[int] = self._ask(self._claim, keys, [holder, milliseconds, *entries])
         return answers
 
-    def _ask_claims(self, wanted: list[tuple[str, str]], holder: str, timeout: float) -> Any:
-        milliseconds = max(1, int(1000 * timeout))
-        pipeline = self._client.pipeline(transaction=False)
-        for entry, key in wanted:
-            digest = blake2b(key.encode(), digest_size=16).hexdigest()
-            keys = [self.name, f"{self._beside}unique", f"{self._beside}unique:{digest}"]
-            self._claim(keys, [entry, holder, milliseconds], client=pipeline)
-        return pipeline.execute()
+    # -- the place of a host -----------------------------------------------------------------------
+
+    def kept(self, group: str) -> Position | None:
+        """The place that was kept for a host; None: there is none."""
+        for one in self._ask(self._groups):
+            if one["name"] == group.encode():
+                read = one.get("entries-read")
+                added = UNKNOWN if read is None else read
+                return Position(*parse(one["last-delivered-id"]), added)
+        return None
+
+    def _groups(self) -> Any:
+        try:
+            return self._client.xinfo_groups(self.name)
+        except Exception as error:
+            if "no such key" in str(error):
+                return []
+            raise
+
+    def keep(self, group: str, place: Position) -> None:
+        """Keep the place of a host, as its consumer group."""
+        self._ask(self._set_group, group, place)
+
+    def _set_group(self, group: str, place: Position) -> None:
+        counted = {} if place.added == UNKNOWN else {"entries_read": place.added}
+        try:
+            self._client.xgroup_setid(self.name, group, str(place), **counted)
+        except Exception as error:
+            if not ("NOGROUP" in str(error) or "requires the key to exist" in str(error)):
+                raise
+            self._client.xgroup_create(self.name, group, str(place), mkstream=True, **counted)
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
         # Exception: the client's errors are unknown here, where no client is imported.
@@ -223,43 +179,11 @@ class Stream:
             raise RelayError(f"stream {self.name!r}: {type(error).__name__}: {error}") from error
 
 
-def check_client(client: Any) -> None:
-    """TypeError or ValueError for a client that cannot be used."""
-    execute = getattr(client, "execute_command", None)
-    if not (callable(execute) and callable(getattr(client, "register_script", None))):
-        raise TypeError(f"client: {client!r} is not a client like redis.Redis(...)")
-    if is_coroutine_function(execute):
-        raise TypeError(f"client: {client!r} is asynchronous; give the relay a redis.Redis(...)")
-    if _options(client).get("decode_responses"):
-        raise ValueError(
-            "client: it has decode_responses=True, but entries of others may not be text; "
-            "give the relay one without"
-        )
+def _id_of(text: bytes) -> EntryId:
+    return parse(text.split(b"\n", 1)[0])
 
 
-def _options(client: Any) -> dict[str, Any]:
-    options: dict[str, Any] = getattr(client, "get_connection_kwargs", dict)()
-    return options
-
-
-def parse(entry: bytes) -> EntryId:
-    """An entry's id as two numbers, which compare as ids do; or ValueError."""
-    milliseconds, sequence = entry.split(b"-")
-    return int(milliseconds), int(sequence)
-
-
-def written(entry: EntryId) -> str:
-    """The id as it is written."""
-    return f"{entry[0]}-{entry[1]}"
-
-
-def following(entry: EntryId) -> EntryId:
-    """The least id that is greater."""
-    milliseconds, sequence = entry
-    return (milliseconds, sequence + 1) if sequence < LARGEST else (milliseconds + 1, 0)
-
-
-def preceding(entry: EntryId) -> EntryId:
-    """The greatest id that is less."""
-    milliseconds, sequence = entry
-    return (milliseconds, sequence - 1) if sequence else (milliseconds - 1, LARGEST)
+def _text_of(entry: bytes, fields: dict[bytes, bytes]) -> bytes:
+    if list(fields) != [b"v", b"host", b"pid", b"event"] or fields[b"v"] != b"1":
+        return entry
+    return b"\n".join((entry, fields[b"pid"], fields[b"host"], fields[b"event"]))

@@ -12,7 +12,16 @@ from .._system.threadlock import Inside
 from . import workers as _workers
 from .append import Writer
 from .claim import Claims
-from .layout import AWAITED, LAST, RINGING, WAITING, WORKER_DONE, WORKER_POSITION
+from .layout import (
+    AWAITED,
+    LAST,
+    RINGING,
+    ROOM_ID,
+    ROOM_POSITION,
+    WAITING,
+    WORKER_DONE,
+    WORKER_POSITION,
+)
 from .read import Reader, Run
 from .room import Room
 
@@ -141,6 +150,20 @@ class Table:
             except NoRoom as still_full:
                 full = still_full
         raise full
+
+    def check_room(self, records: Sequence[bytes]) -> None:
+        """NoRoom if they would overwrite what a live worker has not taken, whatever `waits` says.
+
+        LockTimeout. Others may post, or join, after it.
+        """
+        self._hold(self._check_room, len(records), sum(map(len, records)))
+
+    def _check_room(self, number: int, length: int) -> None:
+        words, last = self.words, self.words[LAST]
+        _, start, _ = self.reader.place(last)
+        through, stop = last + number, start + length
+        if through > words[ROOM_ID] or stop > words[ROOM_POSITION]:
+            self._room.make(last, through, start, stop)
 
     # -- poll --------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from inside import Row, Status, metrics_of
+from inside import Relayed, Row, Status, metrics_of
 
 import stdevents
 
@@ -64,6 +64,19 @@ def test_the_figures_of_a_bus_and_of_its_workers():
         "stdevents_worker_lost_events": [3, 0],
         "stdevents_worker_unhandled_events": [7, 0],
     }
+
+
+def test_the_figures_of_a_relay_are_told_where_there_is_one():
+    def of_relay(*relay):
+        state = Status(*STATE[:-1], Relayed("stream", "1-0", *relay))
+        families = families_in(metrics_of([("my-app", state), ("other", STATE)]))
+        return [families[f"stdevents_relay_{what}"] for what in ("up", "lag_entries")]
+
+    one = ("my-app", None)
+    assert of_relay(7, 4711, None) == [("gauge", {one: 1}), ("gauge", {one: 7})]
+    assert of_relay(7, 4711, 1700000000)[0] == ("gauge", {one: 0})
+    assert of_relay(7, None, None)[0] == ("gauge", {one: 0})
+    assert of_relay(None, 4711, None)[1] == ("gauge", {})
 
 
 def test_a_bus_that_cannot_be_looked_at_is_down_and_the_others_are_told():

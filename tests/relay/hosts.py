@@ -22,8 +22,14 @@ class Host:
         bus.register(self.note, "test")
         bus.register(self.note, "stdevents", "lost")
         self.relay = None
+        self._options = options
         if options.pop("relayed", True):
-            self.relay = stdevents.Relay(bus, client, options.pop("stream", "stream"), **options)
+            self.join(client)
+
+    def join(self, client):
+        """Have a relay, with what the host was given."""
+        stream = self._options.pop("stream", "stream")
+        self.relay = stdevents.Relay(self.bus, client, stream, **self._options)
 
     def note(self, data, event, source, pid):
         self.seen.append((event, data))

@@ -1,0 +1,100 @@
+"""`relay`: how far each host is in a stream, as Redis itself knows it."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from .terminal import Terminal, harmless, json_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from typing import Any
+
+HELP = "how far each host is in the stream of a relay"
+MORE = """\
+Asks Redis alone, by redis-py. Each host has a consumer group HOST/BUS there:
+its place, how many entries came after that, and how many of these are gone by
+now, which it will be told of as lost. In a pipe: a JSON object a host."""
+EXAMPLE = "relay redis://10.0.0.1 my-app"
+
+TIMEOUT = 5.0  # seconds
+NO_CLIENT = "relay: redis-py is not installed here; python -m pip install redis"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("url", metavar="URL", help="of Redis, as redis://HOST:PORT/DB or rediss://...")
+    add("stream", metavar="STREAM", help="its name, as the relays have it")
+    about = "forget a host that is gone for good, as HOST/BUS"
+    add("--remove", metavar="HOST", help=about)
+
+
+def main(url: str, stream: str, remove: str | None) -> int:
+    """List the hosts, or remove one; 1 if Redis does not answer, or knows nothing of it."""
+    try:
+        redis: Any = import_module("redis")
+    except ImportError:
+        raise OSError(NO_CLIENT) from None
+    try:
+        with redis.Redis.from_url(url, socket_timeout=TIMEOUT) as client:
+            try:
+                return _run(client, stream, remove)
+            except redis.exceptions.ResponseError as error:
+                if not str(error).startswith(("MOVED", "-MOVED")) and "MOVED" not in str(error):
+                    raise
+        with redis.RedisCluster.from_url(url, socket_timeout=TIMEOUT) as cluster:
+            return _run(cluster, stream, remove)
+    except (redis.RedisError, OSError) as error:
+        raise OSError(f"relay: {type(error).__name__}: {harmless(str(error))}") from error
+
+
+def _run(client: Any, stream: str, remove: str | None) -> int:
+    if remove is not None:
+        return _remove(client, stream, remove)
+    if not client.exists(stream):
+        raise OSError(f"no stream {stream!r} there; it is made by the first relay, or post")
+    about = client.xinfo_stream(stream)
+    rows = [_row(about, group) for group in client.xinfo_groups(stream)]
+    terminal = Terminal(sys.stdout)
+    if not terminal.is_live:
+        for row in rows:
+            terminal.line(json_of(row))
+        return 0
+    last = about["last-generated-id"].decode()
+    terminal.line(f"stream {harmless(stream)}, {about['length']:,} entries, the last {last}")
+    width = max([len("host"), *(len(harmless(row["host"])) for row in rows)])
+    columns = f"{'host':<{width}}  {'behind':>10} {'gone':>10}  place"
+    terminal.line(terminal.paint(columns, "dim"))
+    for row in rows:
+        behind, gone = _number(row["behind"]), _number(row["gone"])
+        line = f"{harmless(row['host']):<{width}}  {behind:>10} {gone:>10}  {row['place']}"
+        terminal.line(terminal.paint(line, "red" if row["gone"] else ""))
+    return 0
+
+
+def _remove(client: Any, stream: str, group: str) -> int:
+    if not (client.exists(stream) and client.xgroup_destroy(stream, group)):
+        raise OSError(f"no host {group!r} in stream {stream!r}")
+    print(f"{harmless(group)}: removed")
+    return 0
+
+
+def _row(about: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+    """None for what Redis does not know, as it is before 7.0, and after deletions."""
+    added, read = about.get("entries-added"), group.get("entries-read")
+    gone = None if added is None or read is None else max(0, added - about["length"] - read)
+    place = group["last-delivered-id"].decode()
+    if place == about["last-generated-id"].decode():
+        gone = 0
+    return {
+        "host": group["name"].decode(errors="replace"),
+        "behind": group.get("lag"),
+        "gone": gone,
+        "place": place,
+    }
+
+
+def _number(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"

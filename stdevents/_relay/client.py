@@ -1,0 +1,65 @@
+"""What a client of Redis has to be, and what its errors say; the package imports no client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._bus.callbacks import is_coroutine_function
+from .._errors import RelayError
+
+# The names of errors, or of what they are derived from, after which Redis may be reached again
+# without anybody doing something. All others are refusals.
+AWAY = frozenset(
+    {
+        "ConnectionError",
+        "TimeoutError",
+        "OSError",
+        "ClusterDownError",
+        "MasterDownError",
+        "TryAgainError",
+        "RedisClusterException",
+    }
+)
+
+
+def check_client(client: Any) -> None:
+    """TypeError or ValueError for a client that cannot be used."""
+    execute = getattr(client, "execute_command", None)
+    if not (callable(execute) and callable(getattr(client, "register_script", None))):
+        raise TypeError(f"client: {client!r} is not a client like redis.Redis(...)")
+    if is_coroutine_function(execute):
+        raise TypeError(f"client: {client!r} is asynchronous; give the relay a redis.Redis(...)")
+    options = _options(client)
+    if options.get("decode_responses"):
+        raise ValueError(
+            "client: it has decode_responses=True, but entries of others may not be text; "
+            "give the relay one without"
+        )
+    if not options.get("socket_timeout"):
+        raise ValueError(
+            "client: it has no socket_timeout, so a Redis that stands still would be waited for "
+            "without end; give the relay a redis.Redis(..., socket_timeout=5)"
+        )
+    pool = getattr(client, "connection_pool", None)
+    if getattr(client, "connection", None) is not None or _most(pool) < 2:
+        raise ValueError(
+            "client: it has one connection, and a relay needs two, since it waits for the stream "
+            "with one of them; give it a redis.Redis(...) without single_connection_client, and "
+            "with max_connections of 2 or more"
+        )
+
+
+def is_away(error: RelayError) -> bool:
+    """Is it that Redis cannot be reached, not that it refuses?"""
+    names = {kind.__name__ for kind in type(error.__cause__).__mro__}
+    return bool(names & AWAY)
+
+
+def _options(client: Any) -> dict[str, Any]:
+    options: dict[str, Any] = getattr(client, "get_connection_kwargs", dict)()
+    return options
+
+
+def _most(pool: Any) -> int:
+    most: int = getattr(pool, "max_connections", None) or 2
+    return most

@@ -1,0 +1,72 @@
+"""Whether Redis answers, as one process knows it, and what it says of that: once, not at each try.
+
+    read    the thread that is a candidate, or the reader
+    post    whoever posts, and what is sent later
+
+Each of them fails or not, since it may be refused what the other one is granted.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from .._log import WARNING, report
+from .._system.clock import monotonic
+
+if TYPE_CHECKING:
+    from .._errors import RelayError
+
+READ, POST = "read", "post"
+TOLD_EVERY = 60.0  # seconds between two warnings that it is so still
+PAUSES = 0.1, 0.5  # seconds, the first and the longest, between two tries
+
+
+class Contact:
+    """Of one relay in one process."""
+
+    def __init__(self, bus: str, stream: str) -> None:
+        self._bus = bus
+        self._stream = stream
+        self._failing: set[str] = set()
+        self._began = self._tell_at = 0.0  # on the clock
+        self._pause = 0.0
+        #: seconds since the epoch since which it does not answer, or 0
+        self.away_since = 0.0
+
+    def fails(self, what: str) -> bool:
+        """Did the last try of this kind fail?"""
+        return what in self._failing
+
+    def failed(self, what: str, error: RelayError) -> None:
+        """A try has failed; it is told when it was the first, and then once a minute."""
+        now, is_first = monotonic(), not self._failing
+        self._failing.add(what)
+        if is_first:
+            self._began, self.away_since = now, time.time()
+            report("bus %r: %s; it will be tried again", self._bus, error, level=WARNING)
+        elif now >= self._tell_at:
+            words = "bus %r: %s; so it is for %d s, and is tried again all the time"
+            report(words, self._bus, error, now - self._began, level=WARNING)
+        else:
+            return
+        self._tell_at = now + TOLD_EVERY
+
+    def succeeded(self, what: str) -> bool:
+        """A try had an answer; was it the first one since others had none?"""
+        if what not in self._failing:
+            return False
+        self._failing.discard(what)
+        if self._failing:
+            return False
+        self._pause = self.away_since = 0.0
+        seconds = monotonic() - self._began
+        words = "bus %r: stream %r is reached again, after %.1f s"
+        report(words, self._bus, self._stream, seconds, level=WARNING)
+        return True
+
+    def next_pause(self) -> float:
+        """Seconds to wait before the next try."""
+        first, longest = PAUSES
+        self._pause = min(2 * self._pause, longest) or first
+        return self._pause

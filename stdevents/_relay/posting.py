@@ -1,0 +1,203 @@
+"""The posts of a relay in one process: to the stream, or into the buffer while Redis is away.
+
+A refusal keeps nothing: it is told to who posts, or, of a post from the buffer, to the log.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from .._bus import codec
+from .._errors import PayloadTooLarge, RelayError
+from .._log import WARNING, report
+from .._system.clock import monotonic
+from .client import is_away
+from .contact import POST
+from .ids import LARGEST_ID, written
+from .scripts import REMEMBERED
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from typing import Sequence
+
+    from .contact import Contact
+    from .stream import Stream
+
+LONGEST_ID = written(LARGEST_ID)
+FORGOTTEN = REMEMBERED / 2000  # seconds, after which Redis may have forgotten the last post
+
+
+class Poster(NamedTuple):
+    """What a post is known by when it is sent once more, and what is known of the one before."""
+
+    token: str
+    number: int
+    answered: int = 0  # its number; 0: there was none
+    entry: str = ""
+    at: float = 0.0  # on the clock
+
+    @staticmethod
+    def new() -> Poster:
+        """One that nobody else is."""
+        return Poster(secrets.token_hex(8), 0)
+
+    def next(self) -> Poster:
+        """The poster of one more post."""
+        if monotonic() > self.at + FORGOTTEN:
+            return self._replace(number=self.number + 1, answered=0, entry="")
+        return self._replace(number=self.number + 1)
+
+    def answer(self, entry: str) -> Poster:
+        """The poster after its post was answered."""
+        return self._replace(answered=self.number, entry=entry, at=monotonic())
+
+
+class Waiting(NamedTuple):
+    """A post, of one event or several, that waits until Redis is reached."""
+
+    payloads: tuple[bytes, ...]
+    poster: Poster
+
+
+class PostOptions(NamedTuple):
+    """What a relay was given."""
+
+    maxlen: int | None
+    buffer: int
+    host: str
+
+
+class Posting:
+    """Of one relay in one process; a forked child has one of its own, with nothing in it."""
+
+    def __init__(
+        self,
+        bus: str,
+        stream: Stream,
+        options: PostOptions,
+        contact: Contact,
+        counts: Counter[str],
+    ) -> None:
+        self._bus = bus
+        self._stream = stream
+        self._maxlen, self._buffer, self._host = options
+        self._contact = contact
+        self._counts = counts
+        plain, origin = codec.encode("a", "b", None), (os.getpid(), self._host, LONGEST_ID)
+        # How much longer an event is on a bus than what its poster has encoded.
+        self._longer = len(codec.encode_relayed("a", "b", None, None, *origin)) - len(plain)
+        #: posts that wait until Redis is reached
+        self.waiting: deque[Waiting] = deque()
+        self._queueing = threading.RLock()
+        self._queue = self._sent = Poster.new()  # of the buffer: at its end, and sent last
+        # Each is used for one post at a time. A thread that finds none makes one more.
+        self._posters: deque[Poster] = deque()
+
+    def buffered(self) -> int:
+        """How many events wait until Redis is reached."""
+        return sum(len(one.payloads) for one in self.waiting)
+
+    def post(self, records: Sequence[bytes], size: int) -> str | None:
+        """Put encoded events on the stream, or into the buffer, all or none: the last one's entry.
+
+        `size` is that of the ring. PayloadTooLarge; RelayError.
+        """
+        payloads = tuple([self._payload(record, size) for record in records])
+        if self._buffer and (self.waiting or self._contact.fails(POST)):
+            self._keep(payloads, None)
+            return None
+        try:
+            poster = self._posters.pop()
+        except IndexError:
+            poster = Poster.new()
+        poster = poster.next()
+        try:
+            entry = self._add(payloads, poster)
+        except RelayError as error:
+            if is_away(error):
+                self._contact.failed(POST, error)
+                if self._buffer:
+                    self._keep(payloads, poster)
+                    return None
+            self._posters.append(poster)
+            raise
+        self._posters.append(poster.answer(entry))
+        return entry
+
+    def _payload(self, record: bytes, size: int) -> bytes:
+        length = len(record) + self._longer
+        if length > size:
+            raise PayloadTooLarge(
+                f"bus {self._bus!r}: the event takes {length} bytes as JSON, with where it comes "
+                f"from, and the ring has {size}; post less at once, or configure a larger size",
+                length,
+                size,
+            )
+        return codec.without_pid(record)
+
+    def _add(self, payloads: tuple[bytes, ...], poster: Poster) -> str:
+        try:
+            added = self._stream.add(
+                payloads,
+                self._host,
+                os.getpid(),
+                self._maxlen,
+                poster.token,
+                poster.number,
+                (poster.answered, poster.entry),
+            )
+        except RelayError as error:
+            if not is_away(error):
+                self._contact.succeeded(POST)
+            raise
+        self._counts["posted"] += len(payloads)
+        self._contact.succeeded(POST)
+        if added.gone:
+            what = (
+                "bus %r: Redis has lost what was posted to stream %r up to %s, or more: all hosts "
+                "are told; have it persist what it has"
+            )
+            report(what, self._bus, self._stream.name, poster.entry, level=WARNING)
+        return added.entry
+
+    def _keep(self, payloads: tuple[bytes, ...], poster: Poster | None) -> None:
+        with self._queueing:
+            if self.buffered() + len(payloads) > self._buffer:
+                raise RelayError(
+                    f"stream {self._stream.name!r}: Redis is away, and buffer={self._buffer} "
+                    f"posts are the most that wait for it; {self.buffered()} do, and "
+                    f"{len(payloads)} more would; post later, or give the relay a larger one"
+                )
+            if poster is None:
+                poster = self._queue = self._queue.next()
+            self.waiting.append(Waiting(payloads, poster))
+
+    def send_next(self) -> None:
+        """Put on the stream what has waited longest; RelayError if Redis is away."""
+        payloads, poster = self.waiting[0]
+        is_of_queue = poster.token == self._sent.token
+        if is_of_queue:  # what is known of the one before is known by now
+            poster = self._sent._replace(number=poster.number - 1).next()
+        try:
+            entry = self._add(payloads, poster)
+        except RelayError as error:
+            if is_away(error):
+                raise
+            self._counts["refused"] += len(payloads)
+            what = "bus %r: %s; a post from the buffer is dropped, %d so far"
+            report(what, self._bus, error, self._counts["refused"], level=WARNING)
+        else:
+            if is_of_queue:
+                self._sent = poster.answer(entry)
+        self.waiting.popleft()
+
+    def drop(self) -> None:
+        """Drop what waits, with a warning."""
+        if self.waiting:
+            what = "bus %r: its relay was closed with %d posts in the buffer, which are dropped"
+            report(what, self._bus, self.buffered(), level=WARNING)
+            self.waiting.clear()

@@ -1,0 +1,98 @@
+"""The scripts that Redis runs, so that each answer is of one instant."""
+
+from __future__ import annotations
+
+REMEMBERED = 86_400_000  # milliseconds for which a post may be sent again
+LOOK_BYTES = 1 << 20  # of entries, after which a look ends
+FIRST_LOOK = 4  # entries, by whose size it is known how many more to take at once
+
+# KEYS: stream, post. ARGV: number, number and entry of the last post that was answered, or 0 and
+# nothing, maxlen or nothing, host, pid, the events. Returns the last entry's id, and whether that
+# last post is gone.
+ADD = f"""
+local known, number, entry = redis.call('GET', KEYS[2]), 0, nil
+if known then
+    number, entry = string.match(known, '(%d+) (.+)')
+    number = tonumber(number)
+    if number >= tonumber(ARGV[1]) then return {{entry, 0}} end
+end
+local function add(event)
+    if ARGV[4] == '' then
+        return redis.call('XADD', KEYS[1], '*',
+            'v', '1', 'host', ARGV[5], 'pid', ARGV[6], 'event', event)
+    end
+    return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*',
+        'v', '1', 'host', ARGV[5], 'pid', ARGV[6], 'event', event)
+end
+local gone = number < tonumber(ARGV[2]) and 1 or 0
+if gone == 1 then
+    add('["stdevents","lost",{{"first":null,"last":"' .. ARGV[3] .. '","count":null,"stream":'
+        .. cjson.encode(KEYS[1]) .. '}}]')
+end
+for i = 7, #ARGV do entry = add(ARGV[i]) end
+redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. entry, 'PX', {REMEMBERED})
+return {{entry, gone}}
+"""
+
+# KEYS: stream. ARGV: the first entry wanted, how many at most. Each entry is one string: many small
+# ones cost the client more than anything else.
+LOOK = f"""
+local info, has = redis.pcall('XINFO', 'STREAM', KEYS[1]), {{}}
+if not info.err then
+    for i = 1, #info, 2 do has[info[i]] = info[i + 1] end
+elseif string.find(info.err, 'no such key') then
+    has['entries-added'] = 0
+else
+    return info
+end
+local first, bytes, start, left = has['first-entry'], 0, ARGV[1], tonumber(ARGV[2])
+local answer = {{
+    has['last-generated-id'] or '0-0', first and first[1] or '', has['length'] or 0,
+    has['entries-added'] or -1, has['max-deleted-entry-id'] or '', 0,
+}}
+local wanted = {FIRST_LOOK}
+while left > 0 do
+    local found = redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', math.min(wanted, left))
+    for _, entry in ipairs(found) do
+        local id, f = entry[1], entry[2]
+        if #f == 8 and f[1] == 'v' and f[2] == '1' and f[3] == 'host' and f[5] == 'pid'
+                and f[7] == 'event' then
+            id = id .. '\\n' .. f[6] .. '\\n' .. f[4] .. '\\n' .. f[8]
+        end
+        for _, text in ipairs(f) do bytes = bytes + #text end
+        answer[#answer + 1] = id
+    end
+    if #found < math.min(wanted, left) then return answer end
+    left = left - #found
+    if bytes >= {LOOK_BYTES} then break end
+    local time, sequence = string.match(found[#found][1], '(%d+)-(%d+)')
+    if #sequence > 15 then break end -- more than Lua can count
+    start = time .. '-' .. string.format('%.0f', sequence + 1)
+    wanted = math.max(1, math.floor(({LOOK_BYTES} - bytes) * (#answer - 6) / (bytes + 1)))
+end
+answer[6] = 1
+return answer
+"""
+
+# KEYS: stream, unique, and unique:HASH of each event. ARGV: host, milliseconds, and the entry of
+# each. A mark for the event decides, never the key alone: so it holds for hosts that are late.
+CLAIM = """
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+local function claim(entry, key)
+    local time = string.match(entry, '%d+')
+    for _, known in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], time, time)) do
+        local marked, holder = string.match(known, '(%S+) (.*)')
+        if marked == entry then return holder == ARGV[1] and 1 or 0 end
+    end
+    if not redis.call('XRANGE', KEYS[1], entry, entry)[1] then return -1 end
+    local mine = redis.call('SET', key, ARGV[1], 'NX', 'PX', ARGV[2])
+    redis.call('ZADD', KEYS[2], time, entry .. ' ' .. (mine and ARGV[1] or ''))
+    return mine and 1 or 0
+end
+local answer = {}
+for i = 3, #ARGV do answer[i - 2] = claim(ARGV[i], KEYS[i]) end
+if first then
+    redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.match(first[1], '%d+'))
+end
+return answer
+"""

@@ -1,0 +1,66 @@
+"""A host that catches up does not overrun its own workers, and waits for none that stands still."""
+
+from __future__ import annotations
+
+import time
+
+from entries import entry_of, only
+from inside import worker_patience
+
+COUNT = 2000
+
+
+def fill(client, count):
+    pipeline = client.pipeline()
+    for number in range(count):
+        pipeline.xadd("stream", entry_of("event", number))
+    pipeline.execute()
+
+
+def test_workers_that_are_slower_than_the_stream_lose_nothing(host, client, fork, name):
+    """G3: with "drop", as with "wait"."""
+    a = host("a", size=65536, start="oldest", relayed=False)
+
+    def work(parent):
+        parent.tell()
+        seen = []
+
+        def slowly(data, event, source, pid):
+            time.sleep(0.0001)  # what a handler does
+            seen.append(data)
+
+        a.bus.register(slowly, "test", "event")
+        a.wait_for(lambda: seen and seen[-1] == COUNT - 1)
+        return len(seen), a.bus.stats().lost
+
+    worker = fork(work)
+    worker.hear()
+    fill(client, COUNT)
+    a.join(client)
+    a.wait_for(lambda: ("event", COUNT - 1) in a.seen)
+    assert a.seen == only(range(COUNT))
+    assert worker.result() == (COUNT, 0)
+
+
+def test_a_worker_that_stands_still_keeps_nobody_from_the_stream(
+    host, client, fork, name, monkeypatch
+):
+    """It is told what it has lost. Whoever goes on is waited for still."""
+    worker_patience(monkeypatch, 0.2)
+    a = host("a", size=65536, start="oldest", relayed=False)
+
+    def stand_still(parent):
+        a.bus.poll()
+        parent.tell()
+        parent.hear()
+        a.wait_for(lambda: ("event", COUNT - 1) in a.seen)
+        return a.bus.stats().lost
+
+    worker = fork(stand_still)
+    worker.hear()
+    fill(client, COUNT)
+    a.join(client)
+    a.wait_for(lambda: ("event", COUNT - 1) in a.seen)
+    assert a.seen == only(range(COUNT))
+    worker.say()
+    assert worker.result() > 0

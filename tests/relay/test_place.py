@@ -1,0 +1,132 @@
+"""The place of a host, kept in Redis: G3 over a restart of all its workers."""
+
+from __future__ import annotations
+
+import pytest
+from entries import entry_of, lost, only
+from inside import as_before_redis_7
+
+import stdevents
+
+
+@pytest.fixture
+def restarted(host, client):
+    """`restarted(meanwhile)`: a host that has read 1 to 3, has ended, and is there again."""
+
+    def restart(meanwhile, **options):
+        first = host("a")
+        for number in (1, 2, 3):
+            client.xadd("stream", entry_of("event", number), f"{number}-1")
+        first.until(*only((1, 2, 3)))
+        first.close()
+        meanwhile(client)
+        return host("a", **options)
+
+    return restart
+
+
+def post_three(client):
+    for number in (4, 5, 6):
+        client.xadd("stream", entry_of("event", number), f"{number}-1")
+
+
+def test_a_host_that_was_away_gets_what_came_meanwhile(restarted):
+    restarted(post_three).until(*only((4, 5, 6)))
+
+
+def test_what_was_trimmed_meanwhile_is_told_with_its_count(restarted, client):
+    def meanwhile(client):
+        post_three(client)
+        client.xtrim("stream", 1, approximate=False)
+
+    restarted(meanwhile).until(lost(count=2, first="3-2", last="6-0"), ("event", 6))
+
+
+def test_start_new_skips_what_came_meanwhile(restarted, client):
+    again = restarted(post_three, start="new")
+    again.wait_for(lambda: again.relay.stats().position == "6-1")
+    client.xadd("stream", entry_of("event", 7), "7-1")
+    again.until(("event", 7))
+
+
+def test_a_host_that_redis_does_not_know_begins_with_what_is_new(host, client):
+    post_three(client)
+    a = host("a")
+    a.wait_for(lambda: a.relay.stats().position == "6-1")
+    client.xadd("stream", entry_of("event", 7), "7-1")
+    a.until(("event", 7))
+
+
+def test_hosts_whose_workers_were_all_killed_begin_where_they_were(
+    host, client, server, fork, name
+):
+    """Nobody has closed anything: the place was kept while they read."""
+
+    def live(parent):
+        bus = stdevents.Bus(f"{name}a", interval=0)
+        stdevents.Relay(bus, server.client(), "stream", host="host a")
+        parent.tell()
+        while True:
+            bus.poll()
+
+    client.xgroup_create("stream", "other", "0", mkstream=True)  # so that there is a stream
+    worker = fork(live)
+    worker.hear()
+    client.xadd("stream", entry_of("event", 1), "1-1")
+
+    def place():
+        groups = {group["name"]: group for group in client.xinfo_groups("stream")}
+        return groups.get(f"host a/{name}a".encode(), {}).get("last-delivered-id")
+
+    watching = host("b")
+    watching.wait_for(lambda: place() == b"1-1")
+    worker.kill()
+    client.xadd("stream", entry_of("event", 2), "2-1")
+    host("a").until(("event", 2))
+
+
+def test_redis_tells_how_far_each_host_is(host, client):
+    """By its own means: consoles and exporters show consumer groups."""
+    a, b = host("a"), host("b")
+    for one in (a, b):
+        one.wait_for(lambda: one.relay.stats().reading)  # noqa: B023
+    b.relay.close()
+    entry = a.relay.post("test", "event", 1)
+    a.until(("event", 1))
+
+    def behind():
+        return sorted(
+            (group["name"].decode().split("/")[0], group["lag"], group["entries-read"])
+            for group in client.xinfo_groups("stream")
+        )
+
+    a.wait_for(lambda: behind() == [("host a", 0, 1), ("host b", 1, 0)])
+    places = {group["last-delivered-id"].decode() for group in client.xinfo_groups("stream")}
+    assert entry in places
+
+
+def test_a_group_that_was_removed_is_made_again(host, client):
+    a = host("a")
+    a.relay.post("test", "event", 1)
+    a.until(("event", 1))
+    a.wait_for(lambda: client.xinfo_groups("stream"))
+    (group,) = client.xinfo_groups("stream")
+    assert client.xgroup_destroy("stream", group["name"])
+    entry = a.relay.post("test", "event", 2)
+    a.until(*only((1, 2)))
+
+    def place():
+        return [one["last-delivered-id"].decode() for one in client.xinfo_groups("stream")]
+
+    a.wait_for(lambda: place() == [entry])
+
+
+def test_before_redis_7_a_place_is_kept_without_a_count(host, client, monkeypatch):
+    as_before_redis_7(monkeypatch)
+    client.xadd("stream", {"it": "is there"}, "0-1")
+    first = host("a")
+    first.relay.post("test", "event", 1)
+    first.until(("event", 1))
+    first.close()
+    client.xadd("stream", entry_of("event", 2))
+    host("a").until(("event", 2))

@@ -1,0 +1,89 @@
+"""What Redis refuses is told, and let go; only a Redis that is away has posts wait."""
+
+from __future__ import annotations
+
+import pytest
+from entries import entry_of, only
+from inside import put_into_buffer
+
+import stdevents
+
+
+def refuse_writes(client):
+    """From now on, as for want of memory."""
+    client.config_set("maxmemory", 1)
+
+
+def grant_writes(client):
+    client.config_set("maxmemory", 0)
+
+
+def allow(client, user, *without):
+    """Everything, but for what is without."""
+    commands = ["+@all", *without]
+    client.acl_setuser(user, enabled=True, nopass=True, keys=["*"], commands=commands)
+
+
+def test_a_refused_post_is_told_at_the_call(host, client):
+    a = host("a", buffer=10)
+    refuse_writes(client)
+    with pytest.raises(stdevents.RelayError, match="OOM|OutOfMemory"):
+        a.relay.post("test", "event", 1)
+    assert a.relay.stats().buffered == 0
+    grant_writes(client)
+    assert a.relay.post("test", "event", 2)
+    a.until(("event", 2))
+    assert a.relay.stats().away_since is None
+
+
+def test_a_process_whose_posts_are_refused_reads_on(host, server, client, caplog):
+    """The buffer is not held by what nobody will ever take."""
+    a = host("a", buffer=10)
+    client.xadd("stream", entry_of("event", 1))
+    a.until(("event", 1))
+    server.kill()
+    for number in (2, 3):
+        assert a.relay.post("test", "event", number) is None
+    server.start()
+    refuse_writes(client)
+    # Whether the buffer is sent before or after that is chance; what is refused is counted.
+    a.wait_for(lambda: a.relay.stats().buffered == 0)
+    grant_writes(client)
+    entry = client.xadd("stream", entry_of("event", 4))
+    a.wait_for(lambda: ("event", 4) in a.seen)
+    assert entry
+    refused = a.relay.stats().refused
+    assert len(a.seen) == 4 - refused
+    assert caplog.text.count("a post from the buffer is dropped") == refused
+
+
+def test_a_buffer_that_is_refused_is_dropped_with_a_count(host, server, client, caplog):
+    a = host("a", buffer=10, client=server.client(username="poster"), relayed=False)
+    allow(client, "poster", "-xadd")
+    a.relay = stdevents.Relay(a.bus, server.client(username="poster"), "stream", buffer=10)
+    a.wait_for(lambda: a.relay.stats().reading)
+    with pytest.raises(stdevents.RelayError, match="can't run|NOPERM|no permissions"):
+        a.relay.post("test", "event", 1)
+    put_into_buffer(a.relay, 2)
+    a.wait_for(lambda: a.relay.stats().buffered == 0)
+    assert a.relay.stats().refused == 2
+    assert "a post from the buffer is dropped, 2 so far" in caplog.text
+    client.xadd("stream", entry_of("event", 3))
+    a.until(("event", 3))
+
+
+def test_a_reader_that_is_refused_tells_it_once_and_posts_nevertheless(
+    host, server, client, caplog
+):
+    allow(client, "reader", "-xread")
+    a = host("a", client=server.client(username="reader"))
+    a.wait_for(lambda: a.relay.stats().away_since is not None)
+    for number in range(20):
+        assert a.relay.post("test", "event", number)
+    a.until(*only(range(20)))  # without waiting for news it looks for them
+    told = [line for line in caplog.messages if "will be tried again" in line]
+    assert len(told) == 1
+    assert not [line for line in caplog.messages if "reached again" in line]
+    allow(client, "reader")
+    a.wait_for(lambda: a.relay.stats().away_since is None)
+    assert [line for line in caplog.messages if "reached again" in line]
