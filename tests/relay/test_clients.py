@@ -10,7 +10,7 @@ from children import SECONDS
 from exchange import exchange
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
-from server import TIMEOUT
+from server import LOOPBACK, TIMEOUT
 
 import stdevents
 
@@ -27,6 +27,7 @@ import stdevents
     ],
     ids=["plain", "RESP 3", "another database", "health checks", "two connections", "retries"],
 )
+@pytest.mark.parametrize("server", [LOOPBACK], indirect=True)
 def test_a_client_works_with_either_option(host, server, options):
     client = server.client(**options)
     exchange(host("a", client=client), host("b", client=server.client(**options)))
@@ -37,7 +38,6 @@ def test_a_client_that_is_made_of_a_url_works(host, server):
     clients = [redis.Redis.from_url(url) for _ in range(2)]
     exchange(*(host(suffix, client=client) for suffix, client in zip("ab", clients)))
     for client in clients:
-        client.close()
         client.connection_pool.disconnect()
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+import redis
 from entries import only
 from inside import (
     is_away,
@@ -166,7 +167,8 @@ class Impatient(NoBackoff):
 def test_a_post_that_the_client_sends_several_times_is_there_once(host, server, client):
     """A reply that does not come is no sign that nothing was done: Redis knows the post again."""
     impatient = Impatient(server)
-    a = host("a", client=server.client(socket_timeout=0.1, retry=Retry(impatient, 300)))
+    again = {"retry": Retry(impatient, 300), "retry_on_error": [redis.TimeoutError]}
+    a = host("a", client=server.client(socket_timeout=0.1, **again))
     a.wait_for(lambda: place_in_stream(a.bus))
     a.relay.post("test", "event", 0)  # so that there is a connection for the next one
     server.stop()

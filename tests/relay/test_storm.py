@@ -31,6 +31,7 @@ MOST_SECONDS = 7200  # of a long campaign
 WORKERS = 3  # on each host
 POSTERS = 3  # at a time; each is a host of its own
 PAUSE = 0.015  # seconds between two posts of a poster, on average
+LOOK = 256  # entries that a reader takes at once, at most
 SHORT = 100  # entries that the short stream keeps, about
 SOON = 0.3  # seconds for which a client of the storm waits for an answer
 END = ("end", None)
@@ -362,8 +363,9 @@ def calm(storm, client):
 
 def check(storm, client, campaign):
     """Compare what was posted, the stream, and what each host was given."""
-    plain, unique, posted = [], set(), {}
-    for entry, fields in client.xrange("stream"):
+    plain, unique, posted, order = [], set(), {}, {}
+    for number, (entry, fields) in enumerate(client.xrange("stream")):
+        order[entry.decode()] = number
         if b"event" not in fields:
             continue
         parts = json.loads(fields[b"event"])
@@ -380,15 +382,25 @@ def check(storm, client, campaign):
         ran.update(check_lives(crew, place, unique, campaign))
     campaign.count("unique", len(unique))
     campaign.count("duplicated", sum((ran - Counter(unique)).values()))
-    # One that was taken by a host, all of which died before it came to it, runs nowhere.
-    gone = "unique, gone with their host" if campaign.counts["hosts killed"] else "lost"
-    campaign.count(gone, len(unique - set(ran)))
+    # One that was taken by a host which was killed before it had it on its bus runs nowhere.
+    for number in (order[entry] for entry in unique - set(ran)):
+        is_gone = any(0 < number - end <= LOOK for end in ends_of_killed(storm, order))
+        campaign.count("unique, gone with their host" if is_gone else "lost")
     for stream, entries in storm.parts:
         if stream == "stream":
             given = [place[entry] for entry in entries]
             campaign.count("reordered", given != list(range(len(plain)))[slice_of(given)])
     for crew in storm.crews[3:]:
         check_told(crew, 3 * storm.count, campaign)
+
+
+def ends_of_killed(storm, order):
+    """Where those lives ended that did so by a kill."""
+    for crew in storm.crews[:3]:
+        for seen, killed in crew.lives:
+            entries = [origin.entry for (event, _), (_, origin) in seen if event != "lost"]
+            if killed and entries:
+                yield max(map(order.get, entries))
 
 
 def slice_of(given):

@@ -218,7 +218,7 @@ def test_a_program_may_end_with_all_open(name, server):
     program = """
 import sys, redis, stdevents
 bus = stdevents.configure(sys.argv[1])
-client = redis.Redis(unix_socket_path=sys.argv[2])
+client = redis.Redis(unix_socket_path=sys.argv[2], socket_timeout=5)
 relay = stdevents.Relay(bus, client, "stream")
 print(relay.post("test", "event"))
 """
