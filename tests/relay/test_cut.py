@@ -123,13 +123,14 @@ def test_it_is_told_once_that_it_is_cut_off_and_once_that_it_is_not(host, gate, 
 
 
 PROGRAM = """
-import json, sys, redis, redis.backoff, redis.retry, stdevents
+import json, sys, redis, stdevents
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 name, address = sys.argv[1:]
 bus = stdevents.configure(name)
 seen = []
 bus.register(lambda data, event, source, pid: seen.append(data), "test")
-once = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
-client = redis.Redis(host=address, port=6379, socket_timeout=0.5, retry=once)
+client = redis.Redis(host=address, port=6379, socket_timeout=0.5, retry=Retry(NoBackoff(), 0))
 relay = stdevents.Relay(bus, client, "stream", buffer=100)
 print("ready", flush=True)
 for line in sys.stdin:

@@ -93,6 +93,15 @@ def test_who_may_not_post_is_told_so_and_still_reads(host, server):
     assert [seen for seen in a.seen if seen[0] == "event"] == only(range(3))
 
 
+def test_who_may_only_post_does_so(host, server, caplog):
+    rules = ["+evalsha", "+script|load", "+xadd", "+get", "+set", "~stream", "~{stream}:*"]
+    a, b = host("a", client=server.user("a", *rules), buffer=10), host("b")
+    for number in range(3):
+        assert a.relay.post("test", "event", number) is not None
+    b.until(*only(range(3)))
+    a.wait_for(lambda: re.search(REFUSED, caplog.text))
+
+
 def test_a_redis_without_memory_refuses_posts_and_is_read_on(host, client):
     a, b = host("a"), host("b", buffer=10)
     a.relay.post("test", "event", 1)
