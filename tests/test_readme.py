@@ -41,6 +41,9 @@ FILES = {
     "docs/relay.md": {
         "joined.py": "tests/relay/test_page.py",
         "notices.py": "tests/test_readme.py",
+        "tls.py": "tests/relay/test_tls.py",
+        "sentinel.py": "tests/relay/test_sentinel.py",
+        "cluster.py": "tests/relay/test_cluster.py",
     },
     "docs/roles.md": dict.fromkeys(
         ["reloader.py", "warm.py", "serve.py", "imported.py", "master_conf.py"],

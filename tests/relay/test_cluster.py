@@ -1,4 +1,4 @@
-"""A cluster of three masters: events with and without `unique`, and the failover of a master."""
+"""A cluster of three masters, and the failover of one; the client of docs/relay.md."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import pytest
 from entries import only
 from exchange import exchange
 from losses import check_told
+from page import client_of, needs_page
 from server import Cluster, until
-from test_permissions import RULES, needs_page
+from test_permissions import RULES
 
 import stdevents
 
@@ -29,6 +30,15 @@ def replicated():
 
 def test_events_go_through_a_cluster(host):
     exchange(host("a"), host("b"))
+
+
+@needs_page
+def test_the_client_of_the_page_is_one_of_a_cluster(host, server):
+    node = server.nodes[0]
+    with client_of(
+        "cluster.py", address=('"10.0.0.1", 6379', f"{node.address!r}, {node.port}")
+    ) as client:
+        exchange(*(host(suffix, client=client) for suffix in "ab"), 3)
 
 
 def test_a_stream_may_be_on_any_master(host, server):

@@ -91,9 +91,7 @@ def test_an_entry_with_the_id_of_another_is_told_and_delivered(host, server, cli
     assert losses_of(a) == [lost()]
 
 
-def test_a_replica_whose_clock_is_behind_gives_ids_that_are_delivered_nevertheless(
-    host, server, client, rewound
-):
+def test_ids_of_a_replica_whose_clock_is_behind_are_delivered_too(host, server, client, rewound):
     a = host("a")
     put(client, "event", 1, "1-1")
     a.until(("event", 1))

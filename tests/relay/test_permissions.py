@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from entries import entry_of, only
 from exchange import exchange
+from page import TEXT, needs_page
 
 import stdevents
-
-PAGE = Path(__file__).parent.parent.parent / "docs" / "relay.md"
 
 
 def rules_of_page():
     """The rules of its user, for a stream that is called "stream"."""
-    if not PAGE.exists():
-        return []
-    text = PAGE.read_text(encoding="utf-8")
-    (line,) = re.findall(r"^ACL SETUSER relay on >secret (.*?)^```$", text, re.M | re.S)
-    return line.replace("my-app", "stream").split()
+    lines = re.findall(r"^ACL SETUSER relay on >secret (.*?)^```$", TEXT, re.M | re.S)
+    return "".join(lines).replace("my-app", "stream").split()
 
 
 RULES = rules_of_page()
 REFUSED = "permission|can't run this command"  # within a script, as of Redis 7.0
 COMMANDS = [rule for rule in RULES if rule.startswith("+")]
-needs_page = pytest.mark.skipif(not RULES, reason="there are no docs beside the tests")
 
 
 @needs_page

@@ -1,4 +1,4 @@
-"""A master with a replica that Sentinel puts in its place."""
+"""A master with a replica that Sentinel puts in its place; the client of docs/relay.md."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 from entries import only
 from exchange import exchange
 from losses import check_told
+from page import client_of, needs_page
 from server import LOOPBACK, Replica, Sentinel, Server
 
 import stdevents
@@ -41,6 +42,14 @@ def hosts(host, sentinel):
 
 def test_events_go_by_way_of_a_sentinel(hosts):
     exchange(*hosts)
+
+
+@needs_page
+def test_the_client_of_the_page_asks_who_the_master_is(host, sentinel):
+    addresses = '[("10.0.0.1", 26379), ("10.0.0.2", 26379)]', [(LOOPBACK, sentinel.port)]
+    name = "my-master", sentinel.NAME
+    with client_of("sentinel.py", addresses=addresses, name=name) as client:
+        exchange(*(host(suffix, client=client) for suffix in "ab"), 3)
 
 
 def test_a_failover_to_a_replica_that_has_all_loses_nothing(hosts, sentinel, server, replica):

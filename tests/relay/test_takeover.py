@@ -37,7 +37,7 @@ def workers(host, server, fork):
     return start
 
 
-def test_of_several_workers_another_one_takes_over_when_the_reader_is_killed(workers, client):
+def test_another_worker_takes_over_when_the_reader_is_killed(workers, client):
     watching, crew = workers(3)
     for number in range(3):
         entry = client.xadd("stream", entry_of("event", number))
@@ -70,9 +70,7 @@ def test_a_successor_that_has_the_dead_readers_slot_is_not_taken_for_it(workers,
         assert reader_of(watching.bus) in crew
 
 
-def test_a_redis_that_stands_still_is_noticed_and_nobody_says_that_it_reads(
-    workers, server, client, caplog
-):
+def test_nobody_says_that_it_reads_where_redis_stands_still(workers, server, client, caplog):
     """As when its machine is frozen: connections stay, and nothing comes."""
 
     def tell(parent, relay):

@@ -1,10 +1,11 @@
-"""Redis over TLS, where both show a certificate."""
+"""Redis over TLS, where both show a certificate; the client of docs/relay.md."""
 
 from __future__ import annotations
 
 import pytest
 from entries import only
 from exchange import exchange
+from page import client_of, needs_page
 from server import LOOPBACK, Certificate, Server
 
 import stdevents
@@ -24,6 +25,21 @@ def server(certificate):
 
 def test_events_come_over_tls(host):
     exchange(host("a"), host("b"))
+
+
+@needs_page
+def test_the_client_of_the_page_shows_its_certificate(host, server, certificate):
+    files = {
+        option: (f'{option}="{name}"', f"{option}={certificate.of_client[option]!r}")
+        for option, name in (
+            ("ssl_ca_certs", "ca.pem"),
+            ("ssl_certfile", "host.pem"),
+            ("ssl_keyfile", "host.key"),
+        )
+    }
+    address = '"10.0.0.1", 6380', f"{server.address!r}, {server.port}"
+    with client_of("tls.py", address=address, **files) as client:
+        exchange(*(host(suffix, client=client) for suffix in "ab"), 3)
 
 
 def test_a_restart_over_tls_loses_nothing(host, server):
