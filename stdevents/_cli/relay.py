@@ -41,12 +41,11 @@ def main(url: str, stream: str, remove: str | None) -> int:
         with redis.Redis.from_url(url, socket_timeout=TIMEOUT) as client:
             try:
                 return _run(client, stream, remove)
-            except redis.exceptions.ResponseError as error:
-                if not str(error).startswith(("MOVED", "-MOVED")) and "MOVED" not in str(error):
-                    raise
+            except redis.exceptions.MovedError:
+                pass  # it is a node of a cluster
         with redis.RedisCluster.from_url(url, socket_timeout=TIMEOUT) as cluster:
             return _run(cluster, stream, remove)
-    except (redis.RedisError, OSError) as error:
+    except redis.RedisError as error:
         raise OSError(f"relay: {type(error).__name__}: {harmless(str(error))}") from error
 
 

@@ -92,8 +92,8 @@ def _relay(terminal: Terminal, state: Status) -> list[str]:
     elif relay.position is None:
         how = "not begun yet"
     else:
-        behind = "" if relay.lag is None else f", {relay.lag:,} behind"
-        how = f"at {relay.position}{behind}"
+        is_known = relay.reader and relay.lag is not None
+        how = f"at {relay.position}" + (f", {relay.lag:,} behind" if is_known else "")
     reader = f", read by {relay.reader}" if relay.reader else ", read by nobody"
     return [f"  relay    {harmless(relay.stream or 'its stream')} {how}{reader}"]
 

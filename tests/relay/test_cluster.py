@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from entries import only
 from exchange import exchange
@@ -9,6 +11,7 @@ from losses import check_told
 from page import client_of, needs_page
 from server import Cluster, until
 from test_permissions import RULES
+from test_seen import run_module
 
 import stdevents
 
@@ -121,3 +124,13 @@ def test_the_permissions_of_the_page_are_enough_in_a_cluster(host, server):
         node.user("a", *RULES, *more)
     a, b = (host(one, client=server.client(username="a", password="a")) for one in "ab")
     exchange(a, b)
+
+
+def test_the_command_line_finds_the_node_that_has_the_stream(host, server):
+    a = host("a")
+    a.relay.post("test", "event", 1)
+    a.until(("event", 1))
+    for node in server.nodes:
+        url = f"redis://{node.address}:{node.port}"
+        rows = run_module("relay", url, "stream").splitlines()
+        assert [json.loads(row)["host"].split("/")[0] for row in rows] == ["host a"]

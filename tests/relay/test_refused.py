@@ -87,3 +87,16 @@ def test_a_reader_that_is_refused_tells_it_once_and_posts_nevertheless(
     allow(client, "reader")
     a.wait_for(lambda: a.relay.stats().away_since is None)
     assert [line for line in caplog.messages if "reached again" in line]
+
+
+def test_a_host_whose_place_is_not_kept_reads_on(host, server, client, caplog):
+    """Its next bus begins earlier, or anew; that is said once."""
+    allow(client, "reader", "-xgroup|setid", "-xgroup|create")
+    a = host("a", client=server.client(username="reader"))
+    for number in range(20):
+        a.relay.post("test", "event", number)
+        a.until(*only(range(number + 1)))
+    assert a.relay.stats().away_since is None
+    assert a.relay.stats().reading
+    (told,) = caplog.messages
+    assert "so the next bus of this host begins where the place was kept last" in told
