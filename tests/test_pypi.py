@@ -76,7 +76,9 @@ def test_all_addresses_are_of_one_repository():
 
 def test_the_page_renders_and_every_link_of_it_is_whole():
     """As the index does it: from the metadata of what is installed."""
-    markdown = pytest.importorskip("readme_renderer.markdown", reason="it is in tox -e package")
+    markdown = pytest.importorskip(
+        "readme_renderer.markdown", reason="readme_renderer is in tox -e package"
+    )
     try:
         metadata = importlib.metadata.metadata("stdevents")
     except importlib.metadata.PackageNotFoundError:
@@ -114,7 +116,9 @@ def test_the_classifiers_name_the_pythons_that_tox_tests():
 
 def test_the_index_knows_the_classifiers():
     """It refuses a package that has one which it does not know."""
-    known = pytest.importorskip("trove_classifiers", reason="it is in tox -e package")
+    known = pytest.importorskip(
+        "trove_classifiers", reason="trove-classifiers is in tox -e package"
+    )
     try:
         metadata = importlib.metadata.metadata("stdevents")
     except importlib.metadata.PackageNotFoundError:
