@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from ._protocols import Handler
     from ._relay.relay import Relay, RelayStats
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "Answer",

@@ -25,7 +25,8 @@ import stdevents
 ROOT = Path(__file__).parent.parent
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 IS_HERE = README.exists() and DOCS.is_dir()
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))] if IS_HERE else []
+OTHERS = [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+PAGES = [README, *OTHERS, *sorted(DOCS.glob("*.md"))] if IS_HERE else []
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 pytestmark = pytest.mark.skipif(not IS_HERE, reason="there are no README and docs beside the tests")
 

@@ -15,6 +15,9 @@ import stdevents
 from stdevents import aio
 
 POOL = "workers had it cached, and have dropped it"
+# CPython 3.13 counts the loop's thread at a fork, though it has ended: docs/caveats.md.
+COUNTS_LATE = sys.version_info[:2] == (3, 13)
+FORKS = ["-W", "ignore:This process (pid:DeprecationWarning"] if COUNTS_LATE else []
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def program(start, told):
     """`program(file, ...)` runs it to its end, and returns its lines."""
 
     def run(file, *arguments):
-        process = start("python", "-W", "error::ResourceWarning", file, *arguments)
+        process = start("python", *FORKS, "-W", "error::ResourceWarning", file, *arguments)
         assert process.end() == 0, process.log()
         lines = process.log().splitlines()
         for line in lines:
@@ -103,7 +106,7 @@ def test_a_handler_that_fails_is_seen(file, last_line_of_a_handler, examples, st
 
 
 def test_a_shell_stops_a_script_and_its_children(start, name, told, examples):
-    script = start("python", "forked.py")
+    script = start("python", *FORKS, "forked.py")
 
     def command(*arguments):
         return subprocess.run(
