@@ -55,6 +55,7 @@ def work(parent, buses, name, gate, stream):
     bus.register(lambda data, event, source, pid: seen.append(bus.origin().entry), "test")
     relay = stdevents.Relay(bus, gate.client(socket_timeout=SOON), stream, host=name)
     parent.tell(os.getpid())
+    signal.alarm(MOST_SECONDS)  # who tells has less
     parent.hear()
     relay.close()
     bus.close()
