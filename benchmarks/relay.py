@@ -28,7 +28,6 @@ from collections import Counter
 from pathlib import Path
 from statistics import median
 
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import redis

@@ -135,7 +135,8 @@ class Relay:
         """Stop; posts that are still buffered are dropped, with a warning. Twice is fine.
 
         The process that reads, if no other one does, tells Redis how far the host is: as long as
-        the client waits at most. The bus stays open. A bus that is closed first leaves the relay without anything to do.
+        the client waits at most. The bus stays open. A bus that is closed first leaves the relay
+        without anything to do.
         """
         self._life.close()
 
