@@ -1160,3 +1160,8 @@ def put_into_buffer(relay, count):
 def worker_patience(monkeypatch, seconds):
     """Have readers wait so long for a worker that takes nothing."""
     monkeypatch.setattr(_late("_relay.pace"), "PATIENCE", seconds)
+
+
+def connections_in_use(client):
+    """Those of a client of Redis that somebody has taken from its pool."""
+    return set(client.connection_pool._in_use_connections)

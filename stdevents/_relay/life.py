@@ -154,6 +154,9 @@ class RelayLife:
             self._goes_on = False
         except Overtaken as error:
             report("bus %r: %s", self.loop.name, error, level=INFO)
+        finally:
+            if not self.loop.interval:  # closed, by somebody who has not waited for this step
+                self.stream.leave()
 
     def _step_on(self, seat: Seat) -> None:
         self._goes_on = False

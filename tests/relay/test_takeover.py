@@ -7,7 +7,7 @@ import time
 
 import pytest
 from entries import entry_of
-from inside import reader_of
+from inside import connections_in_use, reader_of
 
 import stdevents
 
@@ -111,3 +111,17 @@ def test_a_fork_does_not_wait_for_a_redis_that_stands_still(host, server, fork):
 def test_a_relay_without_a_bound_on_its_waits_is_refused(host, server):
     with pytest.raises(ValueError, match="socket_timeout, so a Redis that stands still"):
         host("a", client=server.client(socket_timeout=None))
+
+
+def test_a_relay_that_is_closed_amid_a_long_step_gives_its_connection_back(host, server):
+    """Whoever closes it does not wait for a Redis that stands still."""
+    client = server.client(socket_timeout=1)
+    a = host("a", client=client)
+    a.wait_for(lambda: a.relay.stats().reading)
+    server.stop()
+    try:
+        a.wait_for(lambda: not a.relay.stats().reading)
+        a.relay.close()
+    finally:
+        server.go_on()
+    a.wait_for(lambda: not connections_in_use(client))
