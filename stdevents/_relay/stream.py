@@ -97,9 +97,9 @@ class Stream:
         texts = [_text_of(entry, fields) for entry, fields in found]
         if not texts or _id_of(texts[0]) != after.entry or check_of(texts[0]) != after.check:
             return None
-        last = _id_of(texts[-1])
-        added = after.added + len(texts) - 1 if after.added != UNKNOWN else UNKNOWN
-        is_end = len(texts) <= FIRST_LOOK
+        last, is_end = _id_of(texts[-1]), len(texts) <= FIRST_LOOK
+        is_known = is_end and after.added != UNKNOWN
+        added = after.added + len(texts) - 1 if is_known else UNKNOWN
         return Snapshot(last, after.entry, 0, added, (0, 0), is_end, texts[0], texts[1:])
 
     def text_of(self, entry: EntryId) -> bytes | None:
