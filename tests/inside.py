@@ -1097,7 +1097,7 @@ def pause_of(relay):
 def send_buffer_later(relay):
     """Have a relay whose thread was stopped begin its work anew when told to: `begin()`."""
     life = relay._life
-    life.loop.interval = 1.0
+    life._is_closed = life.posting._is_closed = False
 
     def begin():
         life._hurry = False
@@ -1165,3 +1165,34 @@ def worker_patience(monkeypatch, seconds):
 def connections_in_use(client):
     """Those of a client of Redis that somebody has taken from its pool."""
     return set(client.connection_pool._in_use_connections)
+
+
+def close_amid_failure(relay, monkeypatch):
+    """Have the relay be closed by another thread when its own has just found Redis away."""
+    life = relay._life
+    failed = life.contact.failed
+
+    def fail_and_close(*arguments):
+        failed(*arguments)
+        closer = threading.Thread(target=relay.close)
+        closer.start()
+        closer.join()
+
+    monkeypatch.setattr(life.contact, "failed", fail_and_close)
+
+
+def close_before_keeping(relay, monkeypatch):
+    """Have the relay be closed when a post has found Redis away, and is to be kept."""
+    posting = relay._life.posting
+    keep = posting._keep
+
+    def close_and_keep(*arguments):
+        relay.close()
+        keep(*arguments)
+
+    monkeypatch.setattr(posting, "_keep", close_and_keep)
+
+
+def runs(relay):
+    """Does it have a thread?"""
+    return relay._life.loop.runs()

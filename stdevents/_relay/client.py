@@ -8,8 +8,8 @@ from .._bus.callbacks import is_coroutine_function
 from .._errors import RelayError
 
 # The names of errors, or of what they are derived from, after which Redis may be reached again
-# without anybody doing something. All others are refusals.
-AWAY = frozenset(
+# without anybody doing something, and how other errors of that kind begin. The rest is refusals.
+PASSING = frozenset(
     {
         "ConnectionError",
         "TimeoutError",
@@ -20,6 +20,9 @@ AWAY = frozenset(
         "RedisClusterException",
     }
 )
+PASSING_WORDS = "BUSY ", "LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "NOREPLICAS "
+LASTING = frozenset({"MaxConnectionsError"})  # derived from one of those
+OTHER_SLOT = "key slot"  # of a cluster: the name of a stream is none for it
 
 
 def check_client(client: Any) -> None:
@@ -41,7 +44,8 @@ def check_client(client: Any) -> None:
             "without end; give the relay a redis.Redis(..., socket_timeout=5)"
         )
     pool = getattr(client, "connection_pool", None)
-    if getattr(client, "connection", None) is not None or _most(pool) < 2:
+    most = getattr(pool, "max_connections", None) or options.get("max_connections") or 2
+    if getattr(client, "connection", None) is not None or most < 2:
         raise ValueError(
             "client: it has one connection, and a relay needs two, since it waits for the stream "
             "with one of them; give it a redis.Redis(...) without single_connection_client, and "
@@ -51,15 +55,13 @@ def check_client(client: Any) -> None:
 
 def is_away(error: RelayError) -> bool:
     """Is it that Redis cannot be reached, not that it refuses?"""
-    names = {kind.__name__ for kind in type(error.__cause__).__mro__}
-    return bool(names & AWAY)
+    cause = error.__cause__
+    names, words = {kind.__name__ for kind in type(cause).__mro__}, str(cause)
+    if names & LASTING or OTHER_SLOT in words:
+        return False
+    return bool(names & PASSING) or words.startswith(PASSING_WORDS)
 
 
 def _options(client: Any) -> dict[str, Any]:
     options: dict[str, Any] = getattr(client, "get_connection_kwargs", dict)()
     return options
-
-
-def _most(pool: Any) -> int:
-    most: int = getattr(pool, "max_connections", None) or 2
-    return most

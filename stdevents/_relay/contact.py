@@ -52,18 +52,15 @@ class Contact:
             return
         self._tell_at = now + TOLD_EVERY
 
-    def succeeded(self, what: str) -> bool:
-        """A try had an answer; was it the first one since others had none?"""
-        if what not in self._failing:
-            return False
-        self._failing.discard(what)
-        if self._failing:
-            return False
-        self._pause = self.away_since = 0.0
-        seconds = monotonic() - self._began
-        words = "bus %r: stream %r is reached again, after %.1f s"
-        report(words, self._bus, self._stream, seconds, level=WARNING)
-        return True
+    def succeeded(self, what: str) -> None:
+        """A try had an answer; it is told when it was the first one since others had none."""
+        if what in self._failing:
+            self._failing.discard(what)
+            if not self._failing:
+                self._pause = self.away_since = 0.0
+                words = "bus %r: stream %r is reached again, after %.1f s"
+                seconds = monotonic() - self._began
+                report(words, self._bus, self._stream, seconds, level=WARNING)
 
     def next_pause(self) -> float:
         """Seconds to wait before the next try."""

@@ -53,7 +53,7 @@ READER = COMPANION + 2  # slot of the elected worker, and 1; 0: nobody
 READER_SERIAL = COMPANION + 3  # of that worker: its slot may be another's by now
 UNTIL = COMPANION + 4  # nanoseconds of CLOCK_MONOTONIC up to which it is elected
 BEHIND = COMPANION + 5  # how many entries came after the position at the last look, and 1
-AWAY = COMPANION + 6  # seconds since the epoch since which Redis is away; 0: it is not
+AWAY_SINCE = COMPANION + 6  # seconds since the epoch since which Redis is away; 0: it is not
 
 # a cell, behind CELL_EVENT: the position
 CELL_MILLISECONDS = 1

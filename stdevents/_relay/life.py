@@ -56,8 +56,8 @@ class RelayLife:
         self.stream = stream
         self._start = start
         self._options = options
-        #: no interval: it is closed
         self.loop = Loop(self)
+        self._is_closed = False
         self._begin_here()
 
     def _begin_here(self) -> None:
@@ -92,8 +92,7 @@ class RelayLife:
 
     def close(self) -> None:
         """Stop; what is still buffered is dropped."""
-        self._hurry = True
-        self.loop.interval = 0.0
+        self._hurry = self._is_closed = True
         self.loop.stop(self._patience())
         if not self.is_busy():
             self._leave()
@@ -129,7 +128,7 @@ class RelayLife:
         if not self._mark.word[0]:
             self.after_fork_in_child()
         size = self.bus.use(_size_of_ring)
-        if not self.loop.interval:
+        if self._is_closed:
             raise NotConfigured("the relay is closed; make another one")
         if self._start_again:
             self._start_loop()
@@ -155,7 +154,7 @@ class RelayLife:
         except Overtaken as error:
             report("bus %r: %s", self.loop.name, error, level=INFO)
         finally:
-            if not self.loop.interval:  # closed, by somebody who has not waited for this step
+            if self._is_closed:  # by somebody who has not waited for this step
                 self.stream.leave()
 
     def _step_on(self, seat: Seat) -> None:
@@ -172,17 +171,18 @@ class RelayLife:
             self.send_waiting()
         except RelayError as error:
             self._fail(POST, error)
-        if self.loop.interval and not self.contact.away_since:
+        if not self.contact.away_since:
             self.loop.interval = EVERY
 
     def _read(self, reader: Reader) -> None:
         if not reader.elect():
-            if not reader.is_away():  # who reads is another's business
+            self.stream.leave()  # it may have been deposed
+            if reader.is_another_reading():
                 self._reached()
             return
-        self._goes_on = True
         has_to_send = self.posting.waiting and not self.contact.fails(POST)
         has_waited = reader.step(0.0 if self._hurry or has_to_send else BLOCK)
+        self._goes_on = True
         if has_waited or not self._is_refused:  # what is refused may be only to wait
             self._reached()
             self._is_refused = False
@@ -233,7 +233,7 @@ class RelayLife:
 
     def _fail(self, what: str, error: RelayError) -> None:
         """Try again after a pause; and let another process read, which may get through."""
-        if not self.loop.interval:  # closed meanwhile, as its connections may be
+        if self._is_closed:  # as its connections may be
             return
         self.contact.failed(what, error)
         if what == READ:
@@ -262,7 +262,9 @@ class RelayLife:
 
     def after_fork_in_parent(self) -> None:
         """After a fork: the thread goes on."""
-        self._hurry = False
+        self._hurry = self._is_closed
+        if self._is_closed:
+            return
         try:
             self.loop.unpark()
         except RuntimeError:
@@ -278,7 +280,7 @@ class RelayLife:
         self.loop.forked()
         self.stream.forked()
         self._begin_here()
-        if self.loop.interval:
+        if not self._is_closed:
             self.loop.interval = EVERY
             self._start_loop(PAUSE_AFTER_FORK)
 

@@ -14,7 +14,7 @@ from .snapshot import check_of
 
 if TYPE_CHECKING:
     from collections import Counter
-    from typing import Any, Iterator
+    from typing import Any
 
     from .._bus.seat import Seat
     from .entries import Entries
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .stream import Stream
 
 RELAYED = 7  # parts of an event that a relay has brought
+AT_ONCE = 256  # entries that Redis is asked for: less than a lease may last
 
 
 class Losses:
@@ -58,14 +59,22 @@ class Losses:
         Where Redis has lost its newest entries, others may have ids that this host is beyond. It
         goes back to the last one that is on its bus and on the stream.
         """
-        if gap.is_of_end:
-            for entry, record in self._newest_on_bus():
-                text = self._stream.text_of(entry) if entry <= before.entry else None
-                if text is not None and self._entries.entry_of(text).record.startswith(record):
-                    return Position(*entry, UNKNOWN, check_of(text))
+        relayed = self._newest_on_bus() if gap.is_of_end else []
+        relayed = [(entry, record) for entry, record in relayed if entry <= before.entry]
+        while relayed:
+            asked = relayed[:AT_ONCE]
+            found = self._stream.find([entry for entry, _ in asked])
+            if found < 0:
+                relayed = relayed[AT_ONCE:]
+                continue
+            entry, record = relayed[found]
+            text = self._stream.text_of(entry)
+            if text is not None and self._entries.entry_of(text).record.startswith(record):
+                return Position(*entry, UNKNOWN, check_of(text))
+            relayed = relayed[found + 1 :]
         return gap.after
 
-    def _newest_on_bus(self) -> Iterator[tuple[EntryId, bytes]]:
+    def _newest_on_bus(self) -> list[tuple[EntryId, bytes]]:
         """The events that the bus still has from the stream, the newest first."""
         table = self._seat.table
         found: list[bytes | None] = []
@@ -73,9 +82,11 @@ class Losses:
         while run.through < table.last:
             run = table.read(run)
             found += table.reader.cut(run)
+        relayed = []
         for record in reversed(found):
             text = (record or b"[]").rstrip(b",")
             with contextlib.suppress(ValueError, RecursionError):  # damaged, or too deep
                 parts: list[Any] = json.loads(text)
                 if len(parts) == RELAYED:
-                    yield parse(parts[-1].encode()), text
+                    relayed.append((parse(parts[-1].encode()), text))
+        return relayed

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._errors import SegmentError
-from .cursor import AWAY, Cursor
+from .cursor import AWAY_SINCE, Cursor
 from .ids import Position
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Standing(NamedTuple):
 def standing_of(words: memoryview) -> Standing:
     """The standing of a bus; under its lock."""
     cursor = Cursor(words)
-    return Standing(cursor.position(), cursor.behind, cursor.reader(), words[AWAY])
+    return Standing(cursor.position(), cursor.behind, cursor.reader(), words[AWAY_SINCE])
 
 
 def leave_name(folder: Folder, stream: str) -> None:

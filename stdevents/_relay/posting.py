@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._bus import codec
-from .._errors import PayloadTooLarge, RelayError
+from .._errors import NotConfigured, PayloadTooLarge, RelayError
 from .._log import WARNING, report
 from .._system.clock import monotonic
 from .client import is_away
@@ -47,9 +47,12 @@ class Poster(NamedTuple):
 
     def next(self) -> Poster:
         """The poster of one more post."""
-        if monotonic() > self.at + FORGOTTEN:
-            return self._replace(number=self.number + 1, answered=0, entry="")
-        return self._replace(number=self.number + 1)
+        return self._replace(number=self.number + 1).now()
+
+    def now(self) -> Poster:
+        """Without what Redis may have forgotten by now."""
+        is_old = monotonic() > self.at + FORGOTTEN
+        return self._replace(answered=0, entry="") if is_old else self
 
     def answer(self, entry: str) -> Poster:
         """The poster after its post was answered."""
@@ -92,6 +95,8 @@ class Posting:
         self._longer = len(codec.encode_relayed("a", "b", None, None, *origin)) - len(plain)
         #: posts that wait until Redis is reached
         self.waiting: deque[Waiting] = deque()
+        self._buffered = 0  # events in there
+        self._is_closed = False
         self._queueing = threading.RLock()
         self._queue = self._sent = Poster.new()  # of the buffer: at its end, and sent last
         # Each is used for one post at a time. A thread that finds none makes one more.
@@ -99,7 +104,7 @@ class Posting:
 
     def buffered(self) -> int:
         """How many events wait until Redis is reached."""
-        return sum(len(one.payloads) for one in self.waiting)
+        return self._buffered
 
     def post(self, records: Sequence[bytes], size: int) -> str | None:
         """Put encoded events on the stream, or into the buffer, all or none: the last one's entry.
@@ -166,24 +171,28 @@ class Posting:
 
     def _keep(self, payloads: tuple[bytes, ...], poster: Poster | None) -> None:
         with self._queueing:
-            if self.buffered() + len(payloads) > self._buffer:
+            if self._is_closed:
+                raise NotConfigured("the relay was closed amid this post; make another one")
+            if self._buffered + len(payloads) > self._buffer:
                 raise RelayError(
                     f"stream {self._stream.name!r}: Redis is away, and buffer={self._buffer} "
-                    f"posts are the most that wait for it; {self.buffered()} do, and "
+                    f"events are the most that wait for it; {self._buffered} do, and "
                     f"{len(payloads)} more would; post later, or give the relay a larger one"
                 )
             if poster is None:
                 poster = self._queue = self._queue.next()
             self.waiting.append(Waiting(payloads, poster))
+            self._buffered += len(payloads)
 
     def send_next(self) -> None:
         """Put on the stream what has waited longest; RelayError if Redis is away."""
-        payloads, poster = self.waiting[0]
+        first = self.waiting[0]
+        payloads, poster = first
         is_of_queue = poster.token == self._sent.token
         if is_of_queue:  # what is known of the one before is known by now
-            poster = self._sent._replace(number=poster.number - 1).next()
+            poster = self._sent._replace(number=poster.number)
         try:
-            entry = self._add(payloads, poster)
+            entry = self._add(payloads, poster.now())
         except RelayError as error:
             if is_away(error):
                 raise
@@ -193,11 +202,17 @@ class Posting:
         else:
             if is_of_queue:
                 self._sent = poster.answer(entry)
-        self.waiting.popleft()
+        with self._queueing:
+            if self.waiting and self.waiting[0] is first:  # else all were dropped meanwhile
+                self.waiting.popleft()
+                self._buffered -= len(payloads)
 
     def drop(self) -> None:
-        """Drop what waits, with a warning."""
-        if self.waiting:
-            what = "bus %r: its relay was closed with %d posts in the buffer, which are dropped"
-            report(what, self._bus, self.buffered(), level=WARNING)
+        """Drop what waits, with a warning, and keep nothing more."""
+        with self._queueing:
+            self._is_closed = True
+            dropped, self._buffered = self._buffered, 0
             self.waiting.clear()
+        if dropped:
+            what = "bus %r: its relay was closed with %d posts in the buffer, which are dropped"
+            report(what, self._bus, dropped, level=WARNING)

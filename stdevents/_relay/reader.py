@@ -17,19 +17,19 @@ from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from .._errors import NoRoom, RelayError, StdeventsError
-from .._log import INFO, WARNING, report
+from .._errors import NoRoom, StdeventsError
+from .._log import INFO, report
 from .._system import presence
 from .._system.clock import monotonic_ns
-from .client import is_away
-from .cursor import AWAY, LEASE, Cursor, Overtaken, Step
+from .cursor import AWAY_SINCE, LEASE, Cursor, Overtaken, Step
 from .entries import Entries, Entry
 from .ids import UNKNOWN, EntryId, Position, parse, preceding, written
+from .keeping import Keeper
 from .losses import Losses
 from .onlooker import Standing, leave_name, standing_of
 from .pace import Pace
 from .snapshot import Gap, Snapshot, check_of
-from .stream import ELSEWHERE, GONE, OURS, Stream
+from .stream import ELSEWHERE, OURS, Stream
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 ENTRIES = 256  # at most, in one look
 LONGEST_BATCH = 64  # events, since posters wait for the lock
 PARTS = 4  # a batch takes at most one of so many parts of the ring and its slots
-KEEP_EVERY = 200_000_000  # nanoseconds between two times that Redis is told the place
 LAST = "last"  # of `start`
 
 
@@ -50,6 +49,8 @@ class Batch(NamedTuple):
     records: list[bytes]
     after: Position
     relayed: int = 0  # how many of them are events of the stream
+    #: which of the records, by index, are events with `unique` that were not claimed yet
+    unclaimed: tuple[tuple[int, Entry], ...] = ()
 
 
 class Reader:
@@ -69,12 +70,12 @@ class Reader:
         self._cursor = Cursor(seat.words)
         self._locked = seat.lock.hold
         self._stream = stream
-        self._group = f"{host}/{seat.name}"
         self._start = start
         self._counts = counts
         self._entries = Entries(seat.name, stream.name, handlers, counts)
         self._losses = Losses(seat, stream, self._entries, counts)
-        self._pace = Pace(seat.words)
+        self._keeper = Keeper(stream, seat.name, host)
+        self._pace = Pace()
         self._term = 0  # 0: it is not the reader
         self._is_told = False  # that it is
         self._renewal = self._until = 0  # of the lease, in nanoseconds of CLOCK_MONOTONIC
@@ -83,9 +84,7 @@ class Reader:
         self._is_near = False  # the end of the stream, so that a glance will do
         self._has_all = False  # what there was at the last look
         self._counted: EntryId = (0, 0)  # up to there no entry was deleted that was counted
-        self._kept: EntryId | None = None  # what Redis was told last
-        self._kept_at = 0  # when that was tried
-        self._is_unkept = False  # as Redis refuses it, and that was told
+        self._seen: Position | None = None  # a place whose entry was seen, which the bus has not
         # Not the host's name, which may be another's, too.
         self._holder = f"{seat.epoch:016x}"
         digest = blake2b(stream.name.encode(), digest_size=8).digest()
@@ -111,6 +110,7 @@ class Reader:
         if not (self._term and self._locked(self._cursor.renew, self._term)):
             self._term = self._elect()
             self._forget_place()
+            self._keeper.elected()
             self._is_told = False
         self._renewal, self._until = now + LEASE // 3, now + LEASE
         return self._term > 0
@@ -143,7 +143,7 @@ class Reader:
         has_all = place is not None and (self._has_all or self._stream.is_waiting(place))
         if (self._pending or not has_all) and (self.read() or not seconds):
             return False
-        self.keep()
+        self._keeper.keep(self._position)
         if self._position is None:
             return False
         has_come = self._stream.wait(self._position, seconds)
@@ -163,7 +163,7 @@ class Reader:
         start = self._start
         if isinstance(start, Position):
             return start
-        kept = self._stream.kept(self._group) if start == LAST else None
+        kept = self._keeper.find() if start == LAST else None
         if kept is not None:
             return kept
         if start not in (LAST, "new", "oldest"):
@@ -178,13 +178,13 @@ class Reader:
         if not self._pending:
             before = self._position = self._position or self.begin()
             snapshot = self._look(before)
-            if snapshot.at is not None and not before.check:
-                self._position = before = before._replace(check=check_of(snapshot.at))
+            before = self._position = self._adopted(before, snapshot)
             self._tell()
-            gap = snapshot.gap(before, self._counted)
+            gap = self._gap(before, snapshot)
             if gap is not None:
                 self._is_near = False
-                batches = [Batch([self._losses.record_of(gap)], self._losses.after(gap, before))]
+                after = self._losses.after(gap, before)
+                batches = [Batch([self._losses.record_of(gap)], after)]
             elif snapshot.entries:
                 batches = self._batches(before, snapshot)
             else:
@@ -202,10 +202,31 @@ class Reader:
         snapshot = self._stream.glance(before) if self._is_near and before.check else None
         if snapshot is None:
             snapshot = self._stream.look(before, ENTRIES)
-            if snapshot.is_end:
-                self._counted = max(snapshot.last, snapshot.deleted)
         self._is_near = snapshot.is_end
         return snapshot
+
+    def _adopted(self, before: Position, snapshot: Snapshot) -> Position:
+        """The place with what is known of it by now, also when Redis was away since."""
+        if before.check:
+            return before
+        if snapshot.at is not None and (self._seen is None or self._seen.entry != before.entry):
+            self._seen = before._replace(check=check_of(snapshot.at))
+        if self._seen is not None and self._seen.entry == before.entry:
+            before = before._replace(check=self._seen.check)
+        if before.entry == snapshot.last and before.added == UNKNOWN:
+            before = before._replace(added=snapshot.added)
+        return before
+
+    def _gap(self, before: Position, snapshot: Snapshot) -> Gap | None:
+        """What is gone between the place and the entries."""
+        gap = snapshot.gap(before, self._counted)
+        is_trimmed = snapshot.at is None and snapshot.first > before.entry
+        if is_trimmed and not (gap and gap.is_of_end) and self._keeper.has_gone_back():
+            # As many were trimmed as were lost, or more: counting does not tell.
+            gap = snapshot.gap_of_end(before)
+        if snapshot.is_end and snapshot.deleted != (0, 0):
+            self._counted = max(snapshot.last, snapshot.deleted)
+        return gap
 
     @staticmethod
     def _behind(snapshot: Snapshot, after: Position) -> int | None:
@@ -220,46 +241,23 @@ class Reader:
             what = "bus %r: this process is the reader of stream %r"
             report(what, self._name, self._stream.name, level=INFO)
 
-    def keep(self) -> None:
-        """Have Redis keep the place of this host, if it is due."""
-        place, now = self._position, monotonic_ns()
-        if place is None or place.entry == self._kept or now < self._kept_at + KEEP_EVERY:
-            return
-        self._kept_at = now
-        try:
-            self._stream.keep(self._group, place)
-        except RelayError as error:
-            if is_away(error):
-                raise
-            self._tell_unkept(error)  # which is no reason to read no more
-        else:
-            self._kept, self._is_unkept = place.entry, False
-
-    def _tell_unkept(self, error: RelayError) -> None:
-        if not self._is_unkept:
-            self._is_unkept = True
-            what = "bus %r: %s; so the next bus of this host begins where the place was kept last"
-            report(what, self._name, error, level=WARNING)
-
     def keep_at_end(self) -> None:
         """Have Redis keep the place now, unless another process reads; no more is read."""
         if self.elect():  # also where the one before was killed before it could
-            self._position = self._locked(self._cursor.position)
-            self._kept_at = 0
-            self.keep()
+            self._keeper.keep(self._locked(self._cursor.position), at_once=True)
 
     def standing(self) -> Standing:
         """How far the bus is."""
         return self._locked(standing_of, self.seat.words)
 
-    def is_away(self) -> bool:
-        """Could whoever has read last not reach Redis?"""
-        return bool(self.seat.words[AWAY])
+    def is_another_reading(self) -> bool:
+        """Is there another process that reads, and reaches Redis?"""
+        return self._cursor.reader() > 0 and not self.seat.words[AWAY_SINCE]
 
     def tell_away(self, since: float) -> None:
         """Tell onlookers since when Redis is away, in seconds since the epoch; 0: it is not."""
-        if self.seat.words[AWAY] != int(since):
-            self.seat.words[AWAY] = int(since)
+        if self.seat.words[AWAY_SINCE] != int(since):
+            self.seat.words[AWAY_SINCE] = int(since)
 
     def _append(self) -> None:
         """Append what was read; what finds no room is kept for later."""
@@ -270,6 +268,10 @@ class Reader:
             try:
                 if batch.records:
                     self._look_for_room(batch.records)
+                if batch.unclaimed:  # not before there is room: what ends now has claimed nothing
+                    batch = self._claimed(batch)
+                    pending[0] = batch, step
+                if batch.records:
                     self.seat.table.append(batch.records, step)
                 else:
                     self._locked(self._cursor.take, step)
@@ -283,16 +285,17 @@ class Reader:
             position, pending = step.after, pending[1:]
         self._position, self._pending = position, pending
         self._has_all = self._is_near and not pending
-        self.keep()
+        self._keeper.keep(position)
 
     def _look_for_room(self, records: list[bytes]) -> None:
         """NoRoom if they would overwrite what a worker will take soon, also with "drop"."""
-        if self.seat.settings.overflow == "drop":
-            try:
-                self.seat.table.check_room(records)
-            except NoRoom as full:
-                if self._pace.is_worth_waiting(full):
-                    raise
+        try:
+            self.seat.table.check_room(records)
+        except NoRoom as full:
+            if self.seat.settings.overflow == "wait" or self._pace.is_worth_waiting(full):
+                raise
+        else:
+            self._pace.has_room()
 
     def _forget_place(self) -> None:
         self._position, self._pending, self._has_all = None, [], False
@@ -305,30 +308,43 @@ class Reader:
         # Only a part of the ring, so as not to overwrite what no worker had time to read.
         longest, most = layout.size // PARTS, min(LONGEST_BATCH, layout.events // PARTS)
         entries = [self._entries.entry_of(text) for text in snapshot.entries]
-        verdicts = self._verdicts(entries)
         batches, length = [Batch([], before)], 0
-        for number, (entry, check, record, _) in enumerate(entries, 1):
-            before = Position(*entry, snapshot.added_up_to(number, before), check)
-            verdict, relayed = verdicts[number - 1], 0
-            if verdict == ELSEWHERE:
+        for number, entry in enumerate(entries, 1):
+            before = Position(*entry.id, snapshot.added_up_to(number, before), entry.check)
+            record, relayed, unclaimed = entry.record, 1, entry.key is not None
+            if entry.key == "":
                 self._counts["elsewhere"] += 1
-            elif record:
-                relayed = 1
-                if verdict == GONE or len(record) > layout.size:
-                    record, relayed = self._losses.record_of(Gap(entry, entry, 1, before)), 0
+                record = b""
+            elif len(record) > layout.size:
+                record = self._losses.record_of(Gap(entry.id, entry.id, 1, before))
+                relayed, unclaimed = 0, False
+            last = batches[-1]
+            if record:
                 length += len(record)
-                if length > longest or len(batches[-1].records) >= most:
+                if length > longest or len(last.records) >= most:
                     batches.append(Batch([], before))
                     length = len(record)
-                batches[-1].records.append(record)
-            last = batches[-1]
-            batches[-1] = last._replace(after=before, relayed=last.relayed + relayed)
+                last = batches[-1]
+                if unclaimed:
+                    one = len(last.records), entry
+                    last = last._replace(unclaimed=(*last.unclaimed, one))
+                last.records.append(record)
+                last = last._replace(relayed=last.relayed + relayed)
+            batches[-1] = last._replace(after=before)
         return batches
 
-    def _verdicts(self, entries: list[Entry]) -> list[int]:
-        """Of each event: is it OURS, as all are that have no `unique`, or ELSEWHERE, or GONE?"""
-        wanted = [(written(one.id), one.key) for one in entries if one.key]
-        claims = iter(self._stream.claim(wanted, self._holder, self.seat.settings.timeout))
-        return [
-            OURS if one.key is None else next(claims) if one.key else ELSEWHERE for one in entries
-        ]
+    def _claimed(self, batch: Batch) -> Batch:
+        """Without the events that are another host's; what is gone by now is told as lost."""
+        wanted = [(written(entry.id), entry.key or "") for _, entry in batch.unclaimed]
+        verdicts = self._stream.claim(wanted, self._holder, self.seat.settings.timeout)
+        records, relayed = list(batch.records), batch.relayed
+        for (index, entry), verdict in reversed([*zip(batch.unclaimed, verdicts)]):
+            if verdict == OURS:
+                continue
+            relayed -= 1
+            if verdict == ELSEWHERE:
+                self._counts["elsewhere"] += 1
+                del records[index]
+            else:
+                records[index] = self._losses.record_of(Gap(entry.id, entry.id, 1, batch.after))
+        return batch._replace(records=records, relayed=relayed, unclaimed=())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 REMEMBERED = 86_400_000  # milliseconds for which a post may be sent again
+TOLD = 1000  # milliseconds for which others do not tell of the same loss
 LOOK_BYTES = 1 << 20  # of entries, after which a look ends
 FIRST_LOOK = 4  # entries, by whose size it is known how many more to take at once
+MOST_AT_ONCE = 32  # entries: others may be much larger
 
-# KEYS: stream, post. ARGV: number, number and entry of the last post that was answered, or 0 and
-# nothing, maxlen or nothing, host, pid, the events. Returns the last entry's id, and whether that
-# last post is gone.
+# KEYS: stream, post, told. ARGV: number, number and entry of the last post that was answered, or 0
+# and nothing, maxlen or nothing, host, pid, the events. Returns the last entry's id, and whether
+# that last post is gone.
 ADD = f"""
 local known, number, entry = redis.call('GET', KEYS[2]), 0, nil
 if known then
@@ -25,7 +27,10 @@ local function add(event)
         'v', '1', 'host', ARGV[5], 'pid', ARGV[6], 'event', event)
 end
 local gone = number < tonumber(ARGV[2]) and 1 or 0
-if gone == 1 then
+-- First of all what may be refused: afterwards nothing is, and it is all or nothing.
+redis.call('SET', KEYS[2], ARGV[1] .. ' 0-0', 'PX', {REMEMBERED})
+-- Of many posters that find it out one tells it.
+if gone == 1 and redis.call('SET', KEYS[3], '', 'NX', 'PX', {TOLD}) then
     add('["stdevents","lost",{{"first":null,"last":"' .. ARGV[3] .. '","count":null,"stream":'
         .. cjson.encode(KEYS[1]) .. '}}]')
 end
@@ -45,6 +50,17 @@ elseif string.find(info.err, 'no such key') then
 else
     return info
 end
+-- As a client sees it, for which the last one of equal names counts.
+local function distinct(f)
+    local names, values = {{}}, {{}}
+    for i = 1, #f, 2 do
+        if not values[f[i]] then names[#names + 1] = f[i] end
+        values[f[i]] = f[i + 1]
+    end
+    local fields = {{}}
+    for i, name in ipairs(names) do fields[2 * i - 1], fields[2 * i] = name, values[name] end
+    return fields
+end
 local first, bytes, start, left = has['first-entry'], 0, ARGV[1], tonumber(ARGV[2])
 local answer = {{
     has['last-generated-id'] or '0-0', first and first[1] or '', has['length'] or 0,
@@ -55,11 +71,12 @@ while left > 0 do
     local found = redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', math.min(wanted, left))
     for _, entry in ipairs(found) do
         local id, f = entry[1], entry[2]
+        for _, text in ipairs(f) do bytes = bytes + #text end
+        if #f > 8 then f = distinct(f) end
         if #f == 8 and f[1] == 'v' and f[2] == '1' and f[3] == 'host' and f[5] == 'pid'
                 and f[7] == 'event' then
             id = id .. '\\n' .. f[6] .. '\\n' .. f[4] .. '\\n' .. f[8]
         end
-        for _, text in ipairs(f) do bytes = bytes + #text end
         answer[#answer + 1] = id
     end
     if #found < math.min(wanted, left) then return answer end
@@ -68,7 +85,8 @@ while left > 0 do
     local time, sequence = string.match(found[#found][1], '(%d+)-(%d+)')
     if #sequence > 15 then break end -- more than Lua can count
     start = time .. '-' .. string.format('%.0f', sequence + 1)
-    wanted = math.max(1, math.floor(({LOOK_BYTES} - bytes) * (#answer - 6) / (bytes + 1)))
+    wanted = math.floor(({LOOK_BYTES} - bytes) * (#answer - 6) / (bytes + 1))
+    wanted = math.max(1, math.min({MOST_AT_ONCE}, wanted))
 end
 answer[6] = 1
 return answer
@@ -95,4 +113,12 @@ if first then
     redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.match(first[1], '%d+'))
 end
 return answer
+"""
+
+# KEYS: stream. ARGV: ids. Returns which of them is the first that is there, from 1 on, or 0.
+FIND = """
+for i, id in ipairs(ARGV) do
+    if redis.call('XRANGE', KEYS[1], id, id)[1] then return i end
+end
+return 0
 """

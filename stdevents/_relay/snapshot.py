@@ -44,26 +44,27 @@ class Snapshot(NamedTuple):
         """
         if self.at is not None:
             is_known = position.check in (0, check_of(self.at))
-            return None if is_known else self._gap_of_end(position)
+            return None if is_known else self.gap_of_end(position)
         is_back = self.last < position.entry or self.added < position.added < UNKNOWN
         # Only the first entries are ever trimmed, so that the one at the position was deleted; or
         # it was lost, and others have come since.
         is_within = self.first < position.entry and self.deleted != position.entry
         if is_back or (position.check and is_within):
-            return self._gap_of_end(position)
+            return self.gap_of_end(position)
         if self.first <= following(position.entry):
             return None
         trimmed, number = self.trimmed(), None
         if UNKNOWN not in (trimmed, position.added) and self.deleted <= counted:
             number = trimmed - position.added
             if number < 0 and position.check:  # the one at the position would not be trimmed yet
-                return self._gap_of_end(position)
+                return self.gap_of_end(position)
             if number <= 0:
                 return None  # the last one that was read was trimmed, and none after it
         after = preceding(self.first)
         return Gap(following(position.entry), after, number, Position(*after, trimmed))
 
-    def _gap_of_end(self, position: Position) -> Gap:
+    def gap_of_end(self, position: Position) -> Gap:
+        """Redis has lost its newest entries; where to go on if nothing more is known."""
         # Its entries up to `last`, where that is less than what was read, may be old or new.
         if self.last < position.entry:
             return Gap(None, None, None, Position(*self.last, self.added), True)

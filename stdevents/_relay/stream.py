@@ -4,6 +4,7 @@ An entry is `v 1 host HOST pid PID event JSON`, the JSON being `[source, event, 
 of `unique` behind it if there is one. Each host has a consumer group, which says how far it is.
 Beside the stream there are, under names that begin with `{stream}:`,
 
+    told            there is, for a moment, when a poster has told that Redis has lost entries
     post:TOKEN      number and entry of the last post of one poster: a post that is sent again
                     after its connection was lost is not added again
     unique          which host has which `unique` event, as long as the event is in the stream
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
 from .._errors import RelayError
 from .ids import LARGEST_ID, UNKNOWN, Position, following, parse, written
-from .scripts import ADD, CLAIM, FIRST_LOOK, LOOK
+from .scripts import ADD, CLAIM, FIND, FIRST_LOOK, LOOK
 from .snapshot import Snapshot, check_of
 from .wait import Waiter
 
@@ -46,7 +47,8 @@ class Stream:
         self.name = name
         self._client = client
         self._beside = f"{name}:" if "{" in name else f"{{{name}}}:"  # one slot of a cluster
-        self._add, self._look, self._claim = map(client.register_script, (ADD, LOOK, CLAIM))
+        scripts = map(client.register_script, (ADD, LOOK, CLAIM, FIND))
+        self._add, self._look, self._claim, self._find = scripts
         self._waiter = Waiter(client, name)
 
     # -- post --------------------------------------------------------------------------------------
@@ -62,7 +64,7 @@ class Stream:
         answered: tuple[int, str],
     ) -> Added:
         """Put events on the stream, all or none; those of a `number` that is known only once."""
-        keys = [self.name, f"{self._beside}post:{token}"]
+        keys = [self.name, f"{self._beside}post:{token}", f"{self._beside}told"]
         most = "" if maxlen is None else maxlen
         entry, gone = self._ask(self._add, keys, [number, *answered, most, host, pid, *events])
         return Added(entry.decode(), bool(gone))
@@ -80,7 +82,7 @@ class Stream:
             parse(last),
             parse(first) if first else following(parse(last)),
             length,
-            added if added >= 0 else UNKNOWN,
+            min(added, UNKNOWN) if added >= 0 else UNKNOWN,
             parse(deleted) if deleted else LARGEST_ID,
             not is_more,
             at,
@@ -107,6 +109,11 @@ class Stream:
         at = written(entry)
         found = self._ask(self._client.xrange, self.name, at, at)
         return _text_of(*found[0]) if found else None
+
+    def find(self, entries: Sequence[EntryId]) -> int:
+        """Which of these entries is the first that is there? Its index, or -1."""
+        found: int = self._ask(self._find, [self.name], [*map(written, entries)])
+        return found - 1
 
     def is_waiting(self, place: Position) -> bool:
         """Was Redis asked for what comes after a place, and has not answered yet?"""
@@ -146,7 +153,7 @@ class Stream:
         for one in self._ask(self._groups):
             if one["name"] == group.encode():
                 read = one.get("entries-read")
-                added = UNKNOWN if read is None else read
+                added = UNKNOWN if read is None else min(read, UNKNOWN)
                 return Position(*parse(one["last-delivered-id"]), added)
         return None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .._system.clock import monotonic
 
-BLOCK = 2.5  # seconds, after which Redis answers that nothing has come
+ANSWER = 2.5  # seconds, after which Redis answers that nothing has come
 LATE = 1.0  # seconds more, after which it is taken to be away
 
 
@@ -35,7 +35,7 @@ class Waiter:
             if monotonic() < self._until:
                 return None
             self.leave()
-            raise TimeoutError(f"no answer in {BLOCK + LATE} s")
+            raise TimeoutError(f"no answer in {ANSWER + LATE} s")
         self.asked = None
         return bool(self._own.parse_response(connection, "XREAD"))
 
@@ -44,9 +44,9 @@ class Waiter:
             self.leave()
         if self._own is None:
             self._own = self._new_client()
-        arguments = "COUNT", 1, "BLOCK", int(BLOCK * 1000), "STREAMS", self._stream, place
+        arguments = "COUNT", 1, "BLOCK", int(ANSWER * 1000), "STREAMS", self._stream, place
         self._own.connection.send_command("XREAD", *arguments)
-        self._until = monotonic() + BLOCK + LATE
+        self._until = monotonic() + ANSWER + LATE
         self.asked = place
 
     def _new_client(self) -> Any:

@@ -26,6 +26,15 @@ def test_a_look_ends_where_it_has_enough_bytes(client):
     assert looks >= 8
 
 
+def test_large_entries_behind_small_ones_are_not_taken_by_their_size(client):
+    for number in range(4):
+        client.xadd("stream", entry_of("event", number), f"{number + 1}-1")
+    for number in range(4, 120):
+        client.xadd("stream", entry_of("event", LARGE), f"{number + 1}-1")
+    snapshot = Stream(client, "stream").look(Position(0, 0), 256)
+    assert sum(map(len, snapshot.entries)) < 40 * len(LARGE)
+
+
 def test_small_entries_are_taken_by_their_number(client):
     pipeline = client.pipeline()
     for number in range(600):

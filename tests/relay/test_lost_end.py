@@ -156,3 +156,66 @@ def test_the_buffer_tells_it_too(host, server, client, rewound):
     server.start()
     a.wait_for(lambda: ("event", 3) in a.seen)
     assert losses_of(a)
+
+
+def test_a_lost_end_of_which_all_that_is_new_was_trimmed_is_told(host, client, rewound):
+    """Redis has as many less as it had before: only the place of the host has gone back, too."""
+    a = host("a")
+    for number in range(1, 6):
+        put(client, "event", number, f"{number}-1")
+    a.until(*only(range(1, 6)))
+    wait_until_kept(a, client, "5-1")
+    rewound.keep()
+    for number in range(6, 11):
+        put(client, "event", number, f"{number}-1")
+    a.wait_for(lambda: len(events_of(a)) == 10)
+    wait_until_kept(a, client, "10-1")
+    with stopped(a.relay):
+        rewound.rewind()
+        for number in range(20, 30):
+            put(client, "event", number, f"{number}-1")
+        client.xtrim("stream", 5, approximate=False)
+    a.wait_for(lambda: ("event", 29) in a.seen)
+    assert losses_of(a) == [lost()]
+
+
+def wait_until_kept(host, client, entry):
+    """Until Redis knows the place of the host."""
+
+    def place():
+        return [one["last-delivered-id"].decode() for one in client.xinfo_groups("stream")]
+
+    host.wait_for(lambda: place() == [entry])
+
+
+def test_a_host_of_two_workers_gets_over_a_redis_that_forgot_all(host, client, server, fork):
+    """All that the bus has of the stream is looked for there, in less time than a reader has."""
+    a = host("a", size="4m")
+    a.relay.close()
+    for base in range(0, 4000, 500):
+        pipeline = client.pipeline()
+        for number in range(base, base + 500):
+            pipeline.xadd("stream", entry_of("event", number))
+        pipeline.execute()
+    a.relay = stdevents.Relay(a.bus, server.client(), "stream", start="oldest")
+    before = client.info("commandstats")
+
+    def work(parent):
+        relay = stdevents.Relay(a.bus, server.client(), "stream")
+        parent.tell()
+        parent.hear()
+        relay.close()
+
+    worker = fork(work)
+    worker.hear()
+    client.xadd("stream", entry_of("last", None))
+    a.wait_for(lambda: ("last", None) in a.seen)
+    client.flushall()
+    client.xadd("stream", entry_of("new", None))
+    a.wait_for(lambda: ("new", None) in a.seen)
+    assert losses_of(a) == [lost()]
+    after = client.info("commandstats")
+    scripts = [one["cmdstat_evalsha"]["calls"] for one in (before, after)]
+    assert scripts[1] - scripts[0] < 200  # not one for each of 4,000
+    worker.say()
+    worker.result()

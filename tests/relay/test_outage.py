@@ -10,11 +10,15 @@ import pytest
 import redis
 from entries import only
 from inside import (
+    close_amid_failure,
+    close_before_keeping,
     is_away,
     pass_time_while_away,
     pause_of,
     place_in_stream,
+    runs,
     send_buffer_later,
+    stopped,
 )
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -226,3 +230,27 @@ def test_a_connection_lost_for_long_costs_nothing_but_the_time(host, server, req
     b.relay.post("test", "event", 1)
     for one in (a, b):
         one.until(*only(range(2)))
+
+
+def test_a_relay_that_was_closed_stays_closed(host, server, monkeypatch):
+    """A step that fails at that time does not open it again."""
+    a = host("a", buffer=10)
+    a.wait_for(lambda: a.relay.stats().reading)
+    close_amid_failure(a.relay, monkeypatch)
+    server.kill()
+    a.wait_for(lambda: a.relay.stats().away_since is not None)
+    with pytest.raises(stdevents.NotConfigured):
+        a.relay.post("test", "event", 1)
+    with stopped(a.relay):
+        pass  # as a fork does
+    assert not runs(a.relay)
+
+
+def test_a_post_that_meets_a_close_is_not_put_into_the_buffer(host, server, monkeypatch):
+    a = host("a", buffer=10)
+    a.wait_for(lambda: a.relay.stats().reading)
+    server.kill()
+    close_before_keeping(a.relay, monkeypatch)
+    with pytest.raises(stdevents.NotConfigured, match="amid this post"):
+        a.relay.post("test", "event", 1)
+    assert a.relay.stats().buffered == 0

@@ -42,6 +42,27 @@ def test_workers_that_are_slower_than_the_stream_lose_nothing(host, client, fork
     assert worker.result() == (COUNT, 0)
 
 
+def test_a_worker_that_is_very_slow_keeps_nobody_from_the_stream(host, client, fork, monkeypatch):
+    """G5: it goes on all the time, but the others would get what it takes in a second or so."""
+    worker_patience(monkeypatch, 0.2)
+    a = host("a", size=65536, start="oldest", relayed=False)
+
+    def work(parent):
+        a.bus.register(lambda *event: time.sleep(0.2), "test", "event")
+        parent.tell()
+        while True:
+            a.bus.poll()
+            time.sleep(0.001)
+
+    worker = fork(work)
+    worker.hear()
+    fill(client, COUNT)
+    a.join(client)
+    a.wait_for(lambda: ("event", COUNT - 1) in a.seen)
+    assert a.seen == only(range(COUNT))
+    worker.kill()
+
+
 def test_a_worker_that_stands_still_keeps_nobody_from_the_stream(
     host, client, fork, name, monkeypatch
 ):

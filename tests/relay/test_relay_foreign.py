@@ -95,3 +95,17 @@ class stdevents_bus:
 
     def __exit__(self, *_):
         self.bus.close()
+
+
+def test_an_entry_with_a_field_twice_is_the_same_at_each_look(host, client):
+    """A client's dict has the last one only; to a script it has both."""
+    a = host("a")
+    a.wait_for(lambda: a.relay.stats().reading)
+    fields = ["v", 1, "host", "by hand", "pid", 7, "event", '["test", "event", 0]']
+    client.execute_command("XADD", "stream", "*", *fields, "event", '["test", "event", 1]')
+    a.until(("event", 1))
+    a.relay.close()
+    a.relay = stdevents.Relay(a.bus, client, "stream")
+    a.relay.post("test", "event", 2)
+    a.until(("event", 1), ("event", 2))
+    assert a.relay.stats().gaps == 0

@@ -141,7 +141,8 @@ class Crew:
         seen = list(zip(self.watching.seen, self.watching.told))
         self.watching.close()
         self.watching = None
-        self.lives.append((seen, killed))
+        # Where Redis was away just then, it could not be told how far the host has come.
+        self.lives.append((seen, killed or time.monotonic() < self._storm.trouble_ends))
 
     def poll(self):
         """Take what is on the bus."""
@@ -163,6 +164,7 @@ class Storm:
         self._name = name
         self._fork = fork
         self._seeds = 0
+        self.trouble_ends = 0  # on the clock: until then relays may not have found back to Redis
         self._due = []  # what is to be done later, and when
         self.parts = []  # what workers were given that have left, each in its order
 
@@ -233,6 +235,7 @@ class Storm:
             return None
         crew.gate.shut()
         self.later(2 * SOON, crew.gate.open)
+        self.trouble()
         return "cuts"
 
     def leave(self, crew, killed=False):
@@ -244,6 +247,9 @@ class Storm:
 
     def kill_host(self, crew):
         return self.leave(crew, killed=True)
+
+    def trouble(self):
+        self.trouble_ends = time.monotonic() + 4 * SOON + 1
 
     def kill_poster(self, crew=None):
         for seed in [seed for seed in self.posters if seed not in self.kept][:1]:
@@ -259,11 +265,13 @@ class Storm:
     def restart(self, crew):
         self.server.kill()
         self.server.start()
+        self.trouble()
         return "restarts of Redis"
 
     def freeze(self, crew):
         self.server.stop()
         self.later(2 * SOON, self.server.go_on)
+        self.trouble()
         return "freezes of Redis"
 
     def put_foreign(self, crew):
