@@ -182,7 +182,7 @@ class Reader:
             self._tell()
             gap = self._gap(before, snapshot)
             if gap is not None:
-                self._is_near = False
+                self._is_near, self._seen = False, None
                 after = self._losses.after(gap, before)
                 batches = [Batch([self._losses.record_of(gap)], after)]
             elif snapshot.entries:
@@ -207,14 +207,14 @@ class Reader:
 
     def _adopted(self, before: Position, snapshot: Snapshot) -> Position:
         """The place with what is known of it by now, also when Redis was away since."""
+        if before.entry == snapshot.last and snapshot.is_end:
+            before = before._replace(added=snapshot.added)
         if before.check:
             return before
         if snapshot.at is not None and (self._seen is None or self._seen.entry != before.entry):
             self._seen = before._replace(check=check_of(snapshot.at))
         if self._seen is not None and self._seen.entry == before.entry:
             before = before._replace(check=self._seen.check)
-        if before.entry == snapshot.last and before.added == UNKNOWN:
-            before = before._replace(added=snapshot.added)
         return before
 
     def _gap(self, before: Position, snapshot: Snapshot) -> Gap | None:

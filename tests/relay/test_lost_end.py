@@ -219,3 +219,23 @@ def test_a_host_of_two_workers_gets_over_a_redis_that_forgot_all(host, client, s
     assert scripts[1] - scripts[0] < 200  # not one for each of 4,000
     worker.say()
     worker.result()
+
+
+def test_a_host_that_was_restarted_sees_a_lost_end_as_well(host, server, client, rewound):
+    """What its place in Redis does not say, the look before has."""
+    put(client, "event", 1, "1-1")
+    rewound.keep()
+    put(client, "event", 100, "100-1")
+    first = host("a", start="oldest")
+    first.until(*only((1, 100)))
+    first.close()
+    again = host("a")
+    again.wait_for(lambda: again.relay.stats().reading)
+    with stopped(again.relay):
+        rewound.rewind()
+        put(client, "event", 2, "2-1")
+        put(client, "event", 101, "101-1")
+    again.wait_for(lambda: ("event", 101) in again.seen)
+    again.relay.post("test", "end")
+    again.wait_for(lambda: ("end", None) in again.seen)
+    assert losses_of(again) == [lost()]
