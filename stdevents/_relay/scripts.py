@@ -46,7 +46,7 @@ local info, has = redis.pcall('XINFO', 'STREAM', KEYS[1]), {{}}
 if not info.err then
     for i = 1, #info, 2 do has[info[i]] = info[i + 1] end
 elseif string.find(info.err, 'no such key') then
-    has['entries-added'] = 0
+    has['entries-added'], has['max-deleted-entry-id'] = 0, '0-0'
 else
     return info
 end

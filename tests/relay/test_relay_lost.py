@@ -10,6 +10,7 @@ from inside import (
     batches_from,
     new_reader,
     read_twice_and_resign,
+    stopped,
 )
 
 import stdevents
@@ -185,3 +186,21 @@ def test_a_batch_is_a_part_of_the_ring_only(host, client):
     assert sum(len(batch.records) for batch in batches) == 8
     assert all(sum(map(len, batch.records)) <= 1024 for batch in batches)
     assert all(len(batch.records) <= 4 for batch in batches)
+
+
+def test_what_was_trimmed_is_not_counted_after_a_deletion_that_was_passed(host, client):
+    """A few entries are read without asking what was deleted among them."""
+    a = host("a")
+    for number in (1, 2, 3):
+        client.xadd("stream", entry_of("event", number), f"{number}-1")
+    a.until(*only((1, 2, 3)))
+    with stopped(a.relay):
+        for number in (4, 5, 6):
+            client.xadd("stream", entry_of("event", number), f"{number}-1")
+        client.xdel("stream", "5-1")
+    a.until(*only((1, 2, 3, 4, 6)))
+    with stopped(a.relay):
+        for number in (7, 8, 9):
+            client.xadd("stream", entry_of("event", number), f"{number}-1")
+        client.xtrim("stream", 1, approximate=False)
+    a.until(*only((1, 2, 3, 4, 6)), lost(first="6-2", last="9-0"), ("event", 9))
