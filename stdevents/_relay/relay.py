@@ -25,7 +25,7 @@ from .ids import LARGEST, parse
 from .life import RelayLife
 from .posting import PostOptions
 from .reader import LAST
-from .stream import Stream
+from .stream import Stream, check_braces
 
 MAXLEN = 100_000
 COUNTED = "posted", "refused", "relayed", "elsewhere", "skipped", "gaps"
@@ -99,7 +99,7 @@ class Relay:
         if not isinstance(bus, Bus):
             raise TypeError(f"bus: {bus!r} is not a stdevents.Bus, as configure() returns it")
         check_client(client)
-        _check_name("stream", stream)
+        check_braces(_check_name("stream", stream))
         self._bus = bus
         self._life = RelayLife(
             life_of(bus),

@@ -14,6 +14,7 @@ Beside the stream there are, under names that begin with `{stream}:`,
 from __future__ import annotations
 
 import contextlib
+import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .ids import EntryId
 
 GONE, ELSEWHERE, OURS = -1, 0, 1  # how a claim ends
+SLOTTED = re.compile(r"[^{}]*|[^{}]*\{[^{}]+\}.*")  # without braces, or with what is in them
 
 
 class Added(NamedTuple):
@@ -184,6 +186,15 @@ class Stream:
             return question(*arguments)
         except Exception as error:
             raise RelayError(f"stream {self.name!r}: {type(error).__name__}: {error}") from error
+
+
+def check_braces(name: str) -> None:
+    """ValueError for a name beside which no other could be in the same slot of a cluster."""
+    if not SLOTTED.fullmatch(name):
+        raise ValueError(
+            f"stream: {name!r} cannot be one; where there are braces, the first ones hold what a "
+            "cluster goes by, as in 'my-app:{events}'"
+        )
 
 
 def _id_of(text: bytes) -> EntryId:

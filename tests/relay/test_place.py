@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from children import SECONDS
 from entries import entry_of, lost, only
 from inside import as_before_redis_7
 
@@ -130,3 +133,24 @@ def test_before_redis_7_a_place_is_kept_without_a_count(host, client, monkeypatc
     first.close()
     client.xadd("stream", entry_of("event", 2))
     host("a").until(("event", 2))
+
+
+def test_a_host_that_leaves_has_claimed_nothing_that_is_not_on_its_bus(host, client):
+    """Else nobody would ever handle it."""
+    a = host("a", size=4096, overflow="wait", start="oldest", relayed=False)
+    pipeline = client.pipeline()
+    for number in range(300):
+        pipeline.xadd("stream", entry_of("one", number, unique=f"key {number}"))
+    pipeline.execute()
+    a.join(client)
+    deadline = time.monotonic() + SECONDS
+    while not a.relay.stats().lag:  # without a poll: its bus is full
+        assert time.monotonic() < deadline
+    a.relay.close()
+    on_its_bus = a.relay.stats().relayed
+    assert 0 < on_its_bus < 300
+    b = host("b", start="oldest")
+    b.wait_for(lambda: len(b.seen) == 300 - on_its_bus)
+    b.relay.post("test", "end")
+    b.wait_for(lambda: ("end", None) in b.seen)
+    assert b.seen[:-1] == [("one", number) for number in range(on_its_bus, 300)]

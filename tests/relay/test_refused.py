@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+import redis
+from children import SECONDS
 from entries import entry_of, only
-from inside import put_into_buffer
+from inside import name_of, put_into_buffer
+from programs import start
 
 import stdevents
 
@@ -100,3 +105,75 @@ def test_a_host_whose_place_is_not_kept_reads_on(host, server, client, caplog):
     assert a.relay.stats().reading
     (told,) = caplog.messages
     assert "so the next bus of this host begins where the place was kept last" in told
+
+
+def test_a_post_of_which_a_part_is_refused_is_not_there(host, server, client):
+    """Else who posts it again has it there twice."""
+    allow(client, "poster", "-set")
+    a = host("a", client=server.client(username="poster"))
+    with pytest.raises(stdevents.RelayError):
+        a.relay.post("test", "event", 1)
+    assert client.xlen("stream") == 0
+
+
+def test_a_busy_redis_is_away_and_does_not_refuse(host, server, client, request):
+    """Somebody's script takes long: that passes."""
+    client.config_set("busy-reply-threshold", 50)
+    a = host("a", buffer=10, client=server.client(socket_timeout=0.2))
+    a.wait_for(lambda: a.relay.stats().reading)
+    blocker = server.client(socket_timeout=0.1)
+    with pytest.raises(redis.TimeoutError):
+        blocker.eval("while true do end", 0)
+    assert a.relay.post("test", "event", 1) is None
+    assert a.relay.stats().buffered == 1
+    client.script_kill()
+    a.until(("event", 1))
+    assert a.relay.stats().refused == 0
+
+
+def test_of_a_poster_that_finds_redis_away_each_time_one_line_is_told(host, server, caplog, name):
+    """Nobody else here knows better: no worker of its host has a relay."""
+    a = host("a", relayed=False)
+    with start_poster(name_of(a.bus), server) as poster:
+        lines = [poster.stdout.readline() for _ in range(1)]
+        server.kill()
+        for _ in range(8):
+            poster.stdin.write("post\n")
+            poster.stdin.flush()
+            lines.append(poster.stdout.readline())
+        _, err = poster.communicate("", timeout=SECONDS)
+        server.start()
+    assert lines == ["ready\n", *["RelayError\n"] * 8]
+    assert err.count("will be tried again") == 1
+    assert "reached again" not in err
+
+
+POSTER = """
+import logging, sys, time, redis, stdevents
+logging.basicConfig()
+bus = stdevents.Bus(sys.argv[1], interval=0, role="poster")
+client = redis.Redis(unix_socket_path=sys.argv[2], socket_timeout=1)
+relay = stdevents.Relay(bus, client, "stream")
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        relay.post("test", "event")
+        print("posted", flush=True)
+    except stdevents.RelayError:
+        print("RelayError", flush=True)
+    time.sleep(0.3)  # while its thread looks
+relay.close()
+bus.close()
+client.close()
+"""
+
+
+@contextlib.contextmanager
+def start_poster(bus, server):
+    """A process that only posts, at each line that it is given."""
+    process = start(POSTER, bus, server.path)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
