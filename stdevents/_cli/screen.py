@@ -88,14 +88,13 @@ def _relay(terminal: Terminal, state: Status) -> list[str]:
         return []
     if relay.away_since:
         since = time.strftime("%H:%M:%S", time.localtime(relay.away_since))
-        how = terminal.paint(f"Redis is away since {since}", "red")
-    elif relay.position is None:
-        how = "not begun yet"
+        how = terminal.paint(f"not read since {since}: Redis is away, or refuses", "red")
     else:
         is_known = relay.reader and relay.lag is not None
-        how = f"at {relay.position}" + (f", {relay.lag:,} behind" if is_known else "")
-    reader = f", read by {relay.reader}" if relay.reader else ", read by nobody"
-    return [f"  relay    {harmless(relay.stream or 'its stream')} {how}{reader}"]
+        behind = f", {relay.lag:,} behind" if is_known else ""
+        where = f"at {relay.position}{behind}" if relay.position else "not begun"
+        how = f"{where}, read by {relay.reader or 'nobody'}"
+    return [f"  relay    {harmless(relay.stream or 'its stream')} {how}"]
 
 
 def _losing(terminal: Terminal, state: Status) -> str:

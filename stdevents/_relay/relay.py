@@ -39,8 +39,8 @@ class RelayStats(NamedTuple):
     Redis refused, and that were dropped; `relayed`, events of the stream that it put on the bus;
     `elsewhere`, `unique` events that it left to another host; `skipped`, entries of the stream that
     were no events; `gaps`, how often it announced lost events; `reading`: does it read the stream
-    for its host? `away_since`: since when Redis does not answer it, in seconds since the epoch, or
-    None if it does.
+    for its host? `away_since`: since when Redis does not answer it, or refuses that it reads, in
+    seconds since the epoch; None if neither.
 
     Of its host: `stream`, the name; `position`, the id of the entry up to which the bus has all;
     `lag`, how many entries came after that when Redis was asked last; `reader`, the pid of the
@@ -75,7 +75,7 @@ class Relay:
     `start`: where a bus begins on which there was no relay yet; "last": where the last bus of this
     name on this host was, or like "new" where Redis knows of none; "new": with what is posted from
     now on, "oldest": with what the stream has, "1690000000000-0": after the entry of that id.
-    `buffer`: how many posts this process keeps, to send them later, while Redis is away; 0: such
+    `buffer`: how many events this process keeps, to post them later, while Redis is away; 0: such
     a post raises. `host`: what handlers are told of where its events come from; the name of the
     machine if it is left out. Redis keeps the place of this host as a consumer group named
     `HOST/BUS`, so two buses of one name have to say different hosts.
