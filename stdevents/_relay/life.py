@@ -93,7 +93,7 @@ class RelayLife:
     def close(self) -> None:
         """Stop; what is still buffered is dropped."""
         self._hurry = self._is_closed = True
-        self.loop.stop(self._patience())
+        self.loop.stop(self._longest_step())
         if not self.is_busy():
             self._leave()
         self._resign()
@@ -106,10 +106,14 @@ class RelayLife:
                 reader.keep_at_end()
         self.stream.leave()
 
+    def _longest_step(self) -> float:
+        """Seconds after which a step of the thread takes long, as it waits for Redis."""
+        return self.reader.seat.settings.wait_max if self.reader is not None else BLOCK
+
     def _patience(self) -> float:
-        """Seconds to wait for the thread: none where its step takes long, as it waits for Redis."""
-        longest = self.reader.seat.settings.wait_max if self.reader is not None else BLOCK
-        return max(0.0, longest - (monotonic() - self._began)) if self.is_busy() else longest
+        """Seconds for which a fork waits for the thread: none where its step takes long already."""
+        elapsed = monotonic() - self._began if self.is_busy() else 0.0
+        return max(0.0, self._longest_step() - elapsed)
 
     def is_reading(self) -> bool:
         """Does this process read the stream for its host?"""
