@@ -17,8 +17,10 @@ def fill(client, count):
     pipeline.execute()
 
 
-def test_workers_that_are_slower_than_the_stream_lose_nothing(host, client, fork, name):
-    """G3: with "drop", as with "wait"."""
+def test_workers_that_are_slower_than_the_stream_lose_nothing(host, client, fork, monkeypatch):
+    """G3: with "drop", as with "wait"; also where they are waited for again and again."""
+    worker_patience(monkeypatch, 1)
+    count = 5000
     a = host("a", size=65536, start="oldest", relayed=False)
 
     def work(parent):
@@ -26,20 +28,20 @@ def test_workers_that_are_slower_than_the_stream_lose_nothing(host, client, fork
         seen = []
 
         def slowly(data, event, source, pid):
-            time.sleep(0.0001)  # what a handler does
+            time.sleep(0.0004)  # what a handler does
             seen.append(data)
 
         a.bus.register(slowly, "test", "event")
-        a.wait_for(lambda: seen and seen[-1] == COUNT - 1)
+        a.wait_for(lambda: seen and seen[-1] == count - 1)
         return len(seen), a.bus.stats().lost
 
     worker = fork(work)
     worker.hear()
-    fill(client, COUNT)
+    fill(client, count)
     a.join(client)
-    a.wait_for(lambda: ("event", COUNT - 1) in a.seen)
-    assert a.seen == only(range(COUNT))
-    assert worker.result() == (COUNT, 0)
+    a.wait_for(lambda: ("event", count - 1) in a.seen)
+    assert a.seen == only(range(count))
+    assert worker.result() == (count, 0)
 
 
 def test_a_worker_that_is_very_slow_keeps_nobody_from_the_stream(host, client, fork, monkeypatch):
