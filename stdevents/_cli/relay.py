@@ -41,8 +41,10 @@ def main(url: str, stream: str, remove: str | None) -> int:
         with redis.Redis.from_url(url, socket_timeout=TIMEOUT) as client:
             try:
                 return _run(client, stream, remove)
-            except redis.exceptions.MovedError:
-                pass  # it is a node of a cluster
+            except redis.ResponseError as error:
+                # It is a node of a cluster; redis-py 6 and later say so by the class.
+                if type(error).__name__ != "MovedError" and not str(error).startswith("MOVED"):
+                    raise
         with redis.RedisCluster.from_url(url, socket_timeout=TIMEOUT) as cluster:
             return _run(cluster, stream, remove)
     except redis.RedisError as error:
