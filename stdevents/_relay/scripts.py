@@ -27,8 +27,8 @@ local function add(event)
         'v', '1', 'host', ARGV[5], 'pid', ARGV[6], 'event', event)
 end
 local gone = number < tonumber(ARGV[2]) and 1 or 0
--- First of all what may be refused: afterwards nothing is, and it is all or nothing.
-redis.call('SET', KEYS[2], ARGV[1] .. ' 0-0', 'PX', {REMEMBERED})
+-- Of a new poster, first of all, what may be refused: afterwards nothing is.
+if not known then redis.call('SET', KEYS[2], '0 0-0', 'PX', {REMEMBERED}) end
 -- Of many posters that find it out one tells it.
 if gone == 1 and redis.call('SET', KEYS[3], '', 'NX', 'PX', {TOLD}) then
     add('["stdevents","lost",{{"first":null,"last":"' .. ARGV[3] .. '","count":null,"stream":'
