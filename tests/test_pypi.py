@@ -74,15 +74,19 @@ def test_all_addresses_are_of_one_repository():
         assert (TREE / file).exists(), file
 
 
+def metadata_as_installed():
+    try:
+        return importlib.metadata.metadata("stdevents")
+    except importlib.metadata.PackageNotFoundError:
+        return pytest.skip("the package is not installed")
+
+
 def test_the_page_renders_and_every_link_of_it_is_whole():
     """As the index does it: from the metadata of what is installed."""
     markdown = pytest.importorskip(
         "readme_renderer.markdown", reason="readme_renderer is in tox -e package"
     )
-    try:
-        metadata = importlib.metadata.metadata("stdevents")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("the package is not installed")
+    metadata = metadata_as_installed()
     html = markdown.render(metadata.get_payload() or metadata["Description"])
     links = re.findall(r'(?:href|src)="([^"]*)"', html)
     assert len(links) > 10
@@ -119,10 +123,7 @@ def test_the_index_knows_the_classifiers():
     known = pytest.importorskip(
         "trove_classifiers", reason="trove-classifiers is in tox -e package"
     )
-    try:
-        metadata = importlib.metadata.metadata("stdevents")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("the package is not installed")
+    metadata = metadata_as_installed()
     told = metadata.get_all("Classifier")
     assert len(told) > 10
     assert [one for one in told if one not in known.classifiers] == []

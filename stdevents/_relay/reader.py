@@ -23,7 +23,7 @@ from .._system import presence
 from .._system.clock import monotonic_ns
 from .cursor import AWAY_SINCE, LEASE, Cursor, Overtaken, Step
 from .entries import Entries, Entry
-from .ids import UNKNOWN, EntryId, Position, parse, preceding, written
+from .ids import EntryId, Position, parse, preceding, written
 from .keeping import Keeper
 from .losses import Losses
 from .onlooker import Standing, leave_name, standing_of
@@ -110,8 +110,9 @@ class Reader:
         if not (self._term and self._locked(self._cursor.renew, self._term)):
             self._term = self._elect()
             self._forget_place()
-            self._keeper.elected()
             self._is_told = False
+            if self._term:
+                self._keeper.elected()
         self._renewal, self._until = now + LEASE // 3, now + LEASE
         return self._term > 0
 
@@ -192,8 +193,8 @@ class Reader:
                     self._locked(setattr, self._cursor, "behind", 0)
                 return False
             for batch in batches:
-                behind = self._behind(snapshot, batch.after)
-                self._pending.append((batch, Step(self._term, before, batch.after, behind)))
+                step = Step(self._term, before, batch.after, snapshot.behind(batch.after))
+                self._pending.append((batch, step))
                 before = batch.after
         self._append()
         return True
@@ -227,12 +228,6 @@ class Reader:
         if snapshot.is_end and snapshot.deleted != (0, 0):
             self._counted = max(snapshot.last, snapshot.deleted)
         return gap
-
-    @staticmethod
-    def _behind(snapshot: Snapshot, after: Position) -> int | None:
-        if UNKNOWN in (snapshot.added, after.added):
-            return None
-        return max(0, snapshot.added - after.added)
 
     def _tell(self) -> None:
         """Log that this is the reader: only now, since while Redis is away each try elects one."""

@@ -87,3 +87,7 @@ class Snapshot(NamedTuple):
         if before.added == UNKNOWN or self.deleted > before.entry:
             return UNKNOWN
         return before.added + 1
+
+    def behind(self, after: Position) -> int | None:
+        """How many entries there are after a position; None: unknown."""
+        return None if UNKNOWN in (self.added, after.added) else max(0, self.added - after.added)

@@ -1,4 +1,4 @@
-"""A host that catches up does not overrun its own workers, and waits for none that stands still."""
+"""A host that catches up does not overrun its own workers, and waits for nobody for long."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from inside import worker_patience
 COUNT = 2000
 
 
-def fill(client, count):
+def catch_up(host, client, count):
+    """Have a host join a stream of so many events, and see it come to the last of them."""
     pipeline = client.pipeline()
     for number in range(count):
         pipeline.xadd("stream", entry_of("event", number))
     pipeline.execute()
+    host.join(client)
+    host.wait_for(lambda: ("event", count - 1) in host.seen)
+    assert host.seen == only(range(count))
 
 
 def test_workers_that_are_slower_than_the_stream_lose_nothing(host, client, fork, monkeypatch):
@@ -37,10 +41,7 @@ def test_workers_that_are_slower_than_the_stream_lose_nothing(host, client, fork
 
     worker = fork(work)
     worker.hear()
-    fill(client, count)
-    a.join(client)
-    a.wait_for(lambda: ("event", count - 1) in a.seen)
-    assert a.seen == only(range(count))
+    catch_up(a, client, count)
     assert worker.result() == (count, 0)
 
 
@@ -58,17 +59,12 @@ def test_a_worker_that_is_very_slow_keeps_nobody_from_the_stream(host, client, f
 
     worker = fork(work)
     worker.hear()
-    fill(client, COUNT)
-    a.join(client)
-    a.wait_for(lambda: ("event", COUNT - 1) in a.seen)
-    assert a.seen == only(range(COUNT))
+    catch_up(a, client, COUNT)
     worker.kill()
 
 
-def test_a_worker_that_stands_still_keeps_nobody_from_the_stream(
-    host, client, fork, name, monkeypatch
-):
-    """It is told what it has lost. Whoever goes on is waited for still."""
+def test_a_worker_that_stands_still_keeps_nobody_from_the_stream(host, client, fork, monkeypatch):
+    """It is told what it has lost."""
     worker_patience(monkeypatch, 0.2)
     a = host("a", size=65536, start="oldest", relayed=False)
 
@@ -81,9 +77,6 @@ def test_a_worker_that_stands_still_keeps_nobody_from_the_stream(
 
     worker = fork(stand_still)
     worker.hear()
-    fill(client, COUNT)
-    a.join(client)
-    a.wait_for(lambda: ("event", COUNT - 1) in a.seen)
-    assert a.seen == only(range(COUNT))
+    catch_up(a, client, COUNT)
     worker.say()
     assert worker.result() > 0
