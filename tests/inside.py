@@ -175,6 +175,11 @@ def position_of(bus):
     return seat_of(bus).progress.position
 
 
+def fail_now(bus):
+    """Have it tell of a handler that has failed."""
+    bus._life.handlers.tell_failure(ValueError(), "test", "event", None)
+
+
 def go_back(bus, position):
     """Have it be a worker that has come to `position`, and handled nothing yet."""
     seat = seat_of(bus)
@@ -206,7 +211,7 @@ def locks_the_current_file(bus):
 
 def look_at_ground(bus):
     """Have its next poll look whether its ground is still there."""
-    seat_of(bus).next_look, seat_of(bus).quiet_polls = 1e-9, 0
+    seat_of(bus).next_look, seat_of(bus).quiet_polls = 1e-9, ()
 
 
 def look_at_ground_always(monkeypatch):
@@ -462,6 +467,11 @@ def is_of_joining(code):
 def act_as_a_processor_that_reorders():
     """Have this process, and its forks, use the fences that x86-64 does not need."""
     _fence.REORDERS = True
+
+
+def keeps_waiting_for_lock(bus):
+    """Does it believe that a thread of this process waits?"""
+    return bool(seat_of(bus).lock._waiting)
 
 
 # -- memory ----------------------------------------------------------------------------------------
@@ -880,6 +890,24 @@ def caller_file_of(listener):
 def called_file_of(listener):
     """The number of the other end of that."""
     return listener._called.number
+
+
+class _InHandler:
+    def end(self, wait):
+        pass
+
+
+def ending_loop(count):
+    """A loop that was stopped amid so many handlers, and the threads that they still run in."""
+    loop = _loop.Loop(None)
+    threads = [_InHandler() for _ in range(count)]
+    loop._ending.update(threads)
+    return loop, threads
+
+
+def watch_of(bus):
+    """What event loops wait with for its news."""
+    return bus._life.polling.watch
 
 
 # -- asyncio ---------------------------------------------------------------------------------------

@@ -234,8 +234,7 @@ class Bus(Together):
         if at_hand is not None:
             words, progress, local, owner, seat = at_hand
             if words[LAST] == progress.position and not local and not owner:  # R1
-                if seat.quiet_polls:
-                    seat.quiet_polls -= 1
+                for _ in seat.quiet_polls:
                     return "done"
                 if self._polling.stays_quiet(seat):
                     return "done"

@@ -169,7 +169,8 @@ class Handlers:
 
     def tell_failure(self, error: BaseException, source: str, event: str, pid: int | None) -> None:
         """Count and log an exception of a callback, without the payload."""
-        self.failed += 1
+        with self._changing:
+            self.failed += 1
         what = "event callback failed; source=%s, event=%s, pid=%s"
         report(what, source, event, pid, failure=error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 from _thread import get_ident
+from itertools import repeat
 
 from .._errors import NoRoom
 from .._log import WARNING, report
@@ -124,14 +125,14 @@ class Polling:
         if self.watch.listener is not None:
             return False
         if not seat.next_look:  # its loop looks
-            seat.quiet_polls = FOREVER
+            seat.quiet_polls = repeat(None)
             return True
         now = monotonic()
         if now >= seat.next_look:
             return False
         # Where polls follow each other so fast that a few more do not matter.
         if now < seat.quiet_since + LOOK_EVERY:
-            seat.quiet_polls = QUIET_POLLS
+            seat.quiet_polls = iter(range(QUIET_POLLS))
         seat.quiet_since = now
         return True
 
@@ -210,7 +211,7 @@ class Polling:
         self.loop.name = seat.name
         self.loop.interval = 0.0 if seat.slot is None else settings.interval
         seat.next_look = monotonic() + LOOK_EVERY
-        seat.quiet_polls = 0
+        seat.quiet_polls = ()
         if self.loop.interval:
             self.loop.start()
             seat.next_look = 0.0
@@ -230,7 +231,7 @@ class Polling:
             seat = self._life.state.seat
             if seat is not None and self.loop.interval and not self.loop.runs():
                 seat.next_look = monotonic()
-                seat.quiet_polls = 0
+                seat.quiet_polls = ()
 
     def after_fork_in_child(self) -> None:
         """Begin later: by then a child that only execs has done so, and all hooks have run."""

@@ -22,6 +22,8 @@ from .progress import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Iterable
+
     from .._system.bell import Bell
     from .._system.filelock import FileLock
     from .._system.files import OpenFile
@@ -85,8 +87,9 @@ class Seat:
         self.epoch: int = table.words[HEADER_EPOCH]
         #: when posts and polls are to look whether all this is still there; 0: a loop does
         self.next_look = 0.0
-        #: polls that need look at LAST alone, and at no clock
-        self.quiet_polls = 0.0
+        #: polls that need look at LAST alone, and at no clock. An iterator counts in one step: with
+        #: a number, a thread would undo what another one has set
+        self.quiet_polls: Iterable[object] = ()
         self.quiet_since = 0.0
 
     def files(self) -> list[OpenFile]:

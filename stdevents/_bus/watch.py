@@ -64,7 +64,7 @@ class Watch:
             self.listener = None
             listener.close()
             raise _closed_meanwhile(seat)
-        seat.quiet_polls = 0
+        seat.quiet_polls = ()
         if not self._may_sleep():
             listener.wake()
         return listener
@@ -96,7 +96,7 @@ class Watch:
         """Close the listener, as soon as no event loop watches it any more."""
         listener, self.listener = self.listener, None
         close: Callable[[], object] = listener.close if listener else lambda: None
-        for let_go_before in tuple(self.watchers):
+        for let_go_before in self.watchers.copy():  # one step: event loops come and go
             close = functools.partial(let_go_before, close)
         close()
 

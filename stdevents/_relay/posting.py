@@ -159,7 +159,7 @@ class Posting:
             if not is_away(error):
                 self._contact.succeeded(POST)
             raise
-        self._counts["posted"] += len(payloads)
+        self._count("posted", payloads)
         self._contact.succeeded(POST)
         if added.gone:
             what = (
@@ -168,6 +168,10 @@ class Posting:
             )
             report(what, self._bus, self._stream.name, poster.entry, level=WARNING)
         return added.entry
+
+    def _count(self, what: str, payloads: tuple[bytes, ...]) -> None:
+        with self._queueing:  # of two threads at once neither is to be missed
+            self._counts[what] += len(payloads)
 
     def _keep(self, payloads: tuple[bytes, ...], poster: Poster | None) -> None:
         with self._queueing:
@@ -196,7 +200,7 @@ class Posting:
         except RelayError as error:
             if is_away(error):
                 raise
-            self._counts["refused"] += len(payloads)
+            self._count("refused", payloads)
             what = "bus %r: %s; a post from the buffer is dropped, %d so far"
             report(what, self._bus, error, self._counts["refused"], level=WARNING)
         else:

@@ -60,7 +60,7 @@ class FileLock:
         self._mark = mark
         self._bounds = bounds
         self._threads = ThreadLock()
-        self._waiting = 0  # threads of this process
+        self._waiting: set[int] = set()  # threads of this process, by ident
         self.owner = self._threads.owner
         #: what is to be done after the release, each by taking the lock anew
         self.deferred = self._threads.deferred
@@ -180,8 +180,8 @@ class FileLock:
 
     def _wait_for_thread(self, me: int) -> None:
         deadline = monotonic() + self._bounds.wait_max
-        self._waiting += 1
         try:
+            self._waiting.add(me)
             pause, look = 0.0, min(deadline, monotonic() + ENDED_EVERY)
             while self.owner.setdefault("thread", me) != me:
                 if monotonic() >= look:
@@ -191,7 +191,7 @@ class FileLock:
                 self._pause(pause, deadline)
                 pause = min(2 * pause or LONGEST_PAUSE / 32, self._longest())
         finally:
-            self._waiting -= 1
+            self._waiting.discard(me)
 
     def _wait_for_file(self) -> None:
         """Try again, first after mere yields, then in growing pauses.
