@@ -109,9 +109,7 @@ class Loop:
         if current is not None:
             self._ending.add(current)  # first: where this is interrupted, the next stop ends it
             self._current = None
-        for (
-            thread
-        ) in self._ending.copy():  # one step, unlike a tuple of it: threads leave by themselves
+        for thread in self._ending.copy():  # one step, unlike a tuple: they leave by themselves
             thread.end(wait if thread is current else 0)
 
     def end(self, wait: float) -> None:
