@@ -128,7 +128,7 @@ def test_a_close_that_is_interrupted_at_any_line_is_ended_by_the_next(
     monkeypatch.setattr(sys, "unraisablehook", lambda raised: None)  # amid a finaliser
     bus = stdevents.Bus()
     for at_step in at_each(interrupt):
-        bus.configure(name, interval=interval)
+        bus.configure(name, interval=interval, size="16k")
         with contextlib.suppress(KeyboardInterrupt):
             with_steps(bus.close, at_step)
         bus.close()

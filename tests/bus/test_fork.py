@@ -243,7 +243,7 @@ def test_forks_under_a_running_loop_warn_of_nothing(bus, fork):
     pids = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for _ in range(60):
+        for _ in range(30):
             bus.post("test", "parent")  # the loop shall have something to do
             child = fork(work)
             child.result()

@@ -35,6 +35,8 @@ from waiting import LONG, loop_threads
 
 import stdevents
 
+SMALL = "16k"  # a bus that is opened thousands of times
+
 # -- amid something else ---------------------------------------------------------------------------
 
 
@@ -135,7 +137,7 @@ def test_close_at_any_line_of_another_threads_call_does_not_break_it(
 
     files = open_files()
     for at_step in at_each(close, stride=2):
-        bus.configure(name, interval=0, wait_max=0.001)
+        bus.configure(name, interval=0, wait_max=0.001, size=SMALL)
         look_at_ground(bus)
         with contextlib.suppress(stdevents.NotConfigured):
             with_steps(lambda: call(bus), at_step)
@@ -169,7 +171,7 @@ def test_close_at_any_line_of_configure_leaves_it_open_or_closed(watchdog, name)
     bus = stdevents.Bus()
     outcomes = set()
     for at_step in at_each(bus.close):
-        with_steps(lambda: bus.configure(name, interval=1000), at_step)
+        with_steps(lambda: bus.configure(name, interval=1000, size=SMALL), at_step)
         outcomes.add(bus.configured())
         if bus.configured():
             assert len(loop_threads(name)) == 1
@@ -357,8 +359,8 @@ def test_an_exception_at_any_opcode_leaves_no_ghost(watchdog, name, what):
 
     def begin(bus):
         if what == "configure":
-            return lambda: bus.configure(name, interval=0)
-        bus.configure(name, interval=0)
+            return lambda: bus.configure(name, interval=0, size=SMALL)
+        bus.configure(name, interval=0, size=SMALL)
         if what == "close":
             return bus.close
         os.unlink(os.path.join(folder_of(name), "bell"))

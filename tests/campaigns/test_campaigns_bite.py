@@ -47,7 +47,8 @@ def break_package(case, folder):
 
 def file_of(name):
     """The tests of that name."""
-    return next(TESTS.rglob(f"test_{name}.py"))
+    (file,) = TESTS.rglob(f"test_{name}.py")
+    return file
 
 
 def run_tests(own, tests, folder, campaign, done):

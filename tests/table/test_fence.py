@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-TRIES = 50_000
+TRIES = 20_000
 
 STRESS = """
 #include <pthread.h>
