@@ -28,6 +28,12 @@ def pytest_configure(config):
         act_as_a_processor_that_reorders()
 
 
+def pytest_collection_finish():
+    """What is there by now stays: neither a collection of garbage nor a fork is to go through it."""
+    if hasattr(gc, "freeze"):  # not in PyPy
+        gc.freeze()
+
+
 @pytest.fixture
 def name():
     """The name of a bus that nobody else has, and of which nothing may be left (G9)."""
