@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .._log import WARNING, report
 from .._system.clock import monotonic
+from .client import is_away
 
 if TYPE_CHECKING:
     from .._errors import RelayError
@@ -31,6 +32,8 @@ class Contact:
         self._failing: set[str] = set()
         self._began = self._tell_at = 0.0  # on the clock
         self._pause = 0.0
+        #: Could Redis not be reached at the last try, of whatever kind? A refusal is an answer.
+        self.is_away = False
         #: seconds since the epoch since which it does not answer, or 0
         self.away_since = 0.0
 
@@ -42,6 +45,7 @@ class Contact:
         """A try has failed; it is told when it was the first, and then once a minute."""
         now, is_first = monotonic(), not self._failing
         self._failing.add(what)
+        self.is_away = is_away(error)
         if is_first:
             self._began, self.away_since = now, time.time()
             report("bus %r: %s; it will be tried again", self._bus, error, level=WARNING)
@@ -54,6 +58,7 @@ class Contact:
 
     def succeeded(self, what: str) -> None:
         """A try had an answer; it is told when it was the first one since others had none."""
+        self.is_away = False
         if what in self._failing:
             self._failing.discard(what)
             if not self._failing:

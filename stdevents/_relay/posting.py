@@ -112,7 +112,8 @@ class Posting:
         `size` is that of the ring. PayloadTooLarge; RelayError.
         """
         payloads = tuple([self._payload(record, size) for record in records])
-        if self._buffer and (self.waiting or self._contact.fails(POST)):
+        # Also where only reading has found it out: else this post waits as long as the client does.
+        if self._buffer and (self.waiting or self._contact.is_away):
             self._keep(payloads, None)
             return None
         try:
@@ -183,10 +184,16 @@ class Posting:
                     f"events are the most that wait for it; {self._buffered} do, and "
                     f"{len(payloads)} more would; post later, or give the relay a larger one"
                 )
-            if poster is None:
-                poster = self._queue = self._queue.next()
-            self.waiting.append(Waiting(payloads, poster))
+            self.waiting.append(Waiting(payloads, poster or self._poster_of_buffer()))
             self._buffered += len(payloads)
+
+    def _poster_of_buffer(self) -> Poster:
+        # First one that has posted, so that it is noticed where Redis comes back without that.
+        try:
+            return self._posters.pop().next()
+        except IndexError:
+            self._queue = self._queue.next()
+            return self._queue
 
     def send_next(self) -> None:
         """Put on the stream what has waited longest; RelayError if Redis is away."""
@@ -204,8 +211,11 @@ class Posting:
             what = "bus %r: %s; a post from the buffer is dropped, %d so far"
             report(what, self._bus, error, self._counts["refused"], level=WARNING)
         else:
+            poster = poster.answer(entry)
             if is_of_queue:
-                self._sent = poster.answer(entry)
+                self._sent = poster
+        if not is_of_queue:
+            self._posters.append(poster)
         with self._queueing:
             if self.waiting and self.waiting[0] is first:  # else all were dropped meanwhile
                 self.waiting.popleft()

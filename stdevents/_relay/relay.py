@@ -76,9 +76,10 @@ class Relay:
     name on this host was, or like "new" where Redis knows of none; "new": with what is posted from
     now on, "oldest": with what the stream has, "1690000000000-0": after the entry of that id.
     `buffer`: how many events this process keeps, to post them later, while Redis is away; 0: such
-    a post raises. `host`: what handlers are told of where its events come from; the name of the
-    machine if it is left out. Redis keeps the place of this host as a consumer group named
-    `HOST/BUS`, so two buses of one name have to say different hosts.
+    a post raises. Where the process knows that already, no post waits for the client. `host`: what
+    handlers are told of where its events come from; the name of the machine if it is left out.
+    Redis keeps the place of this host as a consumer group named `HOST/BUS`, so two buses of one
+    name have to say different hosts.
 
     TypeError or ValueError for a bad option, which is named; NotConfigured; StdeventsError if the
     bus belongs to another stream; LockTimeout. Redis may be away still: that is logged, and

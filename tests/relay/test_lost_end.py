@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from entries import entry_of, lost, only
-from inside import stopped
+from inside import is_away, stopped
 
 import stdevents
 
@@ -156,6 +156,26 @@ def test_the_buffer_tells_it_too(host, server, client, rewound):
     server.start()
     a.wait_for(lambda: ("event", 3) in a.seen)
     assert losses_of(a)
+
+
+def test_a_buffer_that_was_filled_while_redis_was_away_tells_it_too(host, server, client, rewound):
+    """What is posted then is asked after nevertheless; a host that was behind sees no trace."""
+    b = host("b")
+    put(client, "event", 1, "1-1")
+    b.until(("event", 1))
+    b.relay.close()
+    rewound.keep()
+    a = host("a", buffer=10)
+    second = a.relay.post("test", "event", 2)
+    a.wait_for(lambda: a.relay.stats().reading)
+    rewound.rewind()
+    server.kill()
+    a.wait_for(lambda: is_away(a.relay))
+    assert a.relay.post("test", "event", 3) is None
+    server.start()
+    a.wait_for(lambda: ("event", 3) in a.seen)
+    b.relay = stdevents.Relay(b.bus, server.client(), "stream")
+    b.until(("event", 1), lost(last=second), ("event", 3))
 
 
 def test_a_lost_end_of_which_all_that_is_new_was_trimmed_is_told(host, client, rewound):

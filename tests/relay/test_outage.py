@@ -116,6 +116,23 @@ def test_a_buffer_keeps_posts_in_their_order_until_redis_is_back(host, server):
     assert a.relay.stats().buffered == 0
 
 
+def test_what_reading_has_found_out_no_post_with_a_buffer_waits_for(host, server):
+    """Redis stands still, and the client would wait for it, once in each process."""
+    a = host("a", client=server.client(socket_timeout=15), buffer=10)
+    a.wait_for(lambda: a.relay.stats().reading)
+    server.stop()
+    try:
+        a.wait_for(lambda: is_away(a.relay))
+        begun = time.monotonic()
+        assert a.relay.post("test", "event", 0) is None
+        # Not a time that it may take, but less than the one that the client would wait.
+        assert time.monotonic() - begun < 15
+    finally:
+        server.go_on()
+    a.until(("event", 0))
+    a.wait_for(lambda: a.relay.post("test", "event", 1) is not None)
+
+
 def test_what_is_posted_behind_a_buffer_comes_behind_it(host, server):
     """Also when Redis is back already, and the buffer not sent yet."""
     a = host("a", buffer=1000)

@@ -81,10 +81,10 @@ def test_a_reader_that_is_refused_tells_it_once_and_posts_nevertheless(
     host, server, client, caplog
 ):
     allow(client, "reader", "-xread")
-    a = host("a", client=server.client(username="reader"))
+    a = host("a", client=server.client(username="reader"), buffer=10)
     a.wait_for(lambda: a.relay.stats().away_since is not None)
     for number in range(20):
-        assert a.relay.post("test", "event", number)
+        assert a.relay.post("test", "event", number)  # and not into the buffer
     a.until(*only(range(20)))  # without waiting for news it looks for them
     told = [line for line in caplog.messages if "will be tried again" in line]
     assert len(told) == 1
