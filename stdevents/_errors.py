@@ -21,7 +21,8 @@ class PayloadTooLarge(EncodeError):
     """The event, or all events of a `post_many` together, are larger than the ring of the bus.
 
     `size` is the encoded length and `limit` that of the ring, both in bytes; or, where the bytes
-    would fit, the number of events, and the number of slots that one post may use.
+    would fit, the number of events, and the number of slots that one post may use. Of a relay's
+    `post_many` also: more events, or bytes, than it puts on the stream by one request.
     """
 
     def __init__(self, message: str, size: int = 0, limit: int = 0) -> None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from .stream import Stream
 
 LONGEST_ID = written(LARGEST_ID)
+# Of one request: Redis does nothing else meanwhile, some hundredths of a second.
+MOST_EVENTS = 4096
+MOST_BYTES = 4 << 20  # of more events than one, which may be as large as the ring
 FORGOTTEN = REMEMBERED / 2000  # seconds, after which Redis may have forgotten the last post
 
 
@@ -112,6 +115,8 @@ class Posting:
         `size` is that of the ring. PayloadTooLarge; RelayError.
         """
         payloads = tuple([self._payload(record, size) for record in records])
+        if len(payloads) > 1:
+            self._check_bounds(len(payloads), sum(map(len, payloads)))
         # Also where only reading has found it out: else this post waits as long as the client does.
         if self._buffer and (self.waiting or self._contact.is_away):
             self._keep(payloads, None)
@@ -144,6 +149,21 @@ class Posting:
                 size,
             )
         return codec.without_pid(record)
+
+    def _check_bounds(self, count: int, length: int) -> None:
+        if count > MOST_EVENTS:
+            have, most, value, limit = "", f"{MOST_EVENTS} events", count, MOST_EVENTS
+        elif length > MOST_BYTES:
+            have, most = f" take {length} bytes as JSON, and", f"{MOST_BYTES} bytes"
+            value, limit = length, MOST_BYTES
+        else:
+            return
+        raise PayloadTooLarge(
+            f"stream {self._stream.name!r}: the {count} events together{have} are more than the "
+            f"{most} that one request may take; post them in several",
+            value,
+            limit,
+        )
 
     def _add(self, payloads: tuple[bytes, ...], poster: Poster) -> str:
         try:

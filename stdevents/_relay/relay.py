@@ -163,11 +163,13 @@ class Relay:
         """Put several events on the stream together: all of them, or none, one behind the other.
 
         Each is `(source, event, data)` or `(source, event, data, unique)`, as `post` takes them.
-        It is one request of Redis. On each host they may still be read in parts.
+        It is one request of Redis, which answers nobody else meanwhile: so they may be 4,096, and
+        4 MiB as JSON, at the most. On each host they may still be read in parts.
 
         Returns the id of the last one's entry, or None if they are in the buffer, or there are
         none. Raises what `post` does; TypeError, ValueError and EncodeError name the place in
-        `events`. Nothing was posted then, unless the connection was lost in the middle.
+        `events`; PayloadTooLarge is for one, or for all of them together. Nothing was posted then,
+        unless the connection was lost in the middle.
         """
         records = [codec.encode_one(index, one) for index, one in enumerate(events)]
         return self._life.post(records) if records else None

@@ -68,6 +68,33 @@ def test_one_that_cannot_be_posted_keeps_all_from_it(host, client, bad, error, w
     assert client.xlen("stream") == 0
 
 
+@pytest.mark.parametrize(
+    "count, data, words, value, limit",
+    [
+        (4097, None, "4097 events together are more than the 4096 events", 4097, 4096),
+        (9, "x" * 500_000, "take 4500171 bytes .* than the 4194304 bytes", 4_500_171, 4 << 20),
+    ],
+)
+def test_more_than_one_request_may_take_are_refused_at_the_call(
+    host, client, count, data, words, value, limit
+):
+    """Redis would stand still for all hosts, for as long as it takes to put them on the stream."""
+    a = host("a", buffer=10_000)
+    with pytest.raises(stdevents.PayloadTooLarge, match=f"{words}.*post them in several") as caught:
+        a.relay.post_many([("test", "event", data)] * count)
+    assert (caught.value.size, caught.value.limit) == (value, limit)
+    stats = a.relay.stats()
+    assert client.xlen("stream") == stats.posted == stats.buffered == 0
+
+
+def test_as_many_as_one_request_may_take_are_posted(host, client):
+    a = host("a", size="8m")
+    a.relay.post_many([("test", "event", None)] * 4096)
+    a.relay.post_many([("test", "event", "x" * 499_000)] * 8)
+    a.relay.post_many([("test", "event", "x" * 5_000_000)])  # as a post may be
+    assert client.xlen("stream") == 4096 + 8 + 1
+
+
 def test_none_are_none(host, client):
     assert host("a").relay.post_many([]) is None
     assert client.xlen("stream") == 0
