@@ -1089,7 +1089,7 @@ def new_reader(host):
 
 def batches_from(reader, position, count):
     """What the reader makes of so many entries after `position`: batches, read but not appended."""
-    return list(reader._batches(position, reader._stream.look(position, count)))
+    return reader._batches.of(position, reader._stream.look(position, count))
 
 
 def hold_batch(reader, before, batch):
@@ -1167,7 +1167,7 @@ def elect_for(monkeypatch, seconds):
 
 def one_event_a_batch(monkeypatch):
     """Have readers append each event by itself."""
-    monkeypatch.setattr(_late("_relay.reader"), "LONGEST_BATCH", 1)
+    monkeypatch.setattr(_late("_relay.batches"), "LONGEST", 1)
 
 
 def as_before_redis_7(monkeypatch):

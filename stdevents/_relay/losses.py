@@ -37,13 +37,12 @@ class Losses:
 
     def record_of(self, gap: Gap) -> bytes:
         """The record of the `lost` event for all workers, in its place in the order."""
+        return codec.encode(events._source, events.lost, self._data_of(gap))
+
+    def told(self, gap: Gap) -> None:
+        """Count it, and log it: its event is on the bus."""
         self._counts["gaps"] += 1
-        data = {
-            "first": written(gap.first) if gap.first else None,
-            "last": written(gap.last) if gap.last else None,
-            "count": gap.number,
-            "stream": self._stream.name,
-        }
+        data = self._data_of(gap)
         report(
             "bus %r: events of stream %r are lost, %s to %s (%s), gone before this host came to "
             "them; keep more of the stream, by maxlen, or have Redis persist it",
@@ -51,7 +50,14 @@ class Losses:
             "how many is unknown" if gap.number is None else gap.number,
             level=WARNING,
         )  # fmt: skip
-        return codec.encode(events._source, events.lost, data)
+
+    def _data_of(self, gap: Gap) -> dict[str, Any]:
+        return {
+            "first": written(gap.first) if gap.first else None,
+            "last": written(gap.last) if gap.last else None,
+            "count": gap.number,
+            "stream": self._stream.name,
+        }
 
     def after(self, gap: Gap, before: Position) -> Position:
         """Where to go on after a gap.

@@ -15,21 +15,22 @@ from __future__ import annotations
 import time
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .._errors import NoRoom, StdeventsError
 from .._log import INFO, report
 from .._system import presence
 from .._system.clock import monotonic_ns
+from .batches import Batch, Batches
 from .cursor import AWAY_SINCE, LEASE, Cursor, Overtaken, Step
-from .entries import Entries, Entry
-from .ids import EntryId, Position, parse, preceding, written
+from .entries import Entries
+from .ids import EntryId, Position, parse, preceding
 from .keeping import Keeper
 from .losses import Losses
 from .onlooker import Standing, leave_name, standing_of
 from .pace import Pace
 from .snapshot import Gap, Snapshot, check_of
-from .stream import ELSEWHERE, OURS, Stream
+from .stream import Stream
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -38,19 +39,7 @@ if TYPE_CHECKING:
     from .._bus.seat import Seat
 
 ENTRIES = 256  # at most, in one look
-LONGEST_BATCH = 64  # events, since posters wait for the lock
-PARTS = 4  # a batch takes at most one of so many parts of the ring and its slots
 LAST = "last"  # of `start`
-
-
-class Batch(NamedTuple):
-    """Records to append together, and the position in the stream after them."""
-
-    records: list[bytes]
-    after: Position
-    relayed: int = 0  # how many of them are events of the stream
-    #: which of the records, by index, are events with `unique` that were not claimed yet
-    unclaimed: tuple[tuple[int, Entry], ...] = ()
 
 
 class Reader:
@@ -72,8 +61,9 @@ class Reader:
         self._stream = stream
         self._start = start
         self._counts = counts
-        self._entries = Entries(seat.name, stream.name, handlers, counts)
-        self._losses = Losses(seat, stream, self._entries, counts)
+        entries = Entries(seat.name, stream.name, handlers, counts)
+        self._losses = Losses(seat, stream, entries, counts)
+        self._batches = Batches(seat, stream, entries, self._losses)
         self._keeper = Keeper(stream, seat.name, host)
         self._pace = Pace()
         self._term = 0  # 0: it is not the reader
@@ -85,8 +75,6 @@ class Reader:
         self._has_all = False  # what there was at the last look
         self._counted: EntryId = (0, 0)  # up to there no entry was deleted that was counted
         self._seen: Position | None = None  # a place whose entry was seen, which the bus has not
-        # Not the host's name, which may be another's, too.
-        self._holder = f"{seat.epoch:016x}"
         digest = blake2b(stream.name.encode(), digest_size=8).digest()
         if not self._locked(self._cursor.bind, int.from_bytes(digest, "big") or 1):
             raise StdeventsError(
@@ -184,10 +172,9 @@ class Reader:
             gap = self._gap(before, snapshot)
             if gap is not None:
                 self._is_near, self._seen = False, None
-                after = self._losses.after(gap, before)
-                batches = [Batch([self._losses.record_of(gap)], after)]
+                batches = [self._batches.of_gap(gap, before)]
             elif snapshot.entries:
-                batches = self._batches(before, snapshot)
+                batches = self._batches.of(before, snapshot)
             else:
                 if snapshot.is_end and self._cursor.behind != 0:
                     self._locked(setattr, self._cursor, "behind", 0)
@@ -264,7 +251,7 @@ class Reader:
                 if batch.records:
                     self._look_for_room(batch.records)
                 if batch.unclaimed:  # not before there is room: what ends now has claimed nothing
-                    batch = self._claimed(batch)
+                    batch = self._batches.claimed(batch)
                     pending[0] = batch, step
                 if batch.records:
                     self.seat.table.append(batch.records, step)
@@ -276,11 +263,18 @@ class Reader:
             except Overtaken:
                 self._term = 0
                 raise
-            self._counts["relayed"] += batch.relayed
+            self._count(batch)
             position, pending = step.after, pending[1:]
         self._position, self._pending = position, pending
         self._has_all = self._is_near and not pending
         self._keeper.keep(position)
+
+    def _count(self, batch: Batch) -> None:
+        """Only what is on the bus: what another reader is to append instead, that one counts."""
+        self._counts["relayed"] += batch.relayed
+        self._counts["elsewhere"] += batch.elsewhere
+        for gap in batch.gaps:
+            self._losses.told(gap)
 
     def _look_for_room(self, records: list[bytes]) -> None:
         """NoRoom if they would overwrite what a worker will take soon, also with "drop"."""
@@ -294,52 +288,3 @@ class Reader:
 
     def _forget_place(self) -> None:
         self._position, self._pending, self._has_all = None, [], False
-
-    # -- entries -----------------------------------------------------------------------------------
-
-    def _batches(self, before: Position, snapshot: Snapshot) -> list[Batch]:
-        """The records that the entries of a snapshot become on the bus, in batches."""
-        layout = self.seat.table.layout
-        # Only a part of the ring, so as not to overwrite what no worker had time to read.
-        longest, most = layout.size // PARTS, min(LONGEST_BATCH, layout.events // PARTS)
-        entries = [self._entries.entry_of(text) for text in snapshot.entries]
-        batches, length = [Batch([], before)], 0
-        for number, entry in enumerate(entries, 1):
-            before = Position(*entry.id, snapshot.added_up_to(number, before), entry.check)
-            record, relayed, unclaimed = entry.record, 1, entry.key is not None
-            if entry.key == "":
-                self._counts["elsewhere"] += 1
-                record = b""
-            elif len(record) > layout.size:
-                record = self._losses.record_of(Gap(entry.id, entry.id, 1, before))
-                relayed, unclaimed = 0, False
-            last = batches[-1]
-            if record:
-                length += len(record)
-                if length > longest or len(last.records) >= most:
-                    batches.append(Batch([], before))
-                    length = len(record)
-                last = batches[-1]
-                if unclaimed:
-                    one = len(last.records), entry
-                    last = last._replace(unclaimed=(*last.unclaimed, one))
-                last.records.append(record)
-                last = last._replace(relayed=last.relayed + relayed)
-            batches[-1] = last._replace(after=before)
-        return batches
-
-    def _claimed(self, batch: Batch) -> Batch:
-        """Without the events that are another host's; what is gone by now is told as lost."""
-        wanted = [(written(entry.id), entry.key or "") for _, entry in batch.unclaimed]
-        verdicts = self._stream.claim(wanted, self._holder, self.seat.settings.timeout)
-        records, relayed = list(batch.records), batch.relayed
-        for (index, entry), verdict in reversed([*zip(batch.unclaimed, verdicts)]):
-            if verdict == OURS:
-                continue
-            relayed -= 1
-            if verdict == ELSEWHERE:
-                self._counts["elsewhere"] += 1
-                del records[index]
-            else:
-                records[index] = self._losses.record_of(Gap(entry.id, entry.id, 1, batch.after))
-        return batch._replace(records=records, relayed=relayed, unclaimed=())

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from children import SECONDS, threads_are_ours
-from entries import entry_of, only
+from entries import entry_of, lost, only
 from hosts import Host
 from inside import (
     Overtaken,
@@ -132,6 +132,45 @@ def test_a_reader_whose_term_is_over_appends_nothing(host, client, monkeypatch):
         assert not first.reading
         second.read()
     a.until(*only((1, 2)))
+
+
+@pytest.fixture
+def deposed(host, client, monkeypatch):
+    """A host, a reader of it that has read entry 1-1, and does not know that there is another."""
+    elect_for(monkeypatch, SECONDS)
+    a = host("a")
+    a.relay.close()
+    client.xadd("stream", entry_of("event", 1), "1-1")
+    first, second = new_reader(a), new_reader(a)
+    assert first.elect() and first.read()
+    depose_reader(a.bus)
+    assert second.elect()
+    return a, first, second
+
+
+def test_a_loss_is_counted_and_logged_by_the_reader_that_tells_it(deposed, client, caplog):
+    """And not by one that has seen it, and is too late to put it on the bus."""
+    a, first, second = deposed
+    for number in (2, 3):
+        client.xadd("stream", entry_of("event", number), f"{number}-1")
+    client.xtrim("stream", 1, approximate=False)
+    with pytest.raises(Overtaken):
+        first.read()
+    assert a.relay.stats().gaps == 0
+    assert not caplog.messages
+    assert second.read() and second.read()
+    a.until(("event", 1), lost(count=1, first="1-2", last="3-0"), ("event", 3))
+    assert a.relay.stats().gaps == len(caplog.messages) == 1
+
+
+def test_what_is_left_to_another_host_is_counted_once(deposed, client):
+    a, first, second = deposed
+    a.bus.unregister(a.note, "test")  # so that this host does not take it
+    client.xadd("stream", entry_of("one", 2, unique="key"), "2-1")
+    with pytest.raises(Overtaken):
+        first.read()
+    assert second.read()
+    assert a.relay.stats().elsewhere == 1
 
 
 def test_a_reader_that_has_read_from_another_place_appends_nothing(host, client):
