@@ -7,7 +7,7 @@ import time
 import pytest
 from children import SECONDS
 from entries import entry_of, lost, only
-from inside import as_before_redis_7
+from inside import as_before_redis_7, reader_of, stopped
 
 import stdevents
 
@@ -86,6 +86,30 @@ def test_hosts_whose_workers_were_all_killed_begin_where_they_were(
     worker.kill()
     client.xadd("stream", entry_of("event", 2), "2-1")
     host("a").until(("event", 2))
+
+
+def test_the_last_worker_keeps_the_place_of_a_reader_killed_just_now(
+    host, server, client, fork, name
+):
+    """It leaves before it would have noticed; the dead one did not come to keep its place."""
+    client.xgroup_create("stream", f"host a/{name}a", "0", mkstream=True)
+    a = host("a", relayed=False)
+    no_keeper = "~*", "+@all", "-xgroup|setid", "-xgroup|create"
+
+    def live(parent):
+        stdevents.Relay(a.bus, server.user("reader", *no_keeper), "stream", host="host a")
+        parent.hear()
+
+    reader = fork(live)
+    a.wait_for(lambda: reader_of(a.bus) == reader.pid)
+    a.join(client)
+    client.xadd("stream", entry_of("event", 1), "1-1")
+    a.until(("event", 1))
+    with stopped(a.relay):  # so that it does not look for a reader in between
+        reader.kill()
+        a.relay.close()
+    (group,) = client.xinfo_groups("stream")
+    assert group["last-delivered-id"] == b"1-1"
 
 
 def test_redis_tells_how_far_each_host_is(host, client):
