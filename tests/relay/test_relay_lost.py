@@ -112,6 +112,19 @@ def test_an_entry_that_somebody_deleted_is_no_loss(host, client):
     b.until(*only((1, 2, 3, 4, 6, 7, 8, 9, 10)))
 
 
+def test_the_last_one_read_deleted_beside_a_later_one_is_told_as_lost(host, client):
+    """Redis says only which id was the greatest of those. Nothing comes twice."""
+    a = host("a")
+    for number in (1, 2):
+        client.xadd("stream", entry_of("event", number), f"{number}-1")
+    a.until(*only((1, 2)))
+    with stopped(a.relay):
+        for number in (3, 4):
+            client.xadd("stream", entry_of("event", number), f"{number}-1")
+        client.xdel("stream", "3-1", "2-1")
+    a.until(*only((1, 2)), lost(), ("event", 4))
+
+
 def test_what_was_trimmed_is_not_counted_where_others_were_deleted(host, client):
     def trim(client):
         client.xdel("stream", "8-1")
