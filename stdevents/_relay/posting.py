@@ -6,7 +6,6 @@ A refusal keeps nothing: it is told to who posts, or, of a post from the buffer,
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +18,7 @@ from .client import is_away
 from .contact import POST
 from .ids import LARGEST_ID, written
 from .scripts import REMEMBERED
+from .stream import Origin
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -37,29 +37,22 @@ FORGOTTEN = REMEMBERED / 2000  # seconds, after which Redis may have forgotten t
 class Poster(NamedTuple):
     """What a post is known by when it is sent once more, and what is known of the one before."""
 
-    token: str
+    key: bytes
     number: int
-    answered: int = 0  # its number; 0: there was none
-    entry: str = ""
+    answered: bytes = b""  # its number and entry; nothing: there was none
     at: float = 0.0  # on the clock
-
-    @staticmethod
-    def new() -> Poster:
-        """One that nobody else is."""
-        return Poster(secrets.token_hex(8), 0)
 
     def next(self) -> Poster:
         """The poster of one more post."""
-        return self._replace(number=self.number + 1).now()
+        return Poster(self.key, self.number + 1, self.answered, self.at)
 
     def now(self) -> Poster:
         """Without what Redis may have forgotten by now."""
-        is_old = monotonic() > self.at + FORGOTTEN
-        return self._replace(answered=0, entry="") if is_old else self
+        return Poster(self.key, self.number) if monotonic() > self.at + FORGOTTEN else self
 
     def answer(self, entry: str) -> Poster:
         """The poster after its post was answered."""
-        return self._replace(answered=self.number, entry=entry, at=monotonic())
+        return Poster(self.key, self.number, f"{self.number} {entry}".encode(), monotonic())
 
 
 class Waiting(NamedTuple):
@@ -90,10 +83,11 @@ class Posting:
     ) -> None:
         self._bus = bus
         self._stream = stream
-        self._maxlen, self._buffer, self._host = options
+        maxlen, self._buffer, host = options
+        self._origin = Origin.of_process(maxlen, host)
         self._contact = contact
         self._counts = counts
-        plain, origin = codec.encode("a", "b", None), (os.getpid(), self._host, LONGEST_ID)
+        plain, origin = codec.encode("a", "b", None), (os.getpid(), host, LONGEST_ID)
         # How much longer an event is on a bus than what its poster has encoded.
         self._longer = len(codec.encode_relayed("a", "b", None, None, *origin)) - len(plain)
         #: posts that wait until Redis is reached
@@ -101,9 +95,12 @@ class Posting:
         self._buffered = 0  # events in there
         self._is_closed = False
         self._queueing = threading.RLock()
-        self._queue = self._sent = Poster.new()  # of the buffer: at its end, and sent last
+        self._queue = self._sent = self._new_poster()  # of the buffer: at its end, and sent last
         # Each is used for one post at a time. A thread that finds none makes one more.
         self._posters: deque[Poster] = deque()
+
+    def _new_poster(self) -> Poster:
+        return Poster(self._stream.new_poster(), 0)
 
     def buffered(self) -> int:
         """How many events wait until Redis is reached."""
@@ -124,8 +121,8 @@ class Posting:
         try:
             poster = self._posters.pop()
         except IndexError:
-            poster = Poster.new()
-        poster = poster.next()
+            poster = self._new_poster()
+        poster = poster.next().now()
         try:
             entry = self._add(payloads, poster)
         except RelayError as error:
@@ -168,13 +165,7 @@ class Posting:
     def _add(self, payloads: tuple[bytes, ...], poster: Poster) -> str:
         try:
             added = self._stream.add(
-                payloads,
-                self._host,
-                os.getpid(),
-                self._maxlen,
-                poster.token,
-                poster.number,
-                (poster.answered, poster.entry),
+                payloads, self._origin, poster.key, poster.number, poster.answered
             )
         except RelayError as error:
             if not is_away(error):
@@ -187,7 +178,8 @@ class Posting:
                 "bus %r: Redis has lost what was posted to stream %r up to %s, or more: all hosts "
                 "are told; have it persist what it has"
             )
-            report(what, self._bus, self._stream.name, poster.entry, level=WARNING)
+            entry = poster.answered.decode().split()[1]
+            report(what, self._bus, self._stream.name, entry, level=WARNING)
         return added.entry
 
     def _count(self, what: str, payloads: tuple[bytes, ...]) -> None:
@@ -219,7 +211,7 @@ class Posting:
         """Put on the stream what has waited longest; RelayError if Redis is away."""
         first = self.waiting[0]
         payloads, poster = first
-        is_of_queue = poster.token == self._sent.token
+        is_of_queue = poster.key == self._sent.key
         if is_of_queue:  # what is known of the one before is known by now
             poster = self._sent._replace(number=poster.number)
         try:

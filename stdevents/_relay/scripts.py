@@ -8,35 +8,37 @@ LOOK_BYTES = 1 << 20  # of entries, after which a look ends
 FIRST_LOOK = 4  # entries, by whose size it is known how many more to take at once
 MOST_AT_ONCE = 32  # entries: others may be much larger
 
-# KEYS: stream, post, told. ARGV: number, number and entry of the last post that was answered, or 0
-# and nothing, maxlen or nothing, host, pid, the events. Returns the last entry's id, and whether
-# that last post is gone.
+# KEYS: stream, post, told. ARGV: number; number and entry of the last post that was answered, or
+# nothing; maxlen or nothing; host; pid; the events. Returns the last entry's id, and behind it
+# ' gone' if that last post is.
 ADD = f"""
-local known, number, entry = redis.call('GET', KEYS[2]), 0, nil
-if known then
-    number, entry = string.match(known, '(%d+) (.+)')
-    number = tonumber(number)
-    if number >= tonumber(ARGV[1]) then return {{entry, 0}} end
-end
+local known, gone, entry = redis.call('GET', KEYS[2]), '', nil
 local function add(event)
-    if ARGV[4] == '' then
+    if ARGV[3] == '' then
         return redis.call('XADD', KEYS[1], '*',
-            'v', '1', 'host', ARGV[5], 'pid', ARGV[6], 'event', event)
+            'v', '1', 'host', ARGV[4], 'pid', ARGV[5], 'event', event)
     end
-    return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[4], '*',
-        'v', '1', 'host', ARGV[5], 'pid', ARGV[6], 'event', event)
+    return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*',
+        'v', '1', 'host', ARGV[4], 'pid', ARGV[5], 'event', event)
 end
-local gone = number < tonumber(ARGV[2]) and 1 or 0
--- Of a new poster, first of all, what may be refused: afterwards nothing is.
-if not known then redis.call('SET', KEYS[2], '0 0-0', 'PX', {REMEMBERED}) end
--- Of many posters that find it out one tells it.
-if gone == 1 and redis.call('SET', KEYS[3], '', 'NX', 'PX', {TOLD}) then
-    add('["stdevents","lost",{{"first":null,"last":"' .. ARGV[3] .. '","count":null,"stream":'
-        .. cjson.encode(KEYS[1]) .. '}}]')
+if known ~= ARGV[2] then -- else it is as the poster knows it, as nearly always
+    local number, last = string.match(known or '0 0-0', '(%d+) (.+)')
+    if tonumber(number) >= tonumber(ARGV[1]) then return last end
+    local answered, lost = string.match(ARGV[2], '(%d+) (.+)')
+    -- Of a new poster, first of all, what may be refused: afterwards nothing is.
+    if not known then redis.call('SET', KEYS[2], '0 0-0', 'PX', {REMEMBERED}) end
+    if answered and tonumber(number) < tonumber(answered) then
+        gone = ' gone'
+        -- Of many posters that find it out one tells it.
+        if redis.call('SET', KEYS[3], '', 'NX', 'PX', {TOLD}) then
+            add('["stdevents","lost",{{"first":null,"last":"' .. lost
+                .. '","count":null,"stream":' .. cjson.encode(KEYS[1]) .. '}}]')
+        end
+    end
 end
-for i = 7, #ARGV do entry = add(ARGV[i]) end
+for i = 6, #ARGV do entry = add(ARGV[i]) end
 redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. entry, 'PX', {REMEMBERED})
-return {{entry, gone}}
+return entry .. gone
 """
 
 # KEYS: stream. ARGV: the first entry wanted, how many at most. Each entry is one string: many small

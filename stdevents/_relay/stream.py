@@ -14,11 +14,14 @@ Beside the stream there are, under names that begin with `{stream}:`,
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import secrets
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
 from .._errors import RelayError
+from .client import Script
 from .ids import LARGEST_ID, UNKNOWN, Position, following, parse, written
 from .scripts import ADD, CLAIM, FIND, FIRST_LOOK, LOOK
 from .snapshot import Snapshot, check_of
@@ -38,6 +41,20 @@ class Added(NamedTuple):
     gone: bool  # what the same poster posted before is not on the stream any more
 
 
+class Origin(NamedTuple):
+    """What all posts of a process have in common, as Redis is given it."""
+
+    maxlen: bytes  # nothing: all entries are kept
+    host: bytes
+    pid: bytes
+
+    @staticmethod
+    def of_process(maxlen: int | None, host: str) -> Origin:
+        """That of this one."""
+        most = b"" if maxlen is None else b"%d" % maxlen
+        return Origin(most, host.encode(), b"%d" % os.getpid())
+
+
 class Stream:
     """One stream of a client; its methods raise RelayError for all that the client raises.
 
@@ -48,8 +65,10 @@ class Stream:
     def __init__(self, client: Any, name: str) -> None:
         self.name = name
         self._client = client
-        self._beside = f"{name}:" if "{" in name else f"{{{name}}}:"  # one slot of a cluster
-        scripts = map(client.register_script, (ADD, LOOK, CLAIM, FIND))
+        self._key = name.encode()  # as all that scripts are given: a client takes longer for more
+        beside = f"{name}:" if "{" in name else f"{{{name}}}:"  # one slot of a cluster
+        self._beside = beside.encode()
+        scripts = [Script(client, text) for text in (ADD, LOOK, CLAIM, FIND)]
         self._add, self._look, self._claim, self._find = scripts
         self._waiter = Waiter(client, name)
 
@@ -58,25 +77,31 @@ class Stream:
     def add(
         self,
         events: Sequence[bytes],
-        host: str,
-        pid: int,
-        maxlen: int | None,
-        token: str,
+        origin: Origin,
+        poster: bytes,
         number: int,
-        answered: tuple[int, str],
+        answered: bytes,
     ) -> Added:
-        """Put events on the stream, all or none; those of a `number` that is known only once."""
-        keys = [self.name, f"{self._beside}post:{token}", f"{self._beside}told"]
-        most = "" if maxlen is None else maxlen
-        entry, gone = self._ask(self._add, keys, [number, *answered, most, host, pid, *events])
-        return Added(entry.decode(), bool(gone))
+        """Put events on the stream, all or none; those of a `number` that is known only once.
+
+        `poster` is a key of `new_poster`, and `answered` the number and the entry of the last post
+        of it that was answered, or nothing.
+        """
+        keys = self._key, poster, self._beside + b"told"
+        answer = self._ask(self._add, keys, (b"%d" % number, answered, *origin, *events))
+        entry, _, gone = answer.decode().partition(" ")
+        return Added(entry, bool(gone))
+
+    def new_poster(self) -> bytes:
+        """The key under which Redis knows the last post of one poster, which nobody else is."""
+        return self._beside + b"post:" + secrets.token_hex(8).encode()
 
     # -- read --------------------------------------------------------------------------------------
 
     def look(self, after: Position, count: int) -> Snapshot:
         """The stream now, with some of the entries after a position, `count` at most."""
         last, first, length, added, deleted, is_more, *texts = self._ask(
-            self._look, [self.name], [str(after), count + 1]
+            self._look, [self._key], [str(after).encode(), b"%d" % (count + 1)]
         )
         at = texts.pop(0) if texts and _id_of(texts[0]) == after.entry else None
         del texts[count:]
@@ -114,7 +139,8 @@ class Stream:
 
     def find(self, entries: Sequence[EntryId]) -> int:
         """Which of these entries is the first that is there? Its index, or -1."""
-        found: int = self._ask(self._find, [self.name], [*map(written, entries)])
+        ids = [written(entry).encode() for entry in entries]
+        found: int = self._ask(self._find, [self._key], ids)
         return found - 1
 
     def is_waiting(self, place: Position) -> bool:
@@ -139,13 +165,14 @@ class Stream:
         """Whose are these events with `unique`, each (entry, key)? OURS, ELSEWHERE, or GONE."""
         if not wanted:
             return []
-        keys = [self.name, f"{self._beside}unique"]
+        keys = [self._key, self._beside + b"unique"]
         for _, key in wanted:
             digest = blake2b(key.encode(), digest_size=16).hexdigest()
-            keys.append(f"{self._beside}unique:{digest}")
-        milliseconds = max(1, int(1000 * timeout))
-        entries = [entry for entry, _ in wanted]
-        answers: list[int] = self._ask(self._claim, keys, [holder, milliseconds, *entries])
+            keys.append(self._beside + b"unique:" + digest.encode())
+        milliseconds = b"%d" % max(1, int(1000 * timeout))
+        entries = [entry.encode() for entry, _ in wanted]
+        arguments = [holder.encode(), milliseconds, *entries]
+        answers: list[int] = self._ask(self._claim, keys, arguments)
         return answers
 
     # -- the place of a host -----------------------------------------------------------------------
