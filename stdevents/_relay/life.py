@@ -118,7 +118,9 @@ class RelayLife:
     def is_reading(self) -> bool:
         """Does this process read the stream for its host?"""
         reader = self.reader
-        return reader is not None and reader.seat is self.bus.state.seat and reader.reading
+        if reader is None or self.contact.fails(READ):  # for each try it is elected
+            return False
+        return reader.seat is self.bus.state.seat and reader.reading
 
     def standing(self) -> Standing:
         """How far the bus of this host is; nowhere if it is closed."""

@@ -121,11 +121,13 @@ class Relay:
         """Counts of this process, and how far its host is. LockTimeout."""
         life = self._life
         position, lag, reader, _ = life.standing()
+        # In this order: else it reads and is away where its thread finds that out in between.
+        away_since = life.contact.away_since or None
         return RelayStats(
             **{what: life.counts[what] for what in COUNTED},
             buffered=life.posting.buffered(),
             reading=life.is_reading(),
-            away_since=life.contact.away_since or None,
+            away_since=away_since,
             stream=life.stream.name,
             position=position and str(position),
             lag=lag,

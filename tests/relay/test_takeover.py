@@ -94,6 +94,20 @@ def test_nobody_says_that_it_reads_where_redis_stands_still(workers, server, cli
     watching.wait_for(lambda: ("event", 1) in watching.seen)
 
 
+def test_nobody_reads_who_tries_again_to_reach_redis(host, server):
+    """It is elected for that, and waits for an answer that does not come."""
+    server.stop()
+    try:
+        a = host("a", client=server.client(socket_timeout=2))
+        a.wait_for(lambda: reader_of(a.bus))
+        stats = a.relay.stats()
+        assert stats.away_since
+        assert not stats.reading
+    finally:
+        server.go_on()
+    a.wait_for(lambda: a.relay.stats().reading)
+
+
 def test_a_fork_does_not_wait_for_a_redis_that_stands_still(host, server, fork):
     a = host("a", client=server.client(socket_timeout=30))
     a.wait_for(lambda: a.relay.stats().reading)
