@@ -29,7 +29,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish():
-    """What is there by now stays: neither a collection of garbage nor a fork is to go through it."""
+    """What is there by now stays: no collection of garbage, and no fork, is to go through it."""
     if hasattr(gc, "freeze"):  # not in PyPy
         gc.freeze()
 
