@@ -16,6 +16,8 @@ from types import SimpleNamespace
 
 from stdevents._bus import bus as _bus
 from stdevents._bus import codec as _codec
+from stdevents._bus import delivery as _delivery
+from stdevents._bus import handlers as _handlers
 from stdevents._bus import joining as _joining
 from stdevents._bus import life as _life
 from stdevents._bus import loop as _loop
@@ -430,6 +432,26 @@ def is_wait_for_lock(code):
     """Code that waits for the lock."""
     lock = _filelock.FileLock
     return code in (lock._wait_for_file.__code__, lock._wait_for_thread.__code__)
+
+
+def is_of_polls(code):
+    """Code of how a process comes to handle what is new."""
+    return code.co_filename == _polling.__file__
+
+
+def is_of_quiet_polls(code):
+    """Code of a poll that finds nothing."""
+    return code in (_bus.Bus.poll.__code__, _polling.Polling.stays_quiet.__code__)
+
+
+def is_of_delivery(code):
+    """Code of the handling of what is new."""
+    return code.co_filename in (_delivery.__file__, _progress.__file__)
+
+
+def is_of_handlers(code):
+    """Code of who is called for an event."""
+    return code.co_filename == _handlers.__file__
 
 
 def is_of_opening_lock(code):
@@ -901,8 +923,41 @@ def ending_loop(count):
     """A loop that was stopped amid so many handlers, and the threads that they still run in."""
     loop = _loop.Loop(None)
     threads = [_InHandler() for _ in range(count)]
-    loop._ending.update(threads)
+    loop._threads.update(threads)
     return loop, threads
+
+
+class _FindsNothing:
+    burst_pause = AT_MOST_EVERY
+
+    def poll_in_loop(self, signals):
+        return False
+
+    def listen(self):
+        return Sleeper()
+
+    def may_sleep(self):
+        return True
+
+    def is_busy(self):
+        return False
+
+
+def idle_loop(name):
+    """A loop of no bus, that has nothing to do for an hour."""
+    loop = _loop.Loop(_FindsNothing())
+    loop.name, loop.interval = name, 3600.0
+    return loop
+
+
+def runs_loop(bus):
+    """Has it a loop that runs?"""
+    return bus._polling.loop.runs()
+
+
+def begun_by_handlers(bus):
+    """What its handlers have begun, and go on with after they have returned."""
+    return bus._life.handlers.tasks
 
 
 def watch_of(bus):

@@ -122,6 +122,8 @@ class Delivery:
     def _handle_rounds(self) -> None:
         progress, words = self.progress, self._words
         for _ in range(ROUNDS):
+            if self.ended:  # another thread, or a handler, closed the bus, or forked this child
+                return
             last = words[LAST]
             if last == progress.position and not progress.local:  # R1
                 return
@@ -139,8 +141,6 @@ class Delivery:
                     self.table.read(progress.run)  # raises what is wrong
             finally:
                 progress.finished = progress.position
-            if self.ended:  # a handler closed the bus, or forked this child
-                return
 
     def _handle_run(self) -> bool:
         """Handle some of what is new; was it new indeed?"""

@@ -64,10 +64,9 @@ class Handlers:
     """The callbacks of one bus in one process. Every method may be called by any thread."""
 
     def __init__(self) -> None:
-        # Tuples that are replaced, never changed: a thread that dispatches, and a forked child, has
-        # a whole one at any instant.
-        self._weak: dict[Level, tuple[weakref.ref[Any], ...]] = {}
-        self._strong: dict[Level, tuple[Handler, ...]] = {}
+        # Those of a level, the weakly held first. Tuples that are replaced, never changed: a thread
+        # that dispatches, and a forked child, has a whole one at any instant.
+        self._held: dict[Level, tuple[Any, ...]] = {}
         #: what was found so far. A registration replaces it, so no stale answer stays.
         self.found: Found = {}
         self._left = REMEMBERED  # before those are forgotten
@@ -79,7 +78,8 @@ class Handlers:
 
     def forked(self) -> None:
         """Start again in a forked child: what its parent was dispatching is not the child's."""
-        self._changing = threading.RLock()  # a finaliser may unregister during a register
+        #: of who registers or unregisters; a finaliser may do so during that
+        self.changing = threading.RLock()
         self._process = object()
         self.tasks.forget()
         #: what is asked, by number; each `take`s its answers
@@ -89,27 +89,29 @@ class Handlers:
     def add(self, callback: Handler, levels: list[Level], weak: bool) -> None:
         check(callback)
         reference = _reference(callback) if weak else None
-        with self._changing:
+        with self.changing:
             for level in levels:
-                if any(_same(known, callback) for known in self._strong.get(level, ())):
-                    continue
-                if reference is None:
-                    self._drop(self._weak, level, callback)
-                    self._strong[level] = (*self._strong.get(level, ()), callback)
-                elif not any(_same(known(), callback) for known in self._weak.get(level, ())):
-                    live = (known for known in self._weak.get(level, ()) if known() is not None)
-                    self._weak[level] = (*live, reference)
+                held, others = self._held.get(level, ()), self._others(level, callback)
+                if reference is not None and len(others) == len(held):
+                    count = sum(isinstance(one, weakref.ref) for one in held)
+                    live = (one for one in held[:count] if one() is not None)
+                    self._held[level] = (*live, reference, *held[count:])
+                elif reference is None and not any(_same(one, callback) for one in held):
+                    self._held[level] = (*others, callback)
             self._forget()
 
     def remove(self, callback: Handler, levels: list[Level]) -> bool:
-        with self._changing:
-            removed = [
-                self._drop(held, level, callback)
-                for level in levels
-                for held in (self._weak, self._strong)
-            ]
+        removed = False
+        with self.changing:
+            for level in levels:
+                others = self._others(level, callback)
+                if len(others) < len(self._held.get(level, ())):
+                    removed = True
+                    self._held[level] = others
+                    if not others:
+                        del self._held[level]
             self._forget()
-        return any(removed)
+        return removed
 
     def _forget(self) -> None:
         self.found = {}
@@ -124,7 +126,7 @@ class Handlers:
         held: list[Any] = [
             one
             for level in (EVERY, (source, None), (source, event))
-            for one in (*self._weak.get(level, ()), *self._strong.get(level, ()))
+            for one in self._held.get(level, ())
         ]
         callback: Handler | None
         if len(held) == 1 and not isinstance(held[0], weakref.ref):
@@ -169,7 +171,7 @@ class Handlers:
 
     def tell_failure(self, error: BaseException, source: str, event: str, pid: int | None) -> None:
         """Count and log an exception of a callback, without the payload."""
-        with self._changing:
+        with self.changing:
             self.failed += 1
         what = "event callback failed; source=%s, event=%s, pid=%s"
         report(what, source, event, pid, failure=error)
@@ -186,19 +188,13 @@ class Handlers:
         """Another object in a forked child."""
         return self._process
 
-    @staticmethod
-    def _drop(held: dict[Level, Any], level: Level, callback: Handler) -> bool:
-        known = held.get(level, ())
-        left = tuple(
-            entry
-            for entry in known
-            if not _same(entry() if isinstance(entry, weakref.ref) else entry, callback)
+    def _others(self, level: Level, callback: Handler) -> tuple[Any, ...]:
+        """Those of a level that are not this callback."""
+        return tuple(
+            one
+            for one in self._held.get(level, ())
+            if not _same(one() if isinstance(one, weakref.ref) else one, callback)
         )
-        if left:
-            held[level] = left
-        else:
-            held.pop(level, None)
-        return len(left) < len(known)
 
 
 class Several:

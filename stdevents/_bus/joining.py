@@ -235,8 +235,7 @@ class Arrival:
             progress, seat.posted_before = resume.progress, resume.posted
             if resume.epoch != seat.epoch:  # all that is there was posted while it was a worker
                 place = table.reader.oldest()
-                progress.begin(Run(place[0], *place))
-                progress.was_removed = True
+                progress = progress.on_another_bus(Run(place[0], *place))
         mark.check()
         seat.slot, seat.worker_file = presence.take(folder, WORKERS, self.opened)
         serial, role = workers.next_serial(words), ROLES.index(settings.role)

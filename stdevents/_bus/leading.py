@@ -17,7 +17,7 @@ def lead(seat: Seat, task: str, give_up: bool) -> bool:
     seat.mark.check()  # in a fork the files, and their locks, are the parent's
     leads = seat.leads
     if give_up:
-        leads.give_up(task)
+        seat.lock.hold(leads.give_up, task)
         return False
     if leads.holds(task):
         return True

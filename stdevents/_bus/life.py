@@ -16,12 +16,13 @@ from __future__ import annotations
 import contextlib
 from functools import partial
 
-from .._errors import NoRoom, StdeventsError
+from .._errors import NoRoom, NotConfigured, StdeventsError
 from .._log import WARNING, report
+from .._system.clock import monotonic
 from .._system.files import LostGround
 from .._system.folder import Folder
 from .._system.process import Mark
-from .._system.threadlock import FOREVER, Inside, ThreadLock
+from .._system.threadlock import ENDED_EVERY, FOREVER, Busy, Inside, ThreadLock
 from . import codec, hooks, joining
 from .delivery import events
 from .polling import Polling
@@ -82,9 +83,12 @@ class Life:
         while True:
             mark = self._mark
             try:
-                result = self._moving.hold(FOREVER, work, *arguments)
+                result = self._moving.hold(monotonic() + ENDED_EVERY, work, *arguments)
                 if mark.word[0]:
                     return result
+            except Busy:
+                if isinstance(self.state, Closing) and self.polling.turn.is_inside():
+                    raise not_open() from None  # who closes it waits for this very handler
             except Exception:
                 if mark.word[0]:
                     raise
@@ -169,7 +173,7 @@ class Life:
     def _arrive(self) -> Seat:
         """The seat, after taking another one where the ground was lost."""
         self.after_fork_in_child()
-        # Not waiting for who closes it, who may be waiting for this call's handler.
+        # Not waiting for who closes it.
         if isinstance(self.state, (Closed, Closing)) and not self._moving.is_inside():
             raise not_open()
         return self._move(self._arrive_now)
@@ -230,9 +234,8 @@ class Life:
         if seat is not None and seat.lock.is_inside():
             seat.lock.deferred.append(partial(self.close, wait))
             return
-        if isinstance(self.state, Closing) and self.polling.turn.is_inside():
-            return  # who closes waits for this very handler
-        self._move(self._close, wait)
+        with contextlib.suppress(NotConfigured):  # another thread is closing it
+            self._move(self._close, wait)
 
     def _close(self, wait: float | None) -> None:
         mark, state = self._mark, self.state

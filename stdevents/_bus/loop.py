@@ -19,6 +19,7 @@ from .._errors import NotConfigured, StdeventsError
 from .._log import report
 from .._system.clock import monotonic
 from .._system.listener import Listener, Sleeper
+from .._system.threadlock import Busy, Inside, ThreadLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Loop:
         self._poller = poller
         self._forks: list[None] = []  # one for each that is going on
         self._current: LoopThread | None = None
-        self._ending: set[LoopThread] = set()  # told to end, perhaps still in a handler
+        #: the current one; those told to end, perhaps still in a handler; one about to be current
+        self._threads: set[LoopThread] = set()
 
     @staticmethod
     def check(interval: float) -> None:
@@ -85,19 +87,22 @@ class Loop:
             return
         started = LoopThread(self, self._poller, listener, pause)
         # Another thread, or a signal handler, may do the same meanwhile, or end it: of all that
-        # are started the current one goes on.
-        before, self._current = self._current, started
+        # are started the current one goes on, and whoever comes last finds all the others.
+        self._threads.add(started)
+        self._current = started
         try:
             started.start()
         except BaseException:
             if self._current is started:
                 self._current = None
             started.cancel()
+            self.has_ended(started)
             raise
-        if before is not None:
-            self._end(before, 0)
         if not self.interval or self._forks:
             self.stop(0)
+        for thread in self._threads.copy():
+            if thread is not self._current:
+                thread.end(0)
 
     def is_current(self, thread: LoopThread) -> bool:
         """Is this the thread that polls?"""
@@ -105,21 +110,15 @@ class Loop:
 
     def stop(self, wait: float) -> None:
         """End the thread, waiting at most so many seconds for the handler that it is in."""
-        current = self._current
-        if current is not None:
-            self._ending.add(current)  # first: where this is interrupted, the next stop ends it
-            self._current = None
-        for thread in self._ending.copy():  # one step, unlike a tuple: they leave by themselves
+        current, self._current = self._current, None
+        # A copy is one step, unlike a tuple of it: threads leave by themselves.
+        for thread in self._threads.copy():
             thread.end(wait if thread is current else 0)
 
     def end(self, wait: float) -> None:
         """End the thread, and start none until there is an interval again."""
         self.interval = 0.0
         self.stop(wait)
-
-    def _end(self, thread: LoopThread, wait: float) -> None:
-        self._ending.add(thread)
-        thread.end(wait)
 
     def park(self, wait: float) -> None:
         """End the thread for the time of a fork; not if one of its own handlers forks."""
@@ -136,16 +135,15 @@ class Loop:
 
     def forked(self) -> None:
         """Forget the threads in a forked child, where they do not exist."""
-        copied, self._current = self._current, None
-        for thread in (*self._ending, copied):
-            if thread is not None:
-                thread.forget()
-        self._ending = set()
+        self._current = None
+        for thread in self._threads:
+            thread.forget()
+        self._threads = set()
         self._forks = []
 
     def has_ended(self, thread: LoopThread) -> None:
         """For a thread, at its end."""
-        self._ending.discard(thread)
+        self._threads.discard(thread)
 
     def wake(self) -> None:
         """Have it poll now, or once more if it polls just now."""
@@ -195,6 +193,7 @@ class LoopThread:
         self._ended = False
         self._in_burst = False
         self._signals: Signals | None = None
+        self._joining = ThreadLock()
         self._thread = threading.Thread(
             target=self._run, name=f"stdevents {loop.name}", daemon=True
         )
@@ -219,6 +218,11 @@ class LoopThread:
         self.listener.wake()
         if self.is_this_thread():
             return
+        # Before 3.13, two threads that join one at once disturb each other.
+        with contextlib.suppress(Busy, Inside):
+            self._joining.hold(monotonic() + wait, self._join, wait)
+
+    def _join(self, wait: float) -> None:
         begun = monotonic()
         while self._thread.is_alive():
             waited = monotonic() - begun

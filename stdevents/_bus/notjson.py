@@ -61,7 +61,7 @@ def _own_fault(value: Any) -> str | None:
     if isinstance(value, str):
         return None if is_text(value) else "has a lone surrogate, which is not text"
     if isinstance(value, OBJECTS):
-        for key in value:
+        for key in list(value):  # at once: another thread may be changing it
             if not (key is None or isinstance(key, (str, int, float))):
                 return f"has a key of type {type(key).__name__}; JSON has strings"
             if isinstance(key, str) and not is_text(key):

@@ -126,6 +126,8 @@ class Polling:
             return False
         if not seat.next_look:  # its loop looks
             seat.quiet_polls = repeat(None)
+            if seat.next_look or self.watch.listener is not None:  # since now, by another thread
+                seat.quiet_polls = ()
             return True
         now = monotonic()
         if now >= seat.next_look:
@@ -147,9 +149,10 @@ class Polling:
             if not joining.has_live_worker(seat):
                 what = f"bus {seat.name!r}: its workers have all left"
                 raise BusRemoved(errno.ENOENT, what)
-        elif not self.loop.runs():  # it could not be started, or not again after a fork
+        else:  # it could not be started, or not again after a fork
             with contextlib.suppress(RuntimeError):
-                self.run_loop(seat)
+                # No more than that: another thread may be changing the settings.
+                self.loop.start()
 
     def append(self, seat: Seat, records: tuple[bytes, ...]) -> int:
         """Post on this seat, waiting for room where that is to be had."""

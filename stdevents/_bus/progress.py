@@ -42,11 +42,22 @@ class Progress:
         self._uncounted += 1
 
     def begin(self, run: Run) -> None:
-        """Go on from the end of a run, on another bus or further back on this one."""
+        """Go on from the end of a run."""
         before = self.position - self._uncounted
         self.run = run
         self.position = self.finished = run.through
         self._uncounted = run.through - before
+
+    def on_another_bus(self, run: Run) -> Progress:
+        """The one that goes on with what is new there, after a run that is empty.
+
+        It is another one: a thread may be in a handler of the old bus, and go on by the old one.
+        """
+        new = Progress(0)
+        vars(new).update(vars(self))
+        new.begin(run)
+        new.was_removed = True
+        return new
 
     def forked(self, by_handler: bool) -> Progress:
         """For a forked child: nothing local, all counts at 0.

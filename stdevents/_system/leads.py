@@ -69,7 +69,7 @@ class Leads:
         raise FilesClosed(errno.EBADF, what)
 
     def give_up(self, task: str) -> None:
-        """Lead it no more."""
+        """Lead it no more; under the lock, else a thread that takes it would lose the new file."""
         file = self._held.get(task)
         if file is not None:
             _unlock(file)
@@ -82,7 +82,7 @@ class Leads:
         Closing alone would leave the lock to a child that was forked just now.
         """
         self._closed = True  # first: a thread that takes one just now closes it itself
-        for file in (*self._held.values(), *self._asked):
+        for file in (*self._held.copy().values(), *self._asked.copy()):  # where it is in a `take`
             if unlock:
                 _unlock(file)
             file.close()
@@ -102,7 +102,7 @@ def _unlock(file: OpenFile) -> None:
     try:
         if file.is_ours():
             flock(file.number, LOCK_UN)
-    except OSError:  # another thread has closed it, which unlocks it
+    except (OSError, ValueError):  # another thread has closed it, which unlocks it
         pass
 
 
