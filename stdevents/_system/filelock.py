@@ -200,15 +200,20 @@ class FileLock:
         microseconds at a time, and a thread that tries only a few times would starve.
         """
         deadline = monotonic() + self._bounds.wait_max
-        tries, pause = 0, 0.0
+        file, tries, pause = self._file, 0, 0.0
         while True:
             self._pause(pause, deadline)
             try:
-                return flock(self._file.number, EXCLUSIVE_NOW)
+                if lseek(file.number, 0, SEEK_CUR) != file.mark:
+                    raise OSError(errno.EBADF, "its number is another file's")
+                return flock(file.number, EXCLUSIVE_NOW)
             except BlockingIOError:
                 tries += 1
                 if tries >= YIELDS:
                     pause = min(2 * pause or LONGEST_PAUSE / 32, self._longest())
+            except (OSError, ValueError) as error:  # closed by other code, or by another thread
+                self.owner.clear()  # else `hold` would unlock what has the number now
+                raise self._failure(error) from error
 
     def _longest(self) -> float:
         return min(self._bounds.wait_interval / 10, LONGEST_PAUSE)

@@ -101,6 +101,30 @@ def test_who_waits_for_another_process_gets_it_when_it_is_free(path, monkeypatch
     os.close(number_of(lock))
 
 
+@pytest.mark.parametrize("another_file", [False, True], ids=["closed", "another file"])
+def test_who_waits_while_its_file_is_closed_learns_so(path, monkeypatch, another_file, tmp_path):
+    """By a thread that closes the bus, say; and no other file is locked that has its number."""
+    lock = file_lock(path, wait_max=10)
+    clock, owner = clock_of_pauses(monkeypatch), lock.owner
+    number, sleep = number_of(lock), clock.sleep
+
+    def close_at_tenth_pause(seconds):
+        sleep(seconds)
+        if len(clock.pauses) == 10:
+            os.close(number)
+            if another_file:
+                assert os.open(tmp_path / "other", os.O_CREAT | os.O_RDWR) == number
+                fcntl.flock(number, fcntl.LOCK_EX)
+
+    clock.sleep = close_at_tenth_pause
+    with held_elsewhere(path), pytest.raises(FilesClosed):
+        lock.hold(int)
+    assert not owner
+    if another_file:
+        assert not is_free(tmp_path / "other")
+        os.close(number)
+
+
 def test_threads_exclude_each_other(path):
     lock = file_lock(path, wait_max=60)
     at_work, most = [], []
