@@ -89,10 +89,11 @@ class AsyncBus:
         callable.
         """
         check_callable(callback)
-        caller = self._caller_of(callback) or Caller(self._running, callback)
         tasks.expect(self._life)
-        self._bus.register(caller.handle, source, *events)
-        self._registered.append((caller, (source, *events)))
+        with self._life.handlers.changing:
+            caller = self._caller_of(callback) or Caller(self._running, callback)
+            self._bus.register(caller.handle, source, *events)
+            self._registered.append((caller, (source, *events)))
         return callback
 
     def on(self, source: str | None = None, *events: str) -> Callable[[AnyHandler], AnyHandler]:
@@ -101,12 +102,13 @@ class AsyncBus:
 
     def unregister(self, callback: AsyncHandler, source: str | None = None, *events: str) -> bool:
         """Remove what was registered here, with the same source and events; was there something?"""
-        caller = self._caller_of(callback)
-        if caller is None:
-            return False
-        entry = (caller, (source, *events))
-        self._registered = [known for known in self._registered if known != entry]
-        return self._bus.unregister(caller.handle, source, *events)
+        with self._life.handlers.changing:
+            caller = self._caller_of(callback)
+            if caller is None:
+                return False
+            entry = (caller, (source, *events))
+            self._registered = [known for known in self._registered if known != entry]
+            return self._bus.unregister(caller.handle, source, *events)
 
     def _caller_of(self, callback: AsyncHandler) -> Caller | None:
         # Equal, not the same: each access makes a new bound method.
@@ -146,8 +148,6 @@ class AsyncBus:
         RuntimeError if no event loop runs, or it is attached already; NotConfigured if the bus is
         not open; ValueError if the bus has a loop of its own.
         """
-        if self.attached():
-            raise RuntimeError(f"{self!r}; detach it first")
         loop = self._running_loop()
         if self._life.polling.loop.interval:
             raise ValueError(
@@ -156,8 +156,9 @@ class AsyncBus:
             )
         self._bus.stats()  # NotConfigured
         polling = self._life.polling
-        self._waking = Waking(self._bus, loop, interval, polling.has_news, self.detach)
+        waking = Waking(self._bus, loop, interval, polling.has_news, self.detach)
         self._running.attach(loop)
+        self._waking = waking
         polling.watch.watchers.add(self._detach_before)
         self._waking.look()
 
@@ -208,7 +209,8 @@ class AsyncBus:
 
         A handler that awaits it does not wait for itself, nor for another that awaits it.
         """
-        self.detach()
+        if self._running.loop is asyncio.get_running_loop():  # else it is attached to another one
+            self.detach()
         await self._running.end()
 
     async def wait(self, event_id: int, timeout: float = 1.0) -> bool:
@@ -297,6 +299,6 @@ class AsyncBus:
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            for task in self._running.tasks:
+            for task in self._running.of(asyncio.get_running_loop()):
                 task.cancel()
         await self.close()

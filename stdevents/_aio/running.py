@@ -50,19 +50,28 @@ class Running:
         return self.loop
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Run what comes from now on on this event loop."""
-        self.loop, self.owner = loop, (os.getpid(), threading.get_ident())
-        for task in [task for task in self.tasks if task.get_loop() is not loop]:
-            self._forget(task)
+        """Run what comes from now on on this event loop; RuntimeError if there is one."""
+        with self._life.handlers.changing:  # two event loops may try at once
+            if self.attached():
+                raise RuntimeError(f"<AsyncBus of {self._bus!r}, attached>; detach it first")
+            self.loop, self.owner = loop, (os.getpid(), threading.get_ident())
+        # A copy is one step: a task on another event loop may end just now.
+        for task in self.tasks.copy():
+            if task.get_loop() is not loop and not task.get_loop().is_running():
+                self._forget(task)
         self._closing = set()
 
+    def of(self, loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[None]]:
+        """The tasks on this event loop; another thread may have attached another one."""
+        return {task for task in self.tasks.copy() if task.get_loop() is loop}
+
     async def end(self) -> None:
-        """Wait for the tasks; one of them that does waits for none that does."""
-        task = asyncio.current_task()
+        """Wait for the tasks of this event loop; one of them that does waits for none that does."""
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
         closing = self._closing if task in self.tasks else set()
         closing.add(task)
-        while self.tasks - closing:
-            await asyncio.wait(self.tasks - closing)
+        while left := self.of(loop) - closing:
+            await asyncio.wait(left)
 
     def on_loop(self, do: Callable[..., bool], *event: Any) -> None:
         """Do it on the event loop; the poll may be in another thread."""
