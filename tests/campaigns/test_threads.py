@@ -1,9 +1,10 @@
 """Threads of several processes that do all there is to do at once, closing and opening included.
 
 Each process has a bus that its threads share. They post, one and many, poll, register, change
-settings, look around; one of them closes the bus now and then, and opens it again. Nothing of
-what a session was handed, from its opening to its close, may be missing, unless it was told as
-lost; and all sessions of all processes see the events in one order, that of their ids.
+settings, look around, lead tasks, wait, ask and answer; one of them closes the bus now and then,
+and opens it again. Nothing of what a session was handed, from its opening to its close, may be
+missing, unless it was told as lost; all sessions of all processes see the events in one order, that
+of their ids; each answer is one to its question; and of a lead that was given up nothing is left.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ numbers, calls = itertools.count(), itertools.count()
 sessions = []  # of each what it was handed: payloads, and the ids of what it lost
 posted = {}  # id: payload
 refused = []  # payloads whose post ended by NotConfigured, or the like
+done = {"waits": 0, "answers": 0}
 
 @bus.on("test")
 def handle(data, event, source, pid):
@@ -72,13 +74,34 @@ def register():
 def change():
     bus.configure(timeout=chance.choice((1, 2)), interval=chance.choice((0, 0.01, 5)))
 
+@bus.answer("test", "question")
+def answer(data, event, source, pid):
+    return [data, me]
+
+def lead():
+    task = chance.choice(("one", "other"))
+    bus.lead(task)
+    bus.lead(task, give_up=chance.random() < 0.9)
+
+def wait():
+    done["waits"] += bus.wait(bus.stats().last_id, timeout=0.02)
+
+def ask():
+    question = payload("question")
+    for answer in bus.ask("test", "question", question, timeout=0.02).values():
+        assert answer.error or answer.value == [question, answer.pid], answer
+        done["answers"] += not answer.error
+
+def together():
+    chance.choices((lead, wait, ask), (8, 1, 1))[0]()
+
 def close_and_open():
     if chance.random() < 0.1:
         bus.close()
         open_bus()
 
 usual = [post, post_many, bus.poll, bus.poll, register, bus.stats, bus.workers, change, bus.fileno,
-         lambda: bus.post_local("local", "event")]
+         lambda: bus.post_local("local", "event"), together]
 
 def work(seed, calls_of_it):
     mine = random.Random(seed)
@@ -107,8 +130,13 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
+for task in ("one", "other"):
+    bus.lead(task, give_up=True)
+numbers_of_files = os.listdir("/dev/fd")
+led = [number for number in numbers_of_files if "/lead." in os.path.realpath(f"/dev/fd/{number}")]
+assert not led, led
 bus.close()
-print(json.dumps([sessions, posted, refused, next(calls)]))
+print(json.dumps([sessions, posted, refused, next(calls), done]))
 """
 
 
@@ -119,12 +147,13 @@ def test_threads(campaign, name):
         cases += round_of(campaign, name)
         campaign.progress(NAME, cases)
     assert campaign.counts["sessions"] > 3
+    assert campaign.counts["answers"]
     campaign.end(NAME, cases)
 
 
 def round_of(campaign, name):
     """One round; how many calls there were."""
-    keeper = stdevents.Bus(name, size="32m", interval=0)  # so that the bus is one and the same
+    keeper = stdevents.Bus(name, size="32m", interval=0.01)  # so that the bus is one and the same
     seeds = [campaign.random.randrange(1 << 32) for _ in range(PROCESSES)]
     programs = [start(PROGRAM, name, seed, CALLS) for seed in seeds]
     results = []
@@ -134,18 +163,21 @@ def round_of(campaign, name):
         results.append(json.loads(out))
     last = keeper.stats().last_id
     keeper.close()
-    posted = {int(event_id): data for _, ids, _, _ in results for event_id, data in ids.items()}
-    refused = {data for _, _, of_it, _ in results for data in of_it}
+    posted = {int(event_id): data for _, ids, *_ in results for event_id, data in ids.items()}
+    refused = {data for _, _, of_it, *_ in results for data in of_it}
     id_of = {data: event_id for event_id, data in posted.items()}
     campaign.count("duplicated", len(posted) - len(id_of) + len(refused & {*id_of}))
     campaign.count("unexpected", sum(not 0 < event_id <= last for event_id in posted))
-    sessions = [session for of_process, _, _, _ in results for session in of_process]
+    sessions = [session for of_process, *_ in results for session in of_process]
     campaign.count("sessions", len(sessions))
     for session in sessions:
         check_session(campaign, session, posted, id_of)
     by_one = [one for session in sessions for one in session if one[0].startswith("u")]
     campaign.count("duplicated", len(by_one) - len({*by_one}))
-    return sum(calls for _, _, _, calls in results)
+    for *_, done in results:
+        campaign.count("waits", done["waits"])
+        campaign.count("answers", done["answers"])
+    return sum(calls for *_, calls, _ in results)
 
 
 def check_session(campaign, session, posted, id_of):
