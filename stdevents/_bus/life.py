@@ -173,9 +173,8 @@ class Life:
     def _arrive(self) -> Seat:
         """The seat, after taking another one where the ground was lost."""
         self.after_fork_in_child()
-        # Not waiting for who closes it.
         if isinstance(self.state, (Closed, Closing)) and not self._moving.is_inside():
-            raise not_open()
+            raise not_open()  # without waiting for who closes it
         return self._move(self._arrive_now)
 
     def _arrive_now(self) -> Seat:

@@ -9,8 +9,6 @@ import pytest
 from event_loops import run
 from waiting import LONG
 
-from stdevents import aio
-
 ROUNDS = 200
 
 
