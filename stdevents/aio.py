@@ -209,8 +209,9 @@ class AsyncBus:
 
         A handler that awaits it does not wait for itself, nor for another that awaits it.
         """
-        if self._running.loop is asyncio.get_running_loop():  # else it is attached to another one
-            self.detach()
+        loop = self._running.loop
+        if loop is asyncio.get_running_loop() or (loop is not None and not loop.is_running()):
+            self.detach()  # else another thread has attached it to an event loop of its own
         await self._running.end()
 
     async def wait(self, event_id: int, timeout: float = 1.0) -> bool:

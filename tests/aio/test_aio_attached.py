@@ -325,3 +325,15 @@ def test_it_takes_the_process_wide_bus_by_itself(name):
 def test_it_is_there_without_an_import_of_its_own():
     program = "import sys, stdevents; print('asyncio' in sys.modules, stdevents.aio.AsyncBus)"
     assert run_program(program) == "False <class 'stdevents.aio.AsyncBus'>\n"
+
+
+def test_a_close_lets_go_of_an_event_loop_that_has_ended(bus, other):
+    async def attach():
+        other.attach()
+
+    run(attach())
+    assert other.attached()
+    run(other.close())
+    assert not other.attached()
+    run(attach())
+    run(other.close())
