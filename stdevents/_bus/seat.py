@@ -143,10 +143,13 @@ class Seat:
         if progress.finished == progress.position:
             return None, None, None
         run, event_id = progress.run, progress.position
-        record = self.table.reader.cut(run)[event_id - run.before - 1] if run.text else None
+        if event_id <= run.before:  # what was overwritten before the run
+            return events._source, events.lost, event_id
         try:
-            _, source, event, *_ = codec.decode(record or b"")
-        except ValueError:
+            # The thread that handles them may have another run by now.
+            record = self.table.reader.cut(run)[event_id - run.before - 1] if run.text else b""
+            _, source, event, *_ = codec.decode(record)
+        except (ValueError, IndexError):
             return None, None, event_id
         return source, event, event_id
 

@@ -100,6 +100,21 @@ def test_close_names_the_handler_that_it_does_not_wait_for(bus, caplog, monkeypa
     assert ended.wait(LONG)
 
 
+def test_close_names_lost_where_that_is_what_it_does_not_wait_for(tiny, caplog):
+    bus, _ = tiny
+    inside, may_end = threading.Event(), threading.Event()
+    bus.register(lambda *_: (inside.set(), may_end.wait(LONG)), "stdevents", "lost")
+    for _ in range(200):
+        bus.post("test", "event")
+    polling = threading.Thread(target=bus.poll)
+    polling.start()
+    assert inside.wait(LONG)
+    bus.close(wait=0.01)
+    may_end.set()
+    polling.join()
+    assert "source=stdevents, event=lost" in caplog.messages[-1]
+
+
 def test_close_waits_as_long_as_it_is_told_to(bus, caplog):
     """Longer than `wait_max`, and says nothing of what ends in time."""
     inside, may_end = threading.Event(), threading.Event()
