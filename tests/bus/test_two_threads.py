@@ -23,8 +23,10 @@ from inside import (
     keeps_waiting_for_lock,
     lock_file_of,
     look_at_ground,
+    look_at_ground_always,
     remove_folder,
     runs_loop,
+    wait_for_idle_loops,
     watch_of,
 )
 from steps import at_each, with_steps
@@ -161,22 +163,24 @@ def test_of_a_loop_that_several_threads_start_and_stop_no_thread_is_left(name, w
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 60), (60, 0)])
-def test_an_interval_that_changes_during_a_poll_is_kept(bus, name, watchdog, before, after):
+def test_an_interval_that_changes_during_a_poll_is_kept(bus, monkeypatch, watchdog, before, after):
     changed = []
+    wait_for_idle_loops(monkeypatch, 0.01)  # they wait for this poll, which stands still
 
     def change():
         in_other_thread(lambda: bus.configure(interval=after))
         changed.append(after)
 
-    for at_step in at_each(change):
+    for at_step in at_each(change, stride=3):
         bus.configure(interval=before)
         look_at_ground(bus)
         with_steps(bus.poll, at_step, is_of_polls, opcodes=True)
         assert runs_loop(bus) == bool(changed.pop() if changed else before)
 
 
-def test_a_poll_during_which_the_loop_is_ended_looks_from_then_on(name, watchdog):
+def test_a_poll_during_which_the_loop_is_ended_looks_from_then_on(name, monkeypatch, watchdog):
     """G5: else nobody notices that the bus is removed."""
+    look_at_ground_always(monkeypatch)
     with stdevents.Bus(name) as bus:
         for at_step in at_each(lambda: in_other_thread(lambda: bus.configure(interval=0))):
             bus.configure(interval=60)
