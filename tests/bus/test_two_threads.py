@@ -165,13 +165,15 @@ def test_of_a_loop_that_several_threads_start_and_stop_no_thread_is_left(name, w
 @pytest.mark.parametrize(("before", "after"), [(0, 60), (60, 0)])
 def test_an_interval_that_changes_during_a_poll_is_kept(bus, monkeypatch, watchdog, before, after):
     changed = []
-    wait_for_idle_loops(monkeypatch, 0.01)  # they wait for this poll, which stands still
+    # A loop waits for this poll, which stands still.
+    wait_for_idle_loops(monkeypatch, 0.01)
+    bus.configure(wait_max=0.01)
 
     def change():
         in_other_thread(lambda: bus.configure(interval=after))
         changed.append(after)
 
-    for at_step in at_each(change, stride=3):
+    for at_step in at_each(change):
         bus.configure(interval=before)
         look_at_ground(bus)
         with_steps(bus.poll, at_step, is_of_polls, opcodes=True)
