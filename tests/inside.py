@@ -454,6 +454,11 @@ def is_of_handlers(code):
     return code.co_filename == _handlers.__file__
 
 
+def is_of_codec(code):
+    """Code that makes records of events."""
+    return code.co_filename == _codec.__file__
+
+
 def is_of_opening_lock(code):
     """Code that opens the lock file and takes the lock for who comes or goes."""
     return code is _joining.Arrival.under_lock.__code__

@@ -159,19 +159,19 @@ def _to_json(name: str) -> str:
 
 def _new_prefix(source: str, event: str) -> str:
     """The text before the data; the names are checked once."""
+    prefixes = _prefixes  # of the process of `_pid`: a signal handler may fork in here
     check_names(source, event)
     prefix = f"[{_pid},{_to_json(source)},{_to_json(event)},"
-    if len(_prefixes) >= REMEMBERED:  # names may be made up without end
-        _prefixes.clear()
-    _prefixes[source, event] = prefix
+    if len(prefixes) >= REMEMBERED:  # names may be made up without end
+        prefixes.clear()
+    prefixes[source, event] = prefix
     return prefix
 
 
 def forget() -> None:
     """Write the pid of the process that calls it from now on: it may be a fork."""
-    global _pid
-    _pid = os.getpid()
-    _prefixes.clear()
+    global _pid, _prefixes
+    _pid, _prefixes = os.getpid(), {}
 
 
 def decode(record: bytes) -> list[Any]:

@@ -147,8 +147,8 @@ class Seat:
             return events._source, events.lost, event_id
         try:
             # The thread that handles them may have another run by now.
-            record = self.table.reader.cut(run)[event_id - run.before - 1] if run.text else b""
-            _, source, event, *_ = codec.decode(record)
+            record = self.table.reader.cut(run)[event_id - run.before - 1] if run.text else None
+            _, source, event, *_ = codec.decode(record or b"")
         except (ValueError, IndexError):
             return None, None, event_id
         return source, event, event_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import resource
 import select
@@ -15,6 +16,7 @@ import pytest
 from children import SECONDS, threads_are_ours
 from inside import (
     Listener,
+    is_of_codec,
     is_of_look_for_a_fork,
     is_of_opening_files,
     listener_of,
@@ -405,3 +407,22 @@ def test_a_signal_handler_forks_during_a_call(name, watchdog, call):
             assert_alone(bus)
         bus.close()
         assert_removed(name)
+
+
+def test_a_child_forked_amid_new_names_writes_its_own_pid(bus, watchdog):
+    """G7: what its parent has written of them, and knows from then on, is not the child's."""
+    pids, names = [], map(str, itertools.count())
+    bus.register(lambda data, event, source, pid: pids.append(pid), "test")
+    children = []
+    for at_step in at_each(lambda: children.append(os.fork())):
+        event = next(names)
+        with_steps(lambda: bus.post("test", event), at_step, is_of_codec)  # noqa: B023
+        if children and not children[-1]:
+            with contextlib.suppress(BaseException):
+                bus.post("test", event)
+                bus.poll()
+                bus.close()
+            os._exit(pids[-1] != os.getpid())
+        if children:
+            assert os.waitpid(children.pop(), 0)[1] == 0
+        bus.poll()
