@@ -9,6 +9,7 @@ import contextlib
 import functools
 import importlib
 import os
+import sys
 import threading
 import time
 from fcntl import LOCK_EX, LOCK_UN, flock
@@ -494,6 +495,18 @@ def is_of_joining(code):
 def act_as_a_processor_that_reorders():
     """Have this process, and its forks, use the fences that x86-64 does not need."""
     _fence.REORDERS = True
+
+
+def when_the_living_are_looked_for(monkeypatch, do):
+    """Call `do()` amid a look at the threads of this process, once."""
+    frames = sys._current_frames
+
+    def look():
+        monkeypatch.undo()
+        do()
+        return frames()
+
+    monkeypatch.setattr(sys, "_current_frames", look)
 
 
 def keeps_waiting_for_lock(bus):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 
@@ -41,10 +42,23 @@ def _frames() -> dict[int, FrameType]:
     """The frames of the threads of this process, by ident."""
     # CPython holds a lock of its own meanwhile. If it collects garbage there, and another thread
     # comes to run that wants this lock, both wait for ever.
-    collects = gc.isenabled()
+    global _collects
+    _collects = gc.isenabled()
     gc.disable()
     try:
         return sys._current_frames()
     finally:
-        if collects:
-            gc.enable()
+        _go_on_collecting()
+
+
+_collects = False  # when this look is over
+
+
+def _go_on_collecting() -> None:
+    global _collects
+    if _collects:
+        gc.enable()
+    _collects = False
+
+
+os.register_at_fork(after_in_child=_go_on_collecting)  # another thread may have forked amid a look

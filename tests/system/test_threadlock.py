@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from time import monotonic
 
 import pytest
-from inside import Busy, Inside, clock_of_pauses, thread_lock
+from children import threads_are_ours
+from inside import Busy, Inside, clock_of_pauses, thread_lock, when_the_living_are_looked_for
 from outside import come_at_once, raising
 from programs import run
 from waiting import LONG
@@ -139,6 +141,28 @@ def test_what_a_living_thread_owns_is_not_taken_over(lock):
     assert not lock.is_inside()
     may_end.set()
     holder.join()
+
+
+@threads_are_ours
+def test_a_child_forked_while_the_living_are_looked_for_collects_garbage(lock, fork, monkeypatch):
+    """By another thread: the collector is off for that look, and would be in the child for ever."""
+    collects = []
+
+    def fork_meanwhile():
+        assert not gc.isenabled()
+        collects.append(fork(lambda parent: gc.isenabled()).result())
+
+    def fork_in_thread():
+        forking = threading.Thread(target=fork_meanwhile)
+        forking.start()
+        forking.join()
+
+    when_the_living_are_looked_for(monkeypatch, fork_in_thread)
+    own(lock)
+    assert not lock.free_from_ended_thread()
+    lock.owner.clear()
+    assert collects == [True]
+    assert gc.isenabled()
 
 
 THREAD_OF_A_HOOK = """
