@@ -19,7 +19,6 @@ from .._errors import NotConfigured, StdeventsError
 from .._log import report
 from .._system.clock import monotonic
 from .._system.listener import Listener, Sleeper
-from .._system.threadlock import Busy, Inside, ThreadLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -193,7 +192,7 @@ class LoopThread:
         self._ended = False
         self._in_burst = False
         self._signals: Signals | None = None
-        self._joining = ThreadLock()
+        self._joining = threading.RLock()  # a signal handler may end it amid that
         self._thread = threading.Thread(
             target=self._run, name=f"stdevents {loop.name}", daemon=True
         )
@@ -219,8 +218,11 @@ class LoopThread:
         if self.is_this_thread():
             return
         # Before 3.13, two threads that join one at once disturb each other.
-        with contextlib.suppress(Busy, Inside):
-            self._joining.hold(monotonic() + wait, self._join, wait)
+        if self._joining.acquire(timeout=wait):
+            try:
+                self._join(wait)
+            finally:
+                self._joining.release()
 
     def _join(self, wait: float) -> None:
         begun = monotonic()

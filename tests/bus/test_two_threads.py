@@ -120,7 +120,7 @@ def test_each_failure_of_two_threads_is_counted(bus, caplog):
     assert bus.stats().handler_errors == 2 * OFTEN
 
 
-def test_a_lead_that_is_given_up_while_another_thread_takes_it_is_free(bus, watchdog):
+def test_a_lead_given_up_while_another_thread_takes_it_is_free(bus, no_garbage, watchdog):
     """G5: else its file stays locked, known to nobody, and no worker ever leads again."""
 
     def lead(_):
