@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 import threading
 import time
 
 LONG = 60  # seconds until a wait that should end at once is given up
+# Times that threads do something to meet in it: without the GIL they truly do it at once.
+OFTEN = 2_000 if sysconfig.get_config_var("Py_GIL_DISABLED") else 200
 
 
 def let_pass(seconds):

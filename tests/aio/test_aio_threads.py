@@ -7,9 +7,9 @@ import threading
 
 import pytest
 from event_loops import run
-from waiting import LONG
+from waiting import LONG, OFTEN
 
-ROUNDS = 200
+ROUNDS = OFTEN // 10
 
 
 def at_once(*works):

@@ -30,11 +30,9 @@ from inside import (
     watch_of,
 )
 from steps import at_each, with_steps
-from waiting import LONG, loop_threads, wait_until_in
+from waiting import LONG, OFTEN, loop_threads, wait_until_in
 
 import stdevents
-
-OFTEN = 2_000
 
 
 def at_once(*works, times=OFTEN):
