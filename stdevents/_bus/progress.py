@@ -15,6 +15,8 @@ class Progress:
     """How far a worker has come; its process keeps it when it gets another seat on the bus."""
 
     def __init__(self, position: int) -> None:
+        #: whose it is: the same object on the next bus, another one after a close, or in a fork
+        self.worker = object()
         #: id of the event that was taken last
         self.position = position
         #: id up to which handlers have returned, or were cut off: `position`, but while they run

@@ -219,11 +219,11 @@ class RelayLife:
     def _reader_of(self, seat: Seat) -> Reader:
         before = self.reader
         if before is None or before.seat is not seat:
-            # On another bus with the worker's own progress: the one before was not closed.
+            # The same worker on another bus: the one before was not closed.
             was_removed = (
                 before is not None
                 and before.seat.epoch != seat.epoch
-                and before.seat.progress is seat.progress
+                and before.seat.progress.worker is seat.progress.worker
             )
             start = (before.place or LAST) if before is not None and was_removed else self._start
             before = self.reader = Reader(
