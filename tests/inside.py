@@ -1269,8 +1269,11 @@ def connections_in_use(client):
 
 
 def close_amid_failure(relay, monkeypatch):
-    """Have the relay be closed by another thread when its own has just found Redis away."""
-    life = relay._life
+    """Have the relay be closed by another thread when its own has just found Redis away.
+
+    What is set when it is.
+    """
+    life, closed = relay._life, threading.Event()
     failed = life.contact.failed
 
     def fail_and_close(*arguments):
@@ -1278,8 +1281,10 @@ def close_amid_failure(relay, monkeypatch):
         closer = threading.Thread(target=relay.close)
         closer.start()
         closer.join()
+        closed.set()
 
     monkeypatch.setattr(life.contact, "failed", fail_and_close)
+    return closed
 
 
 def close_before_keeping(relay, monkeypatch):

@@ -253,9 +253,9 @@ def test_a_relay_that_was_closed_stays_closed(host, server, monkeypatch):
     """A step that fails at that time does not open it again."""
     a = host("a", buffer=10)
     a.wait_for(lambda: a.relay.stats().reading)
-    close_amid_failure(a.relay, monkeypatch)
+    closed = close_amid_failure(a.relay, monkeypatch)
     server.kill()
-    a.wait_for(lambda: a.relay.stats().away_since is not None)
+    a.wait_for(closed.is_set)
     with pytest.raises(stdevents.NotConfigured):
         a.relay.post("test", "event", 1)
     with stopped(a.relay):
