@@ -121,8 +121,8 @@ def test_a_buffered_post_that_is_refused_is_let_go_and_counted(host, server, cli
     for number in (1, 2, 3):
         assert a.relay.post("test", "event", number) is None
     server.start(maxmemory="1")
-    a.wait_for(lambda: a.relay.stats().refused == 3)
-    assert a.relay.stats().buffered == 0
+    a.wait_for(lambda: a.relay.stats().buffered == 0)
+    assert a.relay.stats().refused == 3
     assert "memory" in caplog.text
     client.config_set("maxmemory", 0)
     a.relay.post("test", "event", 4)
