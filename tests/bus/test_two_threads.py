@@ -191,11 +191,8 @@ def test_a_poll_during_which_the_loop_is_ended_looks_from_then_on(name, monkeypa
 
 
 def test_a_weak_handler_that_becomes_strong_is_called_once_for_each_event(bus, watchdog):
-    posted, calls, names = (
-        [],
-        [],
-        map(str, itertools.count()),
-    )  # new ones, for which nothing is found yet
+    posted, calls = [], []
+    names = map(str, itertools.count())  # new ones, for which nothing is found yet
 
     def post_and_poll():
         posted.append(bus.post("test", next(names)))
@@ -259,8 +256,8 @@ def test_a_poll_during_which_another_thread_comes_to_a_new_bus_goes_on(name, wat
 
 
 def test_a_handler_that_closes_is_not_waited_for_by_who_begins_to(name, watchdog):
-    """G5: each would wait for the other."""
-    bus = stdevents.Bus(name, interval=0, wait_max=LONG)
+    """G5: each would wait for the other, longer than the watchdog does."""
+    bus = stdevents.Bus(name, interval=0, wait_max=10 * LONG)
     in_handler, may_close = threading.Event(), threading.Event()
 
     @bus.on("test")
@@ -280,8 +277,6 @@ def test_a_handler_that_closes_is_not_waited_for_by_who_begins_to(name, watchdog
         wait_until_in(closer, "_wait_for_file")  # to post `stopping`
         may_close.set()
         wait_until_in(poller, "_wait")
-    begun = time.monotonic()
     closer.join()
     poller.join()
-    assert time.monotonic() < begun + LONG / 2
     assert not bus.configured()
