@@ -6,11 +6,13 @@ import gc
 import glob
 import os
 import signal
+import threading
 import uuid
 
 import pytest
 from children import SECONDS, Child
 from inside import act_as_a_processor_that_reorders, folder_of, memory_file_of
+from waiting import wait_for_the_end_of
 
 import stdevents
 
@@ -32,6 +34,14 @@ def pytest_collection_finish():
     """What is there by now stays: no collection of garbage, and no fork, is to go through it."""
     if hasattr(gc, "freeze"):  # not in PyPy
         gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def threads_end():
+    """No thread outlives its test: a fork of the next one would warn of it, or inherit its work."""
+    before = threading.enumerate()
+    yield
+    wait_for_the_end_of([thread for thread in threading.enumerate() if thread not in before])
 
 
 @pytest.fixture

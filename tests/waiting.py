@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 import threading
@@ -21,6 +22,15 @@ def let_pass(seconds):
 
 def loop_threads(name):
     return [thread for thread in threading.enumerate() if thread.name == f"stdevents {name}"]
+
+
+def wait_for_the_end_of(threads):
+    """Wait until the system, too, has none of them: a little later than `join` says."""
+    for thread in threads:
+        thread.join(LONG)
+        assert not thread.is_alive(), f"{thread} goes on"
+        while os.path.exists(f"/proc/self/task/{thread.native_id}"):
+            time.sleep(0)
 
 
 def wait_until_in(thread, function):
