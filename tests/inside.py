@@ -1047,7 +1047,21 @@ def status(monkeypatch, names, as_json):
     command = _late("_cli.status")
     monkeypatch.setattr(command, "names", lambda: names)
     monkeypatch.setattr(command, "of_others", list)
-    return command.main(None, watch=False, as_json=as_json, metrics=False)
+    return command.main(None, every=0.0, as_json=as_json, metrics=False)
+
+
+def watch_pause_of(monkeypatch, *arguments):
+    """The seconds that a command sleeps first, and is interrupted in, as by Ctrl-C."""
+    pauses = []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("sys.argv", ["stdevents", *arguments])
+    assert _late("_cli.main").main() == 0
+    return pauses[0] if pauses else None
 
 
 def status_of_dead():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from argparse import ArgumentTypeError
 from contextlib import closing
 
 from .._bus.settings import check_name
@@ -35,6 +36,7 @@ A textfile collector of Prometheus takes:
 EXAMPLE = "status my-app --watch"
 
 EVERY = 1.0  # seconds from one look to the next
+DAY = 86400.0  # seconds
 DEAD = "no live worker; left behind by killed ones"
 NOT_YET = f"not there yet: {EXISTS}; waiting for one"
 GONE = "no live worker has it open any more; waiting for one"
@@ -48,20 +50,33 @@ def add_arguments(parser: ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", dest="as_json", action="store_true", help="one JSON object a look")
     form.add_argument("--metrics", action="store_true", help="OpenMetrics text, once")
-    add("--watch", action="store_true", help="look every second, until Ctrl-C")
+    about = "look every second, until Ctrl-C"
+    add("--watch", dest="every", action="store_const", const=EVERY, default=0.0, help=about)
+    about = "look as often as this, until Ctrl-C"
+    add("--every", dest="every", metavar="SECONDS", type=_period, help=about)
 
 
-def main(name: str | None, watch: bool, as_json: bool, metrics: bool) -> int:
-    """Show a bus, or list those of this user, once; with `watch` until Ctrl-C."""
+def _period(text: str) -> float:
+    try:
+        every = float(text)
+    except ValueError:
+        every = 0.0
+    if not 0 < every <= DAY:
+        raise ArgumentTypeError(f"{text!r} is not more than 0 seconds, and a day ({DAY:g}) at most")
+    return every
+
+
+def main(name: str | None, every: float, as_json: bool, metrics: bool) -> int:
+    """Show a bus, or list those of this user, once; or `every` so many seconds until Ctrl-C."""
     terminal = Terminal(sys.stdout)
     if metrics:
-        if watch:
+        if every:
             raise ValueError("--metrics is written once; call it again for newer figures")
         return _write_metrics(terminal, name)
     try:
         if name is not None:
-            return _follow(terminal, check_name(name), watch, as_json)
-        return _watch_all(terminal, as_json) if watch else _list(terminal, as_json)
+            return _follow(terminal, check_name(name), every, as_json)
+        return _watch_all(terminal, every, as_json) if every else _list(terminal, as_json)
     except KeyboardInterrupt:
         if terminal.is_live:
             terminal.line()  # the shell goes on below
@@ -101,19 +116,19 @@ def _lines_of_all(states: list[tuple[str, Status | None, str]], as_json: bool) -
     return [*(lines or [NONE]), *of_others()]
 
 
-def _watch_all(terminal: Terminal, as_json: bool) -> int:
+def _watch_all(terminal: Terminal, every: float, as_json: bool) -> int:
     while True:
         lines = _lines_of_all(list(_states()), as_json)
         if as_json:
             for line in lines:
                 terminal.line(line)
         else:
-            below = foot(terminal, EVERY)
+            below = foot(terminal, every)
             room = terminal.height() - len(below)
             if len(lines) > room:
                 lines[room - 1 :] = [f"and {len(lines) - room + 1} more"]
             terminal.draw([*lines, *below])
-        time.sleep(EVERY)
+        time.sleep(every)
 
 
 def _write_metrics(terminal: Terminal, name: str | None) -> int:
@@ -132,24 +147,24 @@ def _write_metrics(terminal: Terminal, name: str | None) -> int:
 # -- one bus ---------------------------------------------------------------------------------------
 
 
-def _follow(terminal: Terminal, name: str, watch: bool, as_json: bool) -> int:
-    bus = find_or_none(name) if watch else find(name)
+def _follow(terminal: Terminal, name: str, every: float, as_json: bool) -> int:
+    bus = find_or_none(name) if every else find(name)
     rate, why = Rate(), NOT_YET
     try:
         while True:
             try:
                 if bus is None:
-                    _show_none(terminal, name, as_json, why)
+                    _show_none(terminal, name, every, as_json, why)
                 else:
                     why, state = GONE, look(bus)
-                    _show(terminal, state, rate.of(state), watch, as_json)
+                    _show(terminal, state, rate.of(state), every, as_json)
             except LockTimeout:
-                if not watch:
+                if not every:
                     raise
-                _show_none(terminal, name, as_json, LOCKED)
-            if not watch:
+                _show_none(terminal, name, every, as_json, LOCKED)
+            if not every:
                 return 0
-            time.sleep(EVERY)
+            time.sleep(every)
             now = current(name, bus)
             if now is not bus and bus is not None:
                 bus.close()
@@ -173,27 +188,27 @@ class Rate:
 
 
 def _show(
-    terminal: Terminal, state: Status, rate: float | None, watch: bool, as_json: bool
+    terminal: Terminal, state: Status, rate: float | None, every: float, as_json: bool
 ) -> None:
     if as_json:
         terminal.line(state.as_json())
         return
     above = head(terminal, state, rate)
-    if not watch:
+    if not every:
         for line in [*above, *lines_of(terminal, state, len(state.workers))]:
             terminal.line(line)
         return
-    below = foot(terminal, EVERY)
+    below = foot(terminal, every)
     room = terminal.height() - len(above) - len(below)
     terminal.draw([*above, *lines_of(terminal, state, room), *below])
 
 
-def _show_none(terminal: Terminal, name: str, as_json: bool, why: str) -> None:
+def _show_none(terminal: Terminal, name: str, every: float, as_json: bool, why: str) -> None:
     if as_json:
         terminal.line(_error(name, why))
     else:
         title = terminal.paint(f"bus {name}", "bold")
-        terminal.draw([title, "", f"  {terminal.paint(why, 'yellow')}", *foot(terminal, EVERY)])
+        terminal.draw([title, "", f"  {terminal.paint(why, 'yellow')}", *foot(terminal, every)])
 
 
 def _error(name: str, why: str) -> str:

@@ -116,9 +116,9 @@ def test_the_command_writes_it_of_one_bus_or_of_all(command, name, worker):
     ]
 
 
-@pytest.mark.parametrize("other", ["--watch", "--json"])
-def test_it_is_written_once_and_in_one_form(command, other):
-    status, out, err = command("status", "--metrics", other).end()
+@pytest.mark.parametrize("others", [["--watch"], ["--every", "2"], ["--json"]])
+def test_it_is_written_once_and_in_one_form(command, others):
+    status, out, err = command("status", "--metrics", *others).end()
     assert (status, out) == (2, "")
     assert err.startswith("stdevents: ")
 

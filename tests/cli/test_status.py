@@ -15,12 +15,15 @@ from inside import (
     lock_file_of,
     status,
     status_of_dead,
+    watch_pause_of,
 )
 from programs import start
 
 import stdevents
 
 pytestmark = pytest.mark.usefixtures("interruptible")
+
+OFTEN = ("--every", "0.05")
 
 
 def test_status_as_json(command, name, worker):
@@ -116,7 +119,7 @@ def test_the_list_of_all_buses_has_the_one_that_is_open(command, name, worker):
 
 def test_a_watch_without_a_name_shows_all_buses_as_they_come(command, name, worker):
     worker()
-    watch = command("status", "--watch", "--json")
+    watch = command("status", *OFTEN, "--json")
 
     def names_until(wanted):
         while json.loads(watch.line())["name"] != wanted:
@@ -128,8 +131,25 @@ def test_a_watch_without_a_name_shows_all_buses_as_they_come(command, name, work
     assert watch.signal(signal.SIGINT).end()[::2] == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("options", "pause"),
+    [([], None), (["--watch"], 1), (["--every", "2.5"], 2.5), (["--watch", "--every", "7"], 7)],
+)
+def test_a_watch_looks_every_second_or_as_often_as_is_wanted(
+    bus, name, monkeypatch, options, pause
+):
+    assert watch_pause_of(monkeypatch, "status", name, *options) == pause
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "nan", "inf", "86401", "often", ""])
+def test_what_is_no_time_between_two_looks_is_refused(command, wrong):
+    status, out, err = command("status", "--every", wrong).end()
+    assert (status, out) == (2, "")
+    assert f"--every: {wrong!r} is not more than 0 seconds, and a day (86400) at most" in err
+
+
 def test_a_watch_waits_for_a_bus_that_is_not_there_yet(command, name, worker):
-    watch = command("status", name, "--watch", "--json")
+    watch = command("status", name, *OFTEN, "--json")
     first = json.loads(watch.line())
     assert first["workers"] == []
     assert first["error"].startswith("not there yet: it exists while a worker has it open; wait")
@@ -165,7 +185,7 @@ def test_status_can_be_shown_where_there_is_only_ascii(command, name, worker):
 
 def test_a_watch_sees_the_bus_go_and_come_back(command, name, worker):
     first = worker()
-    watch = command("status", name, "--watch", "--json")
+    watch = command("status", name, *OFTEN, "--json")
     epochs = [json.loads(watch.line())["epoch"]]
     first.close("stdin")
     while json.loads(watch.line())["workers"]:
@@ -186,7 +206,7 @@ def test_a_watch_sees_the_bus_go_and_come_back(command, name, worker):
 def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, worker):
     """G5: as by a worker that was stopped in the middle of a post."""
     worker()
-    watch = command("status", name, "--watch", "--json")
+    watch = command("status", name, *OFTEN, "--json")
     assert json.loads(watch.line())["workers"]
     lock = os.open(lock_file_of(name), os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)

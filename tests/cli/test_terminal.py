@@ -185,9 +185,11 @@ def test_tail_shows_a_gap_in_red(screen, name):
 
 # -- status ----------------------------------------------------------------------------------------
 
+OFTEN = ("--every", "0.1")
+
 
 def test_a_watch_shows_how_many_events_come_in_a_second(screen, bus, name):
-    watch = screen("status", name, "--watch")
+    watch = screen("status", name, *OFTEN)
     watch.until("so far")
     for _ in range(7):
         bus.post("test", "tick")
@@ -197,7 +199,7 @@ def test_a_watch_shows_how_many_events_come_in_a_second(screen, bus, name):
 
 @pytest.mark.parametrize("lines", [13, 24, 50])
 def test_a_watch_of_many_workers_fits_on_the_screen(screen, crowd, name, lines):
-    watch = screen("status", name, "--watch", lines=lines)
+    watch = screen("status", name, *OFTEN, lines=lines)
     drawn = watch.until("(?s)\x1b\\[2J(.*)Ctrl-C ends.*\x1b\\[J").group(1)
     rows = ESCAPE.sub("", drawn).split("\r\n")
     assert rows[0] == f"bus {name}"
@@ -210,7 +212,7 @@ def test_a_watch_of_many_workers_fits_on_the_screen(screen, crowd, name, lines):
 
 def test_a_watch_is_cut_off_at_a_narrow_screen_and_never_wrapped(screen, crowd, name):
     """The terminal cuts it off; what matters most is within the first 40 columns."""
-    watch = screen("status", name, "--watch", columns=40)
+    watch = screen("status", name, *OFTEN, columns=40)
     drawn = watch.until("(?s)\x1b\\[2J(.*Ctrl-C ends.*)\x1b\\[J").group(1)
     assert drawn.startswith("\x1b[?7l")
     assert drawn.endswith("\x1b[?7h")
@@ -220,14 +222,14 @@ def test_a_watch_is_cut_off_at_a_narrow_screen_and_never_wrapped(screen, crowd, 
 
 
 def test_a_watch_has_no_colours_where_they_are_not_wanted(screen, bus, name):
-    watch = screen("status", name, "--watch", NO_COLOR="1")
+    watch = screen("status", name, *OFTEN, NO_COLOR="1")
     watch.until("Ctrl-C ends(?s:.*)Ctrl-C ends")
     assert "\x1b[H" in watch.text
     assert re.search("\x1b\\[[0-9;]*m", watch.text) is None
 
 
 def test_a_watch_writes_line_below_line_on_a_terminal_that_can_do_no_more(screen, bus, name):
-    watch = screen("status", name, "--watch", TERM="dumb")
+    watch = screen("status", name, *OFTEN, TERM="dumb")
     watch.until("Ctrl-C ends(?s:.*)Ctrl-C ends")
     assert "\x1b" not in watch.text
 
@@ -292,7 +294,7 @@ def test_a_worker_that_joined_more_than_a_day_ago_has_the_date():
 @pytest.mark.parametrize(("columns", "whole"), [(60, "unhandled"), (80, "since"), (200, "since")])
 def test_the_columns_fit_in_the_width_that_there_is(screen, bus, name, columns, whole):
     """In a narrow window without the last one, which says least."""
-    watch = screen("status", name, "--watch", columns=columns)
+    watch = screen("status", name, *OFTEN, columns=columns)
     drawn = ESCAPE.sub("", watch.until("(?s)\x1b\\[2J(.*Ctrl-C ends.*)\x1b\\[J").group(1))
     (above,) = [row for row in drawn.split("\r\n") if "unhandled" in row]
     (row,) = [row for row in drawn.split("\r\n") if f" {os.getpid()} " in row]
