@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _posixshmem
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -150,12 +151,17 @@ def reserve(memory: Memory, folder: Folder, size: int) -> None:
     allocate = getattr(os, "posix_fallocate", None)
     if allocate is None:
         return  # macOS: shared memory is backed by swap there, and fills no file system
+    number = descriptor(memory)
     try:
+        # Looked at first: else it would take all there is before it fails, from all programs.
+        room = os.fstatvfs(number)
+        if room.f_blocks and room.f_bavail * room.f_frsize < size:  # no blocks: there is no limit
+            raise OSError(errno.ENOSPC, f"{room.f_bavail * room.f_frsize} are free")
         # In pieces: a signal ends the call where it is, and it would begin from the start.
         for start in range(0, size, PIECE):
-            number = allocate(descriptor(memory), start, min(PIECE, size - start))
-            if number:  # PyPy returns it, as the C function does
-                raise OSError(number, os.strerror(number))
+            failure = allocate(number, start, min(PIECE, size - start))
+            if failure:  # PyPy returns it, as the C function does
+                raise OSError(failure, os.strerror(failure))
     except OSError as error:
         raise folder.error(
             error.errno,

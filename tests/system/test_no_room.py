@@ -26,6 +26,23 @@ for size in sys.argv[2:]:
         print(size, "works", os.listdir("/dev/shm"))
 """
 
+TAKEN_FOR = """
+import os, sys
+import stdevents
+
+allocate, taken = os.posix_fallocate, []
+
+def watched(number, offset, length):
+    taken.append(length)
+    return allocate(number, offset, length)
+
+os.posix_fallocate = watched
+try:
+    stdevents.Bus(sys.argv[1], size=sys.argv[2], interval=0).close()
+except stdevents.SegmentError as error:
+    print(error.errno, "bytes: " in str(error) and " are free; " in str(error), sum(taken))
+"""
+
 FILL_UP_AND_POST = """
 import os, sys
 import stdevents
@@ -56,6 +73,11 @@ def test_without_room_configure_fails_and_leaves_nothing(name, room):
     """Not SIGBUS at the first store to a page that cannot be had."""
     printed = run_on_small_memory(f"size={room}", TRY_TO_OPEN, name, "1m", "1g", str(1 << 40))
     assert printed == [f"{size} {errno.ENOSPC} []" for size in ("1m", "1g", 1 << 40)]
+
+
+def test_what_cannot_fit_takes_no_room_from_others_before_it_fails(name):
+    printed = run_on_small_memory("size=200m", TAKEN_FOR, name, "250m")
+    assert printed == [f"{errno.ENOSPC} True 0"]
 
 
 def test_without_room_a_size_that_fits_still_works(name):
