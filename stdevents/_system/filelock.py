@@ -188,7 +188,7 @@ class FileLock:
                     look = monotonic() + ENDED_EVERY
                     if self._threads.free_from_ended_thread():
                         continue
-                self._pause(pause, deadline)
+                time.sleep(min(pause, self._left(deadline)))
                 pause = min(2 * pause or LONGEST_PAUSE / 32, self._longest())
         finally:
             self._waiting.discard(me)
@@ -202,7 +202,11 @@ class FileLock:
         deadline = monotonic() + self._bounds.wait_max
         file, tries, pause = self._file, 0, 0.0
         while True:
-            self._pause(pause, deadline)
+            left = self._left(deadline)
+            if pause:
+                time.sleep(min(pause, left))
+            else:
+                os.sched_yield()  # time.sleep(0) does sleep, from CPython 3.11 on
             try:
                 if lseek(file.number, 0, SEEK_CUR) != file.mark:
                     raise OSError(errno.EBADF, "its number is another file's")
@@ -218,8 +222,8 @@ class FileLock:
     def _longest(self) -> float:
         return min(self._bounds.wait_interval / 10, LONGEST_PAUSE)
 
-    def _pause(self, pause: float, deadline: float) -> None:
-        """Sleep, not beyond the deadline; LockTimeout when it has come."""
+    def _left(self, deadline: float) -> float:
+        """Seconds until the deadline; LockTimeout when it has come."""
         left = deadline - monotonic()
         if left <= 0:
             raise LockTimeout(
@@ -227,7 +231,7 @@ class FileLock:
                 f"wait_max={self._bounds.wait_max} s; {_holder(self._file.number)}, "
                 "or raise wait_max"
             )
-        time.sleep(min(pause, left))
+        return left
 
 
 def _holder(descriptor: int) -> str:

@@ -101,6 +101,24 @@ def test_who_waits_for_another_process_gets_it_when_it_is_free(path, monkeypatch
     os.close(number_of(lock))
 
 
+def test_a_lock_that_is_free_soon_is_taken_without_a_sleep(path, monkeypatch):
+    """Which would last many times as long as others have it."""
+    lock = file_lock(path, wait_max=10)
+    clock, yields = clock_of_pauses(monkeypatch), []
+    with contextlib.ExitStack() as elsewhere:
+        elsewhere.enter_context(held_elsewhere(path))
+
+        def free_at_fifth_yield():
+            yields.append(None)
+            if len(yields) == 5:
+                elsewhere.close()
+
+        monkeypatch.setattr("os.sched_yield", free_at_fifth_yield)
+        assert lock.hold(lambda: is_free(path)) is False
+    assert (len(yields), clock.pauses) == (5, [])
+    os.close(number_of(lock))
+
+
 @pytest.mark.parametrize("another_file", [False, True], ids=["closed", "another file"])
 def test_who_waits_while_its_file_is_closed_learns_so(path, monkeypatch, another_file, tmp_path):
     """By a thread that closes the bus, say; and no other file is locked that has its number."""
