@@ -5,8 +5,8 @@
     curl -X PUT -d 3.20 http://127.0.0.1:8000/prices/tea
     curl http://127.0.0.1:8000/prices/tea
 
-One file, to be read in one go: `Poll` belongs to the MIDDLEWARE of your settings, and the handlers
-into a module that is imported at the start. With `--preload` or without: the bus is there from the
+One file, to be read in one go: `Poll` belongs in the MIDDLEWARE of your settings, and the handlers
+in a module that is imported at the start. With `--preload` or without: the bus is there from the
 first request on.
 """
 

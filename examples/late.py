@@ -5,7 +5,7 @@ python examples/late.py
 
 Promised: a late worker knows all that was set before it asked, and hears the rest. Not promised: a
 value that nobody can tell, since all that knew it have ended, or are stopped or busy: then it is
-that of DEFAULTS. What has to outlive the workers belongs into a database, and is read from there.
+that of DEFAULTS. What has to outlive the workers belongs in a database, and is read from there.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
     pip install . flask gunicorn
     cd examples; gunicorn --preload --workers 4 preloaded_app:app
 
-The master is a worker of the bus, too, and of events with `unique` it would take its share: where
-there are such, see gunicorn_conf.py. For gevent see gevent_conf.py.
+The master is a worker of the bus, too, and may take events with `unique`. Where there are such, see
+gunicorn_conf.py, or make the master a listener, as docs/roles.md does. For gevent see
+gevent_conf.py.
 """
 
 from __future__ import annotations

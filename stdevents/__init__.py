@@ -18,6 +18,7 @@ logged, by default to standard error.
 
     stdevents.configure("my-app")              # in every worker
     stdevents.post("cache", "drop", {"key": "user:7"})
+    stdevents.poll()                           # before a script ends; else the loop does it
 
 The functions are those of one `Bus` that is there from the beginning; `help` of each says all:
 

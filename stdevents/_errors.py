@@ -38,10 +38,10 @@ class LockTimeout(StdeventsError, TimeoutError):
 class NoRoom(StdeventsError, TimeoutError):
     """With `overflow="wait"`: a worker has not yet taken what the event would overwrite.
 
-    `pid` and `lag` are those of the slowest worker: its process id, and how many published
-    events it has not taken yet. `pids` are those of all workers that are too slow, and `slots`
-    theirs, by which they differ also where two containers have the same pids. `position` is the id
-    of the event that the slowest has taken last.
+    `pid` and `lag` are those of the slowest worker: its process id, and how many published events
+    it has not taken yet. `pids` are those of all workers that are too slow, and `slots` are their
+    slots, which differ even where two containers have the same pids. `position` is the id of the
+    event that the slowest has taken last.
     """
 
     def __init__(

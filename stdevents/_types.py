@@ -42,12 +42,13 @@ class Stats(NamedTuple):
     """What `stats()` returns: counts of one bus in this process, since it was opened or forked.
 
     `posted`: events that this process posted. `handled`: broadcast events that its handlers were
-    called for; those of the bus itself, as `started`, need none. `unhandled`: broadcast events that
-    had no handler here: is a name misspelt? `lost`: events that were overwritten, or damaged,
-    before this process came to them. `ignored`: `unique` events that were left to another worker.
-    `handler_errors`: exceptions of handlers, and coroutines that they returned. `last_id`: id of
-    the last event on the bus. `lag`: how many published events this process has not taken yet. A
-    process with role "poster" takes none: of these only `posted` and `last_id` count there.
+    called for, and those of the bus itself, such as `started`, even without a handler. `unhandled`:
+    broadcast events that had no handler here: is a name misspelt? `lost`: events that were
+    overwritten, or damaged, before this process came to them. `ignored`: `unique` events that were
+    left to another worker. `handler_errors`: exceptions of handlers, and coroutines that they
+    returned. `last_id`: id of the last event on the bus. `lag`: how many published events this
+    process has not taken yet. A process with role "poster" takes none: of these only `posted` and
+    `last_id` count there.
     """
 
     posted: int
@@ -64,8 +65,8 @@ class Answer(NamedTuple):
     """What one worker answered to `ask`.
 
     `pid`: its process id. `value`: what its answerer returned, through JSON and back; None where
-    there is an error. `error`: None, or in words why there is no value: it has no answerer, that
-    failed, did not answer in time, or its answer was too large, or lost.
+    there is an error. `error`: None, or in words why there is no value: the worker has no answerer,
+    it failed or did not answer in time, or the answer was too large or was lost.
     """
 
     pid: int

@@ -218,8 +218,9 @@ class AsyncBus:
         """`Bus.wait` on the event loop: are all workers done with the event, tasks included?
 
         True when every live worker's handlers for it have returned, here as well, and the tasks of
-        coroutine handlers are done; False if that is not so after `timeout` seconds. An event of
-        an `async for` counts as handled when the iterator has it.
+        coroutine handlers are done; False if that is not so after `timeout` seconds. An event for
+        an `async for` counts as handled once it is queued there; the loop's body may not have run
+        yet.
 
         Raises what `Bus.wait` does, StdeventsError in a task of a handler, which would wait for
         itself, and NotConfigured if the bus is not attached.

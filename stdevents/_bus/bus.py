@@ -87,19 +87,19 @@ class Bus(Together):
 
         `size`: bytes in the ring, an int or like "512k", "1MB", "64KiB" (in powers of 1024). Fixed
         when the first worker creates the bus; to change it, stop every worker. At 100 small events
-        a second, "1MB" lets a worker fall 40 seconds behind.
-        `timeout`: seconds for which a `unique` key is held from when its event was taken.
-        `interval`: seconds that the loop sleeps between two polls; 0: no loop in this process,
-        which polls by hand. `wait_interval`, `wait_max`: step and bound, in seconds, of a wait
-        for the lock. `shm_retries`: how often a post that finds no room tries again (for
-        `overflow="wait"`, each after `wait_interval`). `overflow`: "drop" overwrites the oldest
-        events; "wait" holds a post until every live worker has taken what it would overwrite;
-        the one that creates the bus decides for all. `start`: "new" begins with what is posted
-        from now on, "oldest" with what the ring still holds. `role`: a "worker" handles events. A
-        "listener" handles broadcast events, and takes none with `unique`: a master, a reloader, a
-        fork server; what it forks are workers. A "poster" only posts, as a script does: no loop,
-        no `started` and `stopping`, and nobody waits for it; where no worker has the bus open,
-        this and, within half a second, `post` raise SegmentError. The first `configure` decides.
+        a second, "1MB" lets a worker fall 40 seconds behind. `timeout`: seconds for which a
+        `unique` key is held from when its event was taken. `interval`: seconds that the loop sleeps
+        between two polls; 0: no loop in this process, which polls by hand. `wait_interval`,
+        `wait_max`: step and bound, in seconds, of a wait for the lock. `shm_retries`: how often a
+        post that finds no room tries again (for `overflow="wait"`, each after `wait_interval`).
+        `overflow`: "drop" overwrites the oldest events; "wait" holds a post until every live worker
+        has taken what it would overwrite; the one that creates the bus decides for all. `start`:
+        "new" begins with what is posted from now on, "oldest" with what the ring still holds.
+        `role`: a "worker" handles events. A "listener" handles broadcast events, and takes none
+        with `unique`: a master, a reloader, a fork server; what it forks are workers. A "poster"
+        only posts, as a script does: no loop, no `started` and `stopping`, and nobody waits for it;
+        where no worker has the bus open, `configure` raises SegmentError, and so does `post`,
+        within half a second. A process keeps the role of its first `configure`.
 
         Returns the bus. TypeError or ValueError for a bad option, which is named; StdeventsError
         if this process has another bus open, or the same one by another `Bus`; SegmentError if
@@ -129,7 +129,7 @@ class Bus(Together):
     def close(self, wait: float | None = None) -> None:
         """Post `stopping`, stop the loop, leave the bus; the last one out removes it.
 
-        What was posted before and not polled yet is not handled here any more. A handler that
+        Events that were posted but not yet polled are not handled here any more. A handler that
         runs in another thread is waited for, `wait` seconds at most, by default `wait_max`; one
         that still runs then is named in a WARNING. Twice is fine; so is `configure` afterwards.
         Handlers stay registered. TypeError or ValueError for a bad `wait`.
@@ -219,10 +219,10 @@ class Bus(Together):
         """Run the handlers for all that is new, local events first, until nothing is left.
 
         Returns "done"; "recursive", at once, when a handler calls it, or a signal handler that
-        interrupted another call of this bus: the next poll handles what is new then; or "busy"
-        when another thread was still polling after `wait` seconds (None: that is waited for
-        without bound). Handlers that keep posting do not keep it for ever: it handles what was
-        there when it began a round, in at most 16 rounds.
+        interrupted another call of this bus: the next poll handles what is new then; or "busy" when
+        another thread was still polling after `wait` seconds (None: wait as long as it takes).
+        Handlers that keep posting do not make it run for ever: each round handles what was there
+        when the round began, and there are at most 16 rounds.
 
         An exception of a handler is logged and counted. One that is no Exception, as
         KeyboardInterrupt, ends the poll; the next one goes on with the event after.
@@ -309,10 +309,10 @@ class Bus(Together):
         """A descriptor that is readable when there is news: for select, epoll, asyncio.
 
         `loop.add_reader(bus.fileno(), bus.poll)`: only `poll` makes it unreadable again; do not
-        read from it. It stays the same until `close`, until a fork, after which the child asks
-        again, or until other code closes it, after which it is asked for again as well. With
-        `interval=0` nothing else is needed; a loop polls beside it. NotConfigured; StdeventsError
-        where there is no epoll (macOS, gevent): poll at intervals there; and with role "poster".
+        read from it. It stays the same until `close`. Ask for it again in a forked child, and after
+        other code has closed it. Use `interval=0`; otherwise the loop polls as well. NotConfigured;
+        StdeventsError where there is no epoll (macOS, gevent): poll at intervals there; and with
+        role "poster".
         """
         return self._life.use(self._polling.watch_number)
 

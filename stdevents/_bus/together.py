@@ -36,9 +36,9 @@ class Together:
         `event_id` is what `post` returned, here or elsewhere. True when all are done with it, the
         tasks of coroutine handlers too; False if some are not after `timeout` seconds: `workers()`
         shows who is behind. A worker that dies or leaves meanwhile does not count, nor does one
-        that joined after the event; one that is stopped does, and one that lost the event has
-        been told so, and is done. So what handlers do, as dropping a stale entry, is done in all
-        workers when this returns True.
+        that joined after the event; one that is stopped does. One that lost the event counts as
+        done: it has been told of the loss. So what handlers do, as dropping a stale entry, is done
+        in all workers when this returns True.
 
         Where no loop runs (`interval=0`), it polls for its own process: handlers run in here, and
         may take longer than `timeout`. Else it sleeps. A poster may call it. On an event loop
@@ -56,11 +56,11 @@ class Together:
         """Is this worker the leader of `task`, a name? It takes the lead if nobody has it.
 
         At most one worker is; ask before each piece of work that only one may do. It stays the
-        leader until its process dies or execs, it closes the bus, or it calls `lead(task,
-        give_up=True)`, which returns False; then the next worker that asks leads. A forked child
-        does not inherit the lead. A leader that is stopped (SIGSTOP, a debugger) stays the leader.
-        If the bus is removed under it, another may lead on the new one: it learns so by the next
-        call, which costs two system calls while it leads.
+        leader until its process dies or execs, it closes the bus, or it calls
+        `lead(task, give_up=True)`, which returns False; then the next worker that asks leads. A
+        forked child does not inherit the lead. A leader that is stopped (SIGSTOP, a debugger) stays
+        the leader. If the bus is removed under it, another may lead on the new one; the old leader
+        learns of it at its next call. While it leads, a call costs two system calls.
 
         False for a listener. TypeError or ValueError for a `task` that is no str, or empty;
         StdeventsError for a poster, and in a signal handler that interrupted a call which holds
@@ -79,12 +79,12 @@ class Together:
     ) -> dict[int, Answer]:
         """Ask every live worker, this one included, and return their answers by slot, in order.
 
-        Each worker's answerer for `source` and `event` (see `answer`) is called with `data`, as
-        one of its handlers; what it returns is the `value` of its `Answer`. There is one of every
-        worker that was alive when asked, and has not died before it answered; with an `error` of
-        who has no answerer, failed, did not answer within `timeout` seconds, or whose answer was
-        too large for the ring, or overwritten before it was read here. Listeners and posters are
-        not asked; a poster may ask.
+        Each worker's answerer for `source` and `event` (see `answer`) is called with `data`, as one
+        of its handlers; what it returns is the `value` of its `Answer`. There is one for every
+        worker that was alive when asked and did not die before it answered. It has an `error` if
+        that worker has no answerer, failed, or did not answer within `timeout` seconds, or if its
+        answer was too large for the ring or was overwritten before it was read here. Listeners and
+        posters are not asked; a poster may ask.
 
         The question and its answers are events, `asked` and `answered` of source "stdevents"; the
         answers are handled by the asker alone. Where no loop runs (`interval=0`), it polls for its

@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Callable, Dict
 
 from .._bus.bus import Bus
+from .._bus.settings import count
 from .terminal import PROGRAM
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def main(rounds: int, as_json: bool) -> int:
-    figures = measure(rounds)
+    figures = measure(count("--rounds", rounds, least=1))
     if as_json:
         print(json.dumps({**machine(), "figures": figures}, indent=1))
         return 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HELP = "how full a bus is, and which workers are behind"
 MORE = f"""\
 Without NAME: which buses there are, and how many workers each has. "behind" is
-the share of the ring that a worker has to read still; at 100 % it loses events.
+the share of the ring that a worker has yet to read; at 100 % it loses events.
 "lost" are those that it has lost so far; "unhandled" those that it had no
 handler for: is a name misspelt? --watch waits for a bus that is not there yet.
 A textfile collector of Prometheus takes:

@@ -44,7 +44,8 @@ class RelayStats(NamedTuple):
 
     Of its host: `stream`, the name; `position`, the id of the entry up to which the bus has all;
     `lag`, how many entries came after that when Redis was asked last; `reader`, the pid of the
-    process that reads. Each is None where that is not known, or there is none.
+    process whose turn it is to read, though Redis may be away. Each is None where that is not
+    known, or there is none.
     """
 
     posted: int
@@ -138,8 +139,8 @@ class Relay:
         """Stop; posts that are still buffered are dropped, with a warning. Twice is fine.
 
         The process that reads, if no other one does, tells Redis how far the host is: as long as
-        the client waits at most. The bus stays open. A bus that is closed first leaves the relay
-        without anything to do.
+        the client waits at most. The bus stays open. If the bus was closed first, this does
+        nothing.
         """
         self._life.close()
 
@@ -149,9 +150,9 @@ class Relay:
         """Put an event on the stream, for all workers of all hosts, this one's included.
 
         `data` is anything that the json module can write. With `unique` one worker of all hosts
-        handles it: on the host that comes to it first and whose reader, the one process that
-        reads the stream for it, has a handler for it; there it is as if it was posted on the bus.
-        The key is held for `timeout` seconds from then, for all hosts.
+        handles it: on the first host that comes to it and whose reader (the one process that reads
+        the stream for that host) has a handler for it; there it is as if it had been posted on the
+        bus. The key is held for `timeout` seconds from then, for all hosts.
 
         Returns the id of its entry, or None if it is in the buffer. Raises what `Bus.post` does,
         but for NoRoom and LockTimeout; RelayError when Redis is away, and nothing more goes into

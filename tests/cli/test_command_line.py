@@ -55,6 +55,13 @@ def test_a_wrong_command_line_is_told_in_one_line_that_says_where_to_look(comman
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("rounds", ["0", "-1"])
+def test_a_bench_of_no_rounds_is_refused(command, rounds):
+    status, out, err = command("bench", "--rounds", rounds).end()
+    assert (status, out) == (2, "")
+    assert err == f"stdevents: --rounds: {rounds} is too small; give 1 or more\n"
+
+
 # As pip writes it for the entry point of setup.cfg.
 SCRIPT = """
 import sys

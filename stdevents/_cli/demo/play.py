@@ -65,7 +65,8 @@ class Play:
         self.evidence.since = dict.fromkeys(FOUR, 1)
         for worker, (pid, rows) in stage.ask(FOUR, "fill").items():
             self.say(worker, f"pid {pid}, {rows} of {ROWS} rows in its cache, reads all the time")
-        self.note(f"the bus is {stage.bus}; each worker polls it every {INTERVAL * 1000:.0f} ms")
+        often = f"at least every {INTERVAL * 1000:.0f} ms"
+        self.note(f"the bus is {stage.bus}; each worker polls it {often}")
 
     def change_rows(self) -> None:
         self.title(2, "A worker changes a row and posts an event; all drop that row from the cache")
