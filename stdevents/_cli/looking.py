@@ -36,6 +36,7 @@ class Row(NamedTuple):
     lost: int  # those that it has been told of
     unhandled: int
     command: str  # "" where that is not known
+    role: str = "worker"
 
 
 class Status(NamedTuple):
@@ -56,6 +57,11 @@ class Status(NamedTuple):
     def losing(self) -> int:
         """How many workers are losing events."""
         return sum(worker.losing > 0 for worker in self.workers)
+
+    @property
+    def listeners(self) -> int:
+        """How many of the workers take no events with `unique`."""
+        return sum(worker.role == "listener" for worker in self.workers)
 
     @property
     def lost(self) -> int:
@@ -119,4 +125,5 @@ def _row(bus: OpenBus, worker: Worker, before: int) -> Row:
         lost=worker.lost,
         unhandled=worker.unhandled,
         command="",
+        role=worker.role,
     )

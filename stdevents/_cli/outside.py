@@ -63,6 +63,7 @@ class Worker(NamedTuple):
     done: int  # id of the event up to which its handlers have returned
     unhandled: int  # how many events it had no handler for
     lost: int  # how many it has been told that it lost
+    role: str
 
 
 class OpenBus:
@@ -115,9 +116,10 @@ class OpenBus:
         """What workers say of themselves, by slot; also those that were killed."""
         words, last = self._seat.words, self.last
         found = []
-        for slot, pid, serial, since, _, position, done, _ in _workers.table(words):
+        for slot, pid, serial, since, role, position, done, _ in _workers.table(words):
             lag, counts = max(0, last - position), _workers.counts_of(words, slot)
-            found.append(Worker(pid, slot, position, lag, since, serial, done, *counts))
+            called = "listener" if role else "worker"
+            found.append(Worker(pid, slot, position, lag, since, serial, done, *counts, called))
         return found
 
     def append(self, record: bytes) -> int:

@@ -32,7 +32,7 @@ def head(terminal: Terminal, state: Status, rate: float | None) -> list[str]:
         "",
         f"  events   {posted}",
         f"  keeps    {_kept(state)}",
-        f"  workers  {len(state.workers)}{_losing(terminal, state)}",
+        f"  workers  {_count(state)}{_losing(terminal, state)}",
         f"  lost     {_lost(terminal, state)}",
         *_relay(terminal, state),
         "",
@@ -95,6 +95,12 @@ def _relay(terminal: Terminal, state: Status) -> list[str]:
         where = f"at {relay.position}{behind}" if relay.position else "not begun"
         how = f"{where}, read by {relay.reader or 'nobody'}"
     return [f"  relay    {harmless(relay.stream or 'its stream')} {how}"]
+
+
+def _count(state: Status) -> str:
+    number = state.listeners
+    listen = f", of which {number} only listen{'s' * (number == 1)}" if number else ""
+    return f"{len(state.workers)}{listen}"
 
 
 def _losing(terminal: Terminal, state: Status) -> str:

@@ -44,6 +44,16 @@ def test_status_as_json(command, name, worker):
     assert first["behind"] == 0 < second["behind"] == pytest.approx(3 / 16, abs=0.001)
 
 
+def test_status_tells_who_only_listens(command, name, worker):
+    """DESIGN 3: takes no event with `unique`, and is asked nothing."""
+    worker(), worker(role="listener")
+    state = json.loads(command("status", name, "--json").end()[1])
+    assert [row["role"] for row in state["workers"]] == ["worker", "listener"]
+    assert "\n  workers  2, of which 1 only listens\n" in command("status", name).end()[1]
+    worker(role="listener")
+    assert "\n  workers  3, of which 2 only listen\n" in command("status", name).end()[1]
+
+
 def test_status_tells_which_worker_is_lapped(command, name, worker):
     ahead, behind = worker(size="4k"), worker()
     for _ in range(20):
