@@ -23,7 +23,7 @@ from multiprocessing import util
 
 from .._errors import StdeventsError
 from .._log import report
-from .._system import process
+from .._system import files, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     process.forked()
+    files.close_what_others_were_opening()
     _each(_present(), lambda participant: participant.after_fork_in_child())
 
 

@@ -194,8 +194,7 @@ class Arrival:
                 if create:
                     folder.make()
                 folder.check()
-                # In one line: what is open is known to be so, whatever comes next.
-                self.opened.append(lock_file := OpenFile(folder.open_file(LOCK, create)))
+                lock_file = folder.open_into(self.opened, LOCK, create)
             except FileNotFoundError:
                 if not create:
                     raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 
 from .._errors import SegmentError
 from .clock import monotonic_ns
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 LARGEST_OFFSET = (1 << 40) - 1  # that every file system has
 STANDARD_ERROR = 2
+DESCRIPTORS = "/dev/fd"  # those of this process, by number
 
 
 class LostGround(SegmentError):
@@ -34,14 +36,15 @@ class OpenFile:
 
     __slots__ = ("mark", "number")
 
-    def __init__(self, number: int = -1) -> None:
+    def __init__(self, number: int = -1, offset: int | None = None) -> None:
         self.number = number
         #: of a plain file its offset, which nobody else moves and one short call tells
         self.mark: object = None
         if number < 0:  # none
             return
-        # Not random: PyPy opens a file for randomness, which fails where descriptors run out.
-        offset = monotonic_ns() & LARGEST_OFFSET
+        if offset is None:
+            # Not random: PyPy opens a file for randomness, which fails where descriptors run out.
+            offset = monotonic_ns() & LARGEST_OFFSET
         try:
             # A signal handler may have forked since it was opened: parent and child share the
             # offset, and who comes second must not move it.
@@ -99,6 +102,41 @@ def above_standard_streams() -> Iterator[None]:
     finally:
         for number in fillers:
             os.close(number)
+
+
+#: the files that are being opened, and that nobody knows yet: by which thread, path, offset to be
+_opening: list[tuple[int, str, int]] = []
+
+
+@contextlib.contextmanager
+def opening(path: str) -> Iterator[int]:
+    """Open a plain file, and note it where a forked child finds it, in here; its offset to be.
+
+    Else a child that another thread forks in between would keep a copy of it for ever, and with it
+    each lock that the parent takes by it.
+    """
+    one = threading.get_ident(), path, monotonic_ns() & LARGEST_OFFSET
+    _opening.append(one)
+    try:
+        yield one[2]
+    finally:
+        _opening.remove(one)
+
+
+def close_what_others_were_opening() -> None:
+    """Close, in a forked child, its copies of what other threads of the parent were opening."""
+    mine = threading.get_ident()  # what the forking thread was opening it goes on with
+    others = [one for one in _opening if one[0] != mine]
+    _opening[:] = [one for one in _opening if one[0] == mine]
+    for _, path, offset in others:
+        with contextlib.suppress(OSError):  # it was not made yet, or there is no /proc
+            file = os.stat(path)
+            for number in map(int, os.listdir(DESCRIPTORS)):
+                with contextlib.suppress(OSError):
+                    # All other open files of it, as a worker's own, have offsets of their own.
+                    is_new = os.lseek(number, 0, os.SEEK_CUR) in (0, offset)
+                    if is_new and os.path.samestat(file, os.fstat(number)):
+                        os.close(number)
 
 
 _kept: list[object] = []

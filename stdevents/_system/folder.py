@@ -18,7 +18,11 @@ import stat
 import sys
 
 from .._errors import SegmentError
-from .files import above_standard_streams
+from .files import OpenFile, above_standard_streams, opening
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PREFIX = "stdevents"
 LOCK = "lock"
@@ -137,12 +141,22 @@ class Folder:
                 "chmod it to 700, or remove it",
             )
 
+    def path_of(self, file: str) -> str:
+        """Where the file is, or would be."""
+        return os.path.join(self.path, file)
+
+    def open_into(self, opened: list[Any], file: str, create: bool) -> OpenFile:
+        """A new open file of `file`, the last in `opened`; what `open_file` raises."""
+        with opening(self.path_of(file)) as offset:
+            opened.append(one := OpenFile(self.open_file(file, create), offset))
+        return one
+
     def open_file(self, file: str, create: bool) -> int:
         """A new open file of `file`; no link is followed, and exec closes it.
 
         FileNotFoundError if it is missing, or with `create` if the folder is.
         """
-        path = os.path.join(self.path, file)
+        path = self.path_of(file)
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         try:
             with above_standard_streams():
@@ -157,7 +171,7 @@ class Folder:
 
     def open_fifo(self, file: str) -> int:
         """A new open file of the FIFO `file`, which is made if it is missing; never blocks."""
-        path = os.path.join(self.path, file)
+        path = self.path_of(file)
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkfifo(path, 0o600)
@@ -176,7 +190,7 @@ class Folder:
 
     def shows(self, file: str, descriptor: int) -> bool:
         """Is `descriptor` still the file of that name, not one that was unlinked since?"""
-        path = os.path.join(self.path, file)
+        path = self.path_of(file)
         try:
             return os.path.samestat(os.lstat(path), os.fstat(descriptor))
         except FileNotFoundError:
@@ -186,7 +200,7 @@ class Folder:
 
     def remove_file(self, file: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self.path, file))
+            os.unlink(self.path_of(file))
 
     def remove(self) -> None:
         """Remove the folder and all in it, except what a newcomer puts there in the meantime.

@@ -47,7 +47,7 @@ class Leads:
         self._folder.check()
         while not self._closed:
             # Known before it is locked: whatever comes now, somebody closes it. Else nobody leads.
-            self._asked.append(file := OpenFile(self._folder.open_file(_file(task), create=True)))
+            file = self._folder.open_into(self._asked, _file(task), create=True)
             try:
                 flock(file.number, LOCK_EX | LOCK_NB)
             except (OSError, ValueError) as error:

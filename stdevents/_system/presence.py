@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
-from .files import OpenFile
+from .files import opening
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from .._errors import SegmentError
+    from .files import OpenFile
     from .folder import Folder
 
 PREFIX = "worker"
@@ -26,7 +27,7 @@ def take(folder: Folder, slots: int, opened: list[Any]) -> tuple[int, OpenFile]:
     """The first slot of so many whose file is free, and that file, locked, the last in `opened`."""
     for slot in range(slots):
         # Before it is locked: whatever comes now, somebody closes it. Else it would be a worker.
-        opened.append(file := OpenFile(folder.open_file(_file(slot), create=True)))
+        file = folder.open_into(opened, _file(slot), create=True)
         if _lock(folder, file.number):
             return slot, file
         opened.pop()
@@ -55,6 +56,11 @@ def remove(folder: Folder, slot: int) -> None:
 
 def lives(folder: Folder, slot: int) -> bool:
     """Is the worker of this slot alive? One that this process cannot look at is taken to be."""
+    with opening(folder.path_of(_file(slot))):
+        return _lives(folder, slot)
+
+
+def _lives(folder: Folder, slot: int) -> bool:
     try:
         number = folder.open_file(_file(slot), create=False)
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -323,6 +324,48 @@ def test_a_fork_while_another_thread_closes_leaves_no_lock_taken(name, fork, mon
     thread.join(SECONDS)
     assert loop_thread_of(bus) is not None
     bus.close()
+
+
+def open_files_of(name):
+    """The plain files of the bus that this process has open, by their names."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            path = os.readlink(f"/proc/self/fd/{number}")
+            if f"-{name}/" in path and not path.endswith("/bell"):
+                found.append(os.path.basename(path))
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@threads_are_ours
+@pytest.mark.parametrize("file", ["lock", "worker.0", "lead."])
+def test_a_fork_while_another_thread_opens_a_file_copies_no_lock(name, fork, monkeypatch, file):
+    """G5: else it would be held as long as the child lives, whatever becomes of its parent."""
+    bus, is_open, forked = stdevents.Bus(), threading.Event(), threading.Event()
+    open_in_c = os.open
+
+    def open_and_wait(path, *arguments, **options):
+        number = open_in_c(path, *arguments, **options)
+        if os.path.basename(path).startswith(file) and not is_open.is_set():
+            is_open.set()
+            forked.wait()
+        return number
+
+    monkeypatch.setattr(os, "open", open_and_wait)
+    work = [lambda: bus.configure(name, interval=0), lambda: bus.lead("task")]
+    if file == "lead.":
+        work.pop(0)()
+    thread = threading.Thread(target=work[0])
+    thread.start()
+    is_open.wait()
+    try:
+        copied = fork(lambda parent: open_files_of(name)).result()
+    finally:
+        forked.set()
+        thread.join()
+    bus.close()
+    assert copied == (["worker.0"] if file == "lead." else [])  # by which it holds the bus
 
 
 def test_a_child_that_has_no_seat_yet_keeps_the_bus_of_its_parent(name, fork, monkeypatch):
