@@ -143,7 +143,7 @@ class AsyncBus:
         A post wakes it, and it polls every `interval` seconds as well. A single event is handled
         at once; in a burst it polls about once a millisecond, by a timer. Without epoll (macOS), or
         on an event loop that watches no descriptors, it polls at the interval alone: make it
-        shorter.
+        shorter. Several on one bus and one event loop poll together, at the shortest interval.
 
         RuntimeError if no event loop runs, or it is attached already; NotConfigured if the bus is
         not open; ValueError if the bus has a loop of its own.
@@ -156,11 +156,11 @@ class AsyncBus:
             )
         self._bus.stats()  # NotConfigured
         polling = self._life.polling
-        waking = Waking(self._bus, loop, interval, polling.has_news, self.detach)
         self._running.attach(loop)
-        self._waking = waking
+        waking = Waking(self._bus, loop, polling.has_news)
+        self._waking = waking = polling.watch.wakings.setdefault(loop, waking)
         polling.watch.watchers.add(self._detach_before)
-        self._waking.look()
+        waking.begin(interval, self.detach)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         try:
@@ -174,9 +174,10 @@ class AsyncBus:
     def detach(self) -> None:
         """Leave the event loop; handlers that are running continue. Twice is fine."""
         if self.attached():
-            self._life.polling.watch.watchers.discard(self._detach_before)
-            if self._waking is not None:
-                self._waking.stop()
+            watch = self._life.polling.watch
+            watch.watchers.discard(self._detach_before)
+            if self._waking is not None and self._waking.end(self.detach):
+                watch.wakings.pop(self._waking.loop, None)
             self._running.loop = None
             for stream in self._streams:
                 stream.end()

@@ -24,6 +24,7 @@ import stdevents
 from stdevents import aio
 
 needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll here")
+FOR_EVER = 1000.0  # seconds between two looks: none comes
 
 
 def test_it_works_again_on_another_event_loop(bus, other):
@@ -113,6 +114,48 @@ def test_it_looks_at_intervals_too_since_a_wake_up_may_be_lost(bus, other):
         asyncio.get_running_loop().remove_reader(descriptor_of(other))  # nobody wakes it
         bus.post("test", "tick")
         await done.wait()
+        await other.close()
+
+    run(main())
+
+
+@needs_epoll
+@pytest.mark.parametrize("who_leaves", ["the first", "the second"])
+def test_one_that_leaves_the_event_loop_leaves_the_other_its_news(bus, other, who_leaves):
+    """An event loop calls one function for a descriptor; they share the one of the bus."""
+
+    async def main():
+        second = aio.AsyncBus(bus)
+        leaves, stays = (other, second) if who_leaves == "the first" else (second, other)
+        seen = []
+        handler, done = gather(seen, 2)
+        stays.register(handler, "test")
+        for one in (other, second):
+            one.attach(interval=FOR_EVER)
+        bus.post("test", "both")
+        while not seen:
+            await asyncio.sleep(0)
+        leaves.detach()
+        assert stays.attached() and not leaves.attached()
+        bus.post("test", "one")
+        await done.wait()
+        await stays.close()
+        assert not has_timer(stays)
+
+    run(main())
+
+
+def test_two_on_one_event_loop_look_as_often_as_either_asks_for(bus, other):
+    async def main():
+        second = aio.AsyncBus(bus)
+        handler, done = gather([], 1)
+        other.register(handler, "test")
+        second.attach(interval=0.01)
+        other.attach(interval=FOR_EVER)
+        asyncio.get_running_loop().remove_reader(descriptor_of(other))  # nobody wakes it
+        bus.post("test", "tick")
+        await done.wait()
+        await second.close()
         await other.close()
 
     run(main())
