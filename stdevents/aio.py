@@ -34,7 +34,7 @@ from ._aio.waking import Waking, sleep_with
 from ._bus import tasks
 from ._bus.bus import Bus, default, life_of
 from ._bus.callbacks import check_callable
-from ._bus.handlers import decorator
+from ._bus.handlers import decorator, same
 from ._bus.settings import duration
 from ._bus.together import asking_of, check_event_id
 from ._bus.waiting import LIVES_EVERY, Ear, Waiting, check_may_wait
@@ -111,8 +111,7 @@ class AsyncBus:
             return self._bus.unregister(caller.handle, source, *events)
 
     def _caller_of(self, callback: AsyncHandler) -> Caller | None:
-        # Equal, not the same: each access makes a new bound method.
-        found = (caller for caller, _ in self._registered if caller.callback == callback)
+        found = (caller for caller, _ in self._registered if same(caller.callback, callback))
         return next(found, None)
 
     def events(self, source: str | None = None, *events: str, limit: int = LIMIT) -> Events:

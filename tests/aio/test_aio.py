@@ -8,7 +8,7 @@ import logging
 import threading
 
 import pytest
-from event_loops import gather, run
+from event_loops import SECONDS, gather, run
 from inside import (
     tasks_of,
 )
@@ -223,6 +223,41 @@ def test_what_is_unregistered_is_not_called_any_more(bus, other):
             bus.post("test", "last")
             await done.wait()
         assert seen == []
+
+    run(main())
+
+
+def test_handlers_that_are_equal_are_two_and_a_bound_method_is_one(bus, other):
+    """As those of a `Bus`: an `__eq__` of a handler is not even called."""
+    calls = []
+
+    class Handler:
+        def __init__(self, name):
+            self.name = name
+
+        def __eq__(self, _):
+            raise NotImplementedError
+
+        __hash__ = None
+
+        async def __call__(self, *_):
+            calls.append(self.name)
+
+        async def method(self, *_):
+            calls.append(f"method of {self.name}")
+
+    async def main():
+        first, second = Handler("first"), Handler("second")
+        for _ in range(2):
+            for handler in (first, second, first.method):
+                other.register(handler, "test")
+        async with other:
+            assert await other.wait(bus.post("test", "event"), SECONDS)
+            assert calls == ["first", "second", "method of first"]
+            assert other.unregister(first, "test") and not other.unregister(first, "test")
+            assert other.unregister(first.method, "test")
+            assert await other.wait(bus.post("test", "event"), SECONDS)
+        assert calls[3:] == ["second"]
 
     run(main())
 
