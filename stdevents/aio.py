@@ -145,8 +145,11 @@ class AsyncBus:
         shorter. Several on one bus and one event loop poll together, at the shortest interval.
 
         RuntimeError if no event loop runs, or it is attached already; NotConfigured if the bus is
-        not open; ValueError if the bus has a loop of its own.
+        not open; ValueError if the bus has a loop of its own; TypeError or ValueError for a bad
+        `interval`. What ends the first poll, as KeyboardInterrupt in a handler, is raised. It is
+        not attached then.
         """
+        interval = duration("interval", interval)
         loop = self._running_loop()
         if self._life.polling.loop.interval:
             raise ValueError(
@@ -156,10 +159,14 @@ class AsyncBus:
         self._bus.stats()  # NotConfigured
         polling = self._life.polling
         self._running.attach(loop)
-        waking = Waking(self._bus, loop, polling.has_news)
-        self._waking = waking = polling.watch.wakings.setdefault(loop, waking)
-        polling.watch.watchers.add(self._detach_before)
-        waking.begin(interval, self.detach)
+        try:
+            waking = Waking(self._bus, loop, polling.has_news)
+            self._waking = waking = polling.watch.wakings.setdefault(loop, waking)
+            polling.watch.watchers.add(self._detach_before)
+            waking.begin(interval, self.detach)
+        except BaseException:  # `async with` does not come to its end then
+            self.detach()
+            raise
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         try:

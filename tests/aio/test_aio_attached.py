@@ -301,6 +301,40 @@ def test_a_bus_with_a_thread_of_its_own_is_refused(bus, other):
     run(main())
 
 
+@pytest.mark.parametrize("interval", ["x", None, True, -1, float("nan"), float("inf")])
+def test_an_interval_is_a_number_of_seconds(bus, other, interval):
+    async def main():
+        with pytest.raises((TypeError, ValueError), match="interval: "):
+            other.attach(interval)
+        assert not other.attached()
+
+    run(main())
+
+
+def test_what_ends_its_first_poll_leaves_it_unattached(bus, other):
+    """`async with` has not begun then, and does not come to its end, either."""
+    seen = []
+
+    @bus.on("test")
+    def handle(data, event, source, pid):
+        seen.append(data)
+        if data == "cancels":
+            raise asyncio.CancelledError
+
+    async def main():
+        bus.post("test", "event", "cancels")
+        with pytest.raises(asyncio.CancelledError):
+            async with other:
+                raise NotImplementedError
+        assert not other.attached()
+        assert not has_timer(other)
+        bus.post("test", "event", "goes on")
+        async with other:
+            assert seen == ["cancels", "goes on"]
+
+    run(main())
+
+
 def test_a_closed_bus_is_refused(bus, other):
     bus.close()
 
