@@ -156,14 +156,16 @@ class AsyncBus:
                 f"{self._bus!r} polls in a thread of its own, which would run the handlers; "
                 "configure it with interval=0, and they run on the event loop"
             )
-        self._bus.stats()  # NotConfigured
+        handles_events = self._life.use(lambda seat: seat.slot is not None)
         polling = self._life.polling
         self._running.attach(loop)
         try:
-            waking = Waking(self._bus, loop, polling.has_news)
-            self._waking = waking = polling.watch.wakings.setdefault(loop, waking)
             polling.watch.watchers.add(self._detach_before)
-            waking.begin(interval, self.detach)
+            self._waking = None  # a poster has nothing to poll
+            if handles_events:
+                waking = Waking(self._bus, loop, polling.has_news)
+                self._waking = waking = polling.watch.wakings.setdefault(loop, waking)
+                waking.begin(interval, self.detach)
         except BaseException:  # `async with` does not come to its end then
             self.detach()
             raise
@@ -236,7 +238,7 @@ class AsyncBus:
         timeout = duration("timeout", timeout)
         self._check_may_wait("wait")
         waiting, ear = Waiting(self._life, event_id), Ear(self._life)
-        return await self._until(waiting.is_over, timeout, ear)
+        return await self._until(waiting.is_over, lambda: True, timeout, ear)
 
     async def ask(
         self, source: str, event: str, data: Any = None, timeout: float = 1.0
@@ -253,7 +255,7 @@ class AsyncBus:
         question = asking.begin(ear)
         try:
             question.post(source, event, data)
-            await self._until(question.is_over, timeout, ear)
+            await self._until(question.is_over, question.may_sleep, timeout, ear)
             return question.answers(timeout)
         finally:
             asking.end(question)
@@ -282,7 +284,13 @@ class AsyncBus:
             )
         check_may_wait(self._life, call)
 
-    async def _until(self, is_over: Callable[[], bool], timeout: float, ear: Ear) -> bool:
+    async def _until(
+        self,
+        is_over: Callable[[], bool],
+        may_sleep: Callable[[], bool],
+        timeout: float,
+        ear: Ear,
+    ) -> bool:
         """Poll, look, and sleep until the bell rings, until it is over; False if it never is."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
@@ -290,15 +298,17 @@ class AsyncBus:
             while True:
                 if self._waking is not None:
                     self._waking.poll()
-                else:  # it was detached meanwhile
-                    self._bus.poll()
+                else:
+                    self._life.polling.poll_for_call()
                 if is_over():
                     return True
                 left = deadline - loop.time()
                 if left <= 0:
                     return False
-                if ear.listens():
+                if ear.listens() and may_sleep():
                     await sleep_with(ear, min(left, LIVES_EVERY))
+                else:  # look once more, but not for ever where others post and post
+                    await asyncio.sleep(0)
         finally:
             ear.close()
 
