@@ -13,7 +13,7 @@ from .._protocols import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Awaitable, Callable
+    from typing import Any, Callable
 
     from .._bus.asking import Reply
     from .._bus.bus import Bus
@@ -31,10 +31,10 @@ class Running:
         #: process and thread of the event loop; another object each time it is attached
         self.owner = (0, 0)
         #: of coroutine handlers
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[object]] = set()
         self._bus = bus
         self._life = life
-        self._begun: dict[asyncio.Task[None], object] = {}  # by which the bus knows each of them
+        self._begun: dict[asyncio.Task[object], object] = {}  # by which the bus knows each of them
         self._closing: set[asyncio.Task[Any] | None] = set()  # those of them that await `end`
 
     def attached(self) -> bool:
@@ -61,7 +61,7 @@ class Running:
                 self._forget(task)
         self._closing = set()
 
-    def of(self, loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[None]]:
+    def of(self, loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[object]]:
         """The tasks on this event loop; another thread may have attached another one."""
         return {task for task in self.tasks.copy() if task.get_loop() is loop}
 
@@ -101,39 +101,45 @@ class Running:
 
         `begun` is known to the bus, if not None.
         """
-        if self.loop is None or not asyncio.iscoroutine(outcome):
+        if not asyncio.iscoroutine(outcome):
             if reply is not None:
                 reply.give(outcome)
             return False
-        task = self.loop.create_task(self._finish(outcome, event, reply))
+        try:
+            task = (self.loop or self.check()).create_task(outcome)
+        except BaseException:  # the handler has detached the bus, or the event loop is closed
+            outcome.close()
+            raise
         self.tasks.add(task)  # the event loop itself holds it weakly
         if begun is None:
             begun = task
             tasks.begin(self._life, begun)
         self._begun[task] = begun
-        task.add_done_callback(self._forget)
+        # Not within the task: one that is cancelled before its first step does nothing any more.
+        task.add_done_callback(partial(self._end, event, reply))
         return True
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _end(self, event: Event, reply: Reply | None, task: asyncio.Task[object]) -> None:
+        """It is done: tell what came of it. Who waits for the event has the answer then."""
+        try:
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, Exception):
+                if reply is None:
+                    self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
+                else:
+                    reply.fail(error)
+            elif reply is not None:
+                if task.cancelled() or error is not None:
+                    reply.refuse(CANCELLED)
+                else:
+                    reply.give(task.result())
+        finally:
+            self._forget(task)
+
+    def _forget(self, task: asyncio.Task[object]) -> None:
         """It is done, or never will be."""
         self.tasks.discard(task)
         tasks.end(self._life, self._begun.pop(task, None))
-
-    async def _finish(self, outcome: Awaitable[object], event: Event, reply: Reply | None) -> None:
-        try:
-            value = await outcome
-        except Exception as error:
-            if reply is None:
-                self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
-            else:
-                reply.fail(error)
-        except asyncio.CancelledError:
-            if reply is not None:
-                reply.refuse(CANCELLED)
-            raise
-        else:
-            if reply is not None:
-                reply.give(value)
 
 
 class Caller:
@@ -168,7 +174,7 @@ class Answerer:
     def _start(self, reply: Reply, begun: object, *question: Any) -> bool:
         try:
             outcome = self._callback(*question)
+            return self._running.run(outcome, Event(*question), begun, reply)
         except Exception as error:
             reply.fail(error)
             return False
-        return self._running.run(outcome, Event(*question), begun, reply)

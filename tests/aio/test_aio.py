@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
 import threading
 
@@ -207,6 +208,29 @@ def test_an_exception_that_ends_it_cancels_them(bus, other):
 
     run(main())
     assert bus.stats().handler_errors == 0
+
+
+def test_a_coroutine_of_a_handler_that_has_detached_the_bus_is_closed(bus, other, caplog):
+    """It cannot run, and is not lost in silence."""
+    begun = []
+
+    async def go_on():
+        raise NotImplementedError
+
+    @other.on("test")
+    def handler(data, event, source, pid):
+        other.detach()
+        begun.append(go_on())
+        return begun[-1]
+
+    async def main():
+        bus.post("test", "event")
+        async with other:
+            assert [inspect.getcoroutinestate(one) for one in begun] == [inspect.CORO_CLOSED]
+
+    run(main())
+    assert bus.stats().handler_errors == 1
+    assert "attached to no event loop" in caplog.text
 
 
 def test_what_is_unregistered_is_not_called_any_more(bus, other):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import select
 import threading
@@ -105,6 +106,33 @@ def test_another_process_is_answered_by_coroutines(bus, other, fork, name):
         assert not tasks_of(other)
 
     run(main())
+
+
+def test_an_answerer_that_is_cancelled_before_its_first_step_says_so(bus, other):
+    """And its coroutine is closed: nobody else would, and Python would warn of it."""
+    begun = []
+
+    async def answer():
+        raise NotImplementedError
+
+    def cancel():
+        for task in tasks_of(other):
+            task.cancel()
+
+    @other.answer("test", "who")
+    def who(data, event, source, pid):
+        asyncio.get_running_loop().call_soon(cancel)  # that comes before the first step
+        begun.append(answer())
+        return begun[-1]
+
+    async def main():
+        async with other:
+            found = await other.ask("test", "who", None, PATIENT)
+        assert found == {0: (os.getpid(), None, "its answerer was cancelled")}
+        assert [inspect.getcoroutinestate(one) for one in begun] == [inspect.CORO_CLOSED]
+
+    run(main())
+    assert bus.stats().handler_errors == 0
 
 
 def test_a_poster_asks_and_waits_and_handles_nothing(name, fork, monkeypatch, caplog):
