@@ -278,7 +278,7 @@ class AsyncBus:
 
     def _check_may_wait(self, call: str) -> None:
         self._running.check()
-        if asyncio.current_task() in self._running.tasks:
+        if self._running.is_in(asyncio.current_task()):
             raise StdeventsError(
                 f"{call}: a handler that awaits it waits for its own end; await it in another task"
             )

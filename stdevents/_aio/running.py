@@ -34,6 +34,8 @@ class Running:
         self.tasks: set[asyncio.Task[object]] = set()
         self._bus = bus
         self._life = life
+        # What is becoming one of them: an eager task takes its first step before it is there.
+        self._starting: object = None
         self._begun: dict[asyncio.Task[object], object] = {}  # by which the bus knows each of them
         self._closing: set[asyncio.Task[Any] | None] = set()  # those of them that await `end`
 
@@ -65,10 +67,16 @@ class Running:
         """The tasks on this event loop; another thread may have attached another one."""
         return {task for task in self.tasks.copy() if task.get_loop() is loop}
 
+    def is_in(self, task: asyncio.Task[Any] | None) -> bool:
+        """Is it the task of a handler?"""
+        if task is None or task in self.tasks:
+            return task is not None
+        return self._starting is not None and task.get_coro() is self._starting
+
     async def end(self) -> None:
         """Wait for the tasks of this event loop; one of them that does waits for none that does."""
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        closing = self._closing if task in self.tasks else set()
+        closing = self._closing if self.is_in(task) else set()
         closing.add(task)
         while left := self.of(loop) - closing:
             await asyncio.wait(left)
@@ -105,11 +113,14 @@ class Running:
             if reply is not None:
                 reply.give(outcome)
             return False
+        self._starting = outcome
         try:
             task = (self.loop or self.check()).create_task(outcome)
         except BaseException:  # the handler has detached the bus, or the event loop is closed
             outcome.close()
             raise
+        finally:
+            self._starting = None
         self.tasks.add(task)  # the event loop itself holds it weakly
         if begun is None:
             begun = task

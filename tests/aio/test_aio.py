@@ -186,6 +186,35 @@ def test_handlers_may_close_it_and_wait_for_the_others_only(bus, other):
     run(main())
 
 
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="no eager tasks here")
+def test_handlers_may_close_it_in_the_first_step_of_an_eager_task(bus, other):
+    """It does not wait for itself then, nor the others for it, though it is not started yet."""
+
+    async def main():
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        go, ended = asyncio.Event(), []
+
+        @other.on("test", "first")
+        async def close_later(data, event, source, pid):
+            await go.wait()
+            await other.close()
+            ended.append(event)
+
+        @other.on("test", "second")
+        async def close_at_once(data, event, source, pid):
+            go.set()
+            await other.close()
+            ended.append(event)
+
+        async with other:
+            bus.post("test", "first")
+            bus.post("test", "second")
+            bus.poll()
+        assert sorted(ended) == ["first", "second"]
+
+    run(main())
+
+
 def test_an_exception_that_ends_it_cancels_them(bus, other):
     async def main():
         cancelled = asyncio.Event()
