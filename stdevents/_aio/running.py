@@ -136,7 +136,7 @@ class Running:
             error = None if task.cancelled() else task.exception()
             if isinstance(error, Exception):
                 if reply is None:
-                    self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
+                    self.tell_failure(error, event)
                 else:
                     reply.fail(error)
             elif reply is not None:
@@ -146,6 +146,10 @@ class Running:
                     reply.give(task.result())
         finally:
             self._forget(task)
+
+    def tell_failure(self, error: Exception, event: Event) -> None:
+        """Count and log an exception of a handler, without the payload."""
+        self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
 
     def _forget(self, task: asyncio.Task[object]) -> None:
         """It is done, or never will be."""
@@ -165,10 +169,14 @@ class Caller:
         self._running.on_loop(self._start, data, event, source, pid)
 
     def _start(self, begun: object, data: Any, event: str, source: str, pid: int | None) -> bool:
-        outcome = self.callback(data, event, source, pid)
-        if outcome is None:
+        try:
+            outcome = self.callback(data, event, source, pid)
+            if outcome is None:
+                return False
+            return self._running.run(outcome, Event(data, event, source, pid), begun)
+        except Exception as error:  # here, since the bus may have called it in another thread
+            self._running.tell_failure(error, Event(data, event, source, pid))
             return False
-        return self._running.run(outcome, Event(data, event, source, pid), begun)
 
 
 class Answerer:

@@ -80,6 +80,26 @@ def test_a_poll_in_another_thread_hands_the_events_to_the_event_loop(bus, other)
     run(main())
 
 
+def test_what_a_handler_raises_counts_after_a_poll_in_another_thread(bus, other, caplog):
+    """G6: the poll is over by then, and could not tell it."""
+
+    async def main():
+        @other.on("test")
+        def handler(data, event, source, pid):
+            raise LookupError
+
+        async with other:
+            number = bus.post("test", "event")
+            poller = threading.Thread(target=bus.poll)
+            poller.start()
+            poller.join()
+            assert await other.wait(number, SECONDS)
+
+    run(main())
+    assert bus.stats().handler_errors == 1
+    assert "event callback failed; source=test, event=event" in caplog.text
+
+
 def test_where_there_is_no_epoll_it_looks_at_intervals(bus, other, monkeypatch):
     monkeypatch.delattr(select, "epoll", raising=False)
 
