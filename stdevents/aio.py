@@ -143,6 +143,7 @@ class AsyncBus:
         at once; in a burst it polls about once a millisecond, by a timer. Without epoll (macOS), or
         on an event loop that watches no descriptors, it polls at the interval alone: make it
         shorter. Several on one bus and one event loop poll together, at the shortest interval.
+        A poster handles nothing, and may `wait` and `ask` then.
 
         RuntimeError if no event loop runs, or it is attached already; NotConfigured if the bus is
         not open; ValueError if the bus has a loop of its own; TypeError or ValueError for a bad
