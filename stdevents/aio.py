@@ -34,7 +34,7 @@ from ._aio.waking import Waking, sleep_with
 from ._bus import tasks
 from ._bus.bus import Bus, default, life_of
 from ._bus.callbacks import check_callable
-from ._bus.handlers import decorator
+from ._bus.handlers import decorator, same
 from ._bus.settings import duration
 from ._bus.together import asking_of, check_event_id
 from ._bus.waiting import LIVES_EVERY, Ear, Waiting, check_may_wait
@@ -111,8 +111,7 @@ class AsyncBus:
             return self._bus.unregister(caller.handle, source, *events)
 
     def _caller_of(self, callback: AsyncHandler) -> Caller | None:
-        # Equal, not the same: each access makes a new bound method.
-        found = (caller for caller, _ in self._registered if caller.callback == callback)
+        found = (caller for caller, _ in self._registered if same(caller.callback, callback))
         return next(found, None)
 
     def events(self, source: str | None = None, *events: str, limit: int = LIMIT) -> Events:
@@ -143,24 +142,34 @@ class AsyncBus:
         A post wakes it, and it polls every `interval` seconds as well. A single event is handled
         at once; in a burst it polls about once a millisecond, by a timer. Without epoll (macOS), or
         on an event loop that watches no descriptors, it polls at the interval alone: make it
-        shorter.
+        shorter. Several on one bus and one event loop poll together, at the shortest interval.
+        A poster handles nothing, and may `wait` and `ask` then.
 
         RuntimeError if no event loop runs, or it is attached already; NotConfigured if the bus is
-        not open; ValueError if the bus has a loop of its own.
+        not open; ValueError if the bus has a loop of its own; TypeError or ValueError for a bad
+        `interval`. What ends the first poll, as KeyboardInterrupt in a handler, is raised. It is
+        not attached then.
         """
+        interval = duration("interval", interval)
         loop = self._running_loop()
         if self._life.polling.loop.interval:
             raise ValueError(
                 f"{self._bus!r} polls in a thread of its own, which would run the handlers; "
                 "configure it with interval=0, and they run on the event loop"
             )
-        self._bus.stats()  # NotConfigured
+        handles_events = self._life.use(lambda seat: seat.slot is not None)
         polling = self._life.polling
-        waking = Waking(self._bus, loop, interval, polling.has_news, self.detach)
         self._running.attach(loop)
-        self._waking = waking
-        polling.watch.watchers.add(self._detach_before)
-        self._waking.look()
+        try:
+            polling.watch.watchers.add(self._detach_before)
+            self._waking = None  # a poster has nothing to poll
+            if handles_events:
+                waking = Waking(self._bus, loop, polling.has_news)
+                self._waking = waking = polling.watch.wakings.setdefault(loop, waking)
+                waking.begin(interval, self.detach)
+        except BaseException:  # `async with` does not come to its end then
+            self.detach()
+            raise
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         try:
@@ -174,9 +183,10 @@ class AsyncBus:
     def detach(self) -> None:
         """Leave the event loop; handlers that are running continue. Twice is fine."""
         if self.attached():
-            self._life.polling.watch.watchers.discard(self._detach_before)
-            if self._waking is not None:
-                self._waking.stop()
+            watch = self._life.polling.watch
+            watch.watchers.discard(self._detach_before)
+            if self._waking is not None and self._waking.end(self.detach):
+                watch.wakings.pop(self._waking.loop, None)
             self._running.loop = None
             for stream in self._streams:
                 stream.end()
@@ -229,7 +239,7 @@ class AsyncBus:
         timeout = duration("timeout", timeout)
         self._check_may_wait("wait")
         waiting, ear = Waiting(self._life, event_id), Ear(self._life)
-        return await self._until(waiting.is_over, timeout, ear)
+        return await self._until(waiting.is_over, lambda: True, timeout, ear)
 
     async def ask(
         self, source: str, event: str, data: Any = None, timeout: float = 1.0
@@ -246,7 +256,7 @@ class AsyncBus:
         question = asking.begin(ear)
         try:
             question.post(source, event, data)
-            await self._until(question.is_over, timeout, ear)
+            await self._until(question.is_over, question.may_sleep, timeout, ear)
             return question.answers(timeout)
         finally:
             asking.end(question)
@@ -269,13 +279,19 @@ class AsyncBus:
 
     def _check_may_wait(self, call: str) -> None:
         self._running.check()
-        if asyncio.current_task() in self._running.tasks:
+        if self._running.is_in(asyncio.current_task()):
             raise StdeventsError(
                 f"{call}: a handler that awaits it waits for its own end; await it in another task"
             )
         check_may_wait(self._life, call)
 
-    async def _until(self, is_over: Callable[[], bool], timeout: float, ear: Ear) -> bool:
+    async def _until(
+        self,
+        is_over: Callable[[], bool],
+        may_sleep: Callable[[], bool],
+        timeout: float,
+        ear: Ear,
+    ) -> bool:
         """Poll, look, and sleep until the bell rings, until it is over; False if it never is."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
@@ -283,15 +299,17 @@ class AsyncBus:
             while True:
                 if self._waking is not None:
                     self._waking.poll()
-                else:  # it was detached meanwhile
-                    self._bus.poll()
+                else:
+                    self._life.polling.poll_for_call()
                 if is_over():
                     return True
                 left = deadline - loop.time()
                 if left <= 0:
                     return False
-                if ear.listens():
+                if ear.listens() and may_sleep():
                     await sleep_with(ear, min(left, LIVES_EVERY))
+                else:  # look once more, but not for ever where others post and post
+                    await asyncio.sleep(0)
         finally:
             ear.close()
 

@@ -13,7 +13,7 @@ from .._protocols import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Awaitable, Callable
+    from typing import Any, Callable
 
     from .._bus.asking import Reply
     from .._bus.bus import Bus
@@ -31,10 +31,12 @@ class Running:
         #: process and thread of the event loop; another object each time it is attached
         self.owner = (0, 0)
         #: of coroutine handlers
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[object]] = set()
         self._bus = bus
         self._life = life
-        self._begun: dict[asyncio.Task[None], object] = {}  # by which the bus knows each of them
+        # What is becoming one of them: an eager task takes its first step before it is there.
+        self._starting: object = None
+        self._begun: dict[asyncio.Task[object], object] = {}  # by which the bus knows each of them
         self._closing: set[asyncio.Task[Any] | None] = set()  # those of them that await `end`
 
     def attached(self) -> bool:
@@ -61,14 +63,20 @@ class Running:
                 self._forget(task)
         self._closing = set()
 
-    def of(self, loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[None]]:
+    def of(self, loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[object]]:
         """The tasks on this event loop; another thread may have attached another one."""
         return {task for task in self.tasks.copy() if task.get_loop() is loop}
+
+    def is_in(self, task: asyncio.Task[Any] | None) -> bool:
+        """Is it the task of a handler?"""
+        if task is None or task in self.tasks:
+            return task is not None
+        return self._starting is not None and task.get_coro() is self._starting
 
     async def end(self) -> None:
         """Wait for the tasks of this event loop; one of them that does waits for none that does."""
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        closing = self._closing if task in self.tasks else set()
+        closing = self._closing if self.is_in(task) else set()
         closing.add(task)
         while left := self.of(loop) - closing:
             await asyncio.wait(left)
@@ -101,39 +109,52 @@ class Running:
 
         `begun` is known to the bus, if not None.
         """
-        if self.loop is None or not asyncio.iscoroutine(outcome):
+        if not asyncio.iscoroutine(outcome):
             if reply is not None:
                 reply.give(outcome)
             return False
-        task = self.loop.create_task(self._finish(outcome, event, reply))
+        self._starting = outcome
+        try:
+            task = (self.loop or self.check()).create_task(outcome)
+        except BaseException:  # the handler has detached the bus, or the event loop is closed
+            outcome.close()
+            raise
+        finally:
+            self._starting = None
         self.tasks.add(task)  # the event loop itself holds it weakly
         if begun is None:
             begun = task
             tasks.begin(self._life, begun)
         self._begun[task] = begun
-        task.add_done_callback(self._forget)
+        # Not within the task: one that is cancelled before its first step does nothing any more.
+        task.add_done_callback(partial(self._end, event, reply))
         return True
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
+    def _end(self, event: Event, reply: Reply | None, task: asyncio.Task[object]) -> None:
+        """It is done: tell what came of it. Who waits for the event has the answer then."""
+        try:
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, Exception):
+                if reply is None:
+                    self.tell_failure(error, event)
+                else:
+                    reply.fail(error)
+            elif reply is not None:
+                if task.cancelled() or error is not None:
+                    reply.refuse(CANCELLED)
+                else:
+                    reply.give(task.result())
+        finally:
+            self._forget(task)
+
+    def tell_failure(self, error: Exception, event: Event) -> None:
+        """Count and log an exception of a handler, without the payload."""
+        self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
+
+    def _forget(self, task: asyncio.Task[object]) -> None:
         """It is done, or never will be."""
         self.tasks.discard(task)
         tasks.end(self._life, self._begun.pop(task, None))
-
-    async def _finish(self, outcome: Awaitable[object], event: Event, reply: Reply | None) -> None:
-        try:
-            value = await outcome
-        except Exception as error:
-            if reply is None:
-                self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
-            else:
-                reply.fail(error)
-        except asyncio.CancelledError:
-            if reply is not None:
-                reply.refuse(CANCELLED)
-            raise
-        else:
-            if reply is not None:
-                reply.give(value)
 
 
 class Caller:
@@ -148,10 +169,14 @@ class Caller:
         self._running.on_loop(self._start, data, event, source, pid)
 
     def _start(self, begun: object, data: Any, event: str, source: str, pid: int | None) -> bool:
-        outcome = self.callback(data, event, source, pid)
-        if outcome is None:
+        try:
+            outcome = self.callback(data, event, source, pid)
+            if outcome is None:
+                return False
+            return self._running.run(outcome, Event(data, event, source, pid), begun)
+        except Exception as error:  # here, since the bus may have called it in another thread
+            self._running.tell_failure(error, Event(data, event, source, pid))
             return False
-        return self._running.run(outcome, Event(data, event, source, pid), begun)
 
 
 class Answerer:
@@ -168,7 +193,7 @@ class Answerer:
     def _start(self, reply: Reply, begun: object, *question: Any) -> bool:
         try:
             outcome = self._callback(*question)
+            return self._running.run(outcome, Event(*question), begun, reply)
         except Exception as error:
             reply.fail(error)
             return False
-        return self._running.run(outcome, Event(*question), begun, reply)

@@ -22,7 +22,10 @@ ONE_CLOCK = 60.0  # seconds that the event loop's clock may differ from ours
 
 
 class Waking:
-    """The polls of a bus on one event loop, from `look` until `stop`.
+    """The polls of a bus on one event loop, for each that is attached to it from `begin` to `end`.
+
+    One for all of them: an event loop calls one function for a descriptor, and a second one would
+    replace it, and take it away at its end.
 
     A single event is handled at once. News sooner than AT_MOST_EVERY after the last poll are a
     burst: the descriptor is left alone, and a timer polls for as long as there is something each
@@ -34,20 +37,36 @@ class Waking:
         self,
         bus: Bus,
         loop: asyncio.AbstractEventLoop,
-        interval: float,
         has_news: Callable[[], bool],
-        gone: Callable[[], None],
     ) -> None:
         self.loop = loop
         #: what the event loop watches, but for the time of a burst; -1: it only looks at intervals
         self.descriptor = -1
         self._bus = bus
-        self._interval = interval
         self._has_news = has_news
-        self._gone = gone  # for when the bus was closed
+        #: how each is detached when the bus was closed, and how often it has this look
+        self._attached: dict[Callable[[], None], float] = {}
+        self._interval = 0.0  # the shortest of these
         self._polled = 0.0  # when the last poll ended
         self._next_look: asyncio.TimerHandle | None = None
         self._next_poll: asyncio.TimerHandle | None = None  # of a burst
+
+    def begin(self, interval: float, detach: Callable[[], None]) -> None:
+        """Poll for one more, at once and at this interval; `detach` it when the bus is closed."""
+        self._attached[detach] = interval
+        self._interval = min(self._attached.values())
+        if self._next_look is not None:
+            self._next_look.cancel()
+        self.look()
+
+    def end(self, detach: Callable[[], None]) -> bool:
+        """Poll for it no more; was it the last one?"""
+        self._attached.pop(detach, None)
+        if self._attached:
+            self._interval = min(self._attached.values())
+            return False
+        self.stop()
+        return True
 
     def look(self) -> None:
         """Poll, whether there is news or not, and again after the interval."""
@@ -82,6 +101,11 @@ class Waking:
         finally:
             self._polled = monotonic()
 
+    def _gone(self) -> None:
+        """The bus was closed."""
+        for detach in tuple(self._attached):
+            detach()
+
     # -- the descriptor ----------------------------------------------------------------------------
 
     def _listen(self) -> None:
@@ -91,7 +115,7 @@ class Waking:
             if number != self.descriptor:
                 self._stop_watching()
                 self._watch(number)
-        except NotConfigured:  # the bus was closed
+        except NotConfigured:
             self._gone()
         except (StdeventsError, NotImplementedError):
             self._stop_watching()

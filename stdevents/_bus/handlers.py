@@ -81,9 +81,13 @@ class Handlers:
         #: of who registers or unregisters; a finaliser may do so during that
         self.changing = threading.RLock()
         self._process = object()
-        self.tasks.forget()
         #: what is asked, by number; each `take`s its answers
         self.questions: dict[int, Question] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """The bus is opened: what goes on of a bus before, and what failed there, is none of it."""
+        self.tasks.forget()
         self.failed = 0
 
     def add(self, callback: Handler, levels: list[Level], weak: bool) -> None:
@@ -96,7 +100,7 @@ class Handlers:
                     count = sum(isinstance(one, weakref.ref) for one in held)
                     live = (one for one in held[:count] if one() is not None)
                     self._held[level] = (*live, reference, *held[count:])
-                elif reference is None and not any(_same(one, callback) for one in held):
+                elif reference is None and not any(same(one, callback) for one in held):
                     self._held[level] = (*others, callback)
             self._forget()
 
@@ -193,7 +197,7 @@ class Handlers:
         return tuple(
             one
             for one in self._held.get(level, ())
-            if not _same(one() if isinstance(one, weakref.ref) else one, callback)
+            if not same(one() if isinstance(one, weakref.ref) else one, callback)
         )
 
 
@@ -233,8 +237,9 @@ def _reference(callback: Handler) -> weakref.ref[Any]:
         ) from error
 
 
-def _same(known: Handler | None, callback: Handler) -> bool:
-    # Each access makes a new bound method; anything else has to be the same, not just equal.
-    if isinstance(callback, (MethodType, BuiltinMethodType)):
+def same(known: object, callback: object) -> bool:
+    """Are they the same callback? Two that are just equal are not; bound methods are made anew."""
+    methods = MethodType, BuiltinMethodType
+    if isinstance(callback, methods) and isinstance(known, methods):
         return known == callback
     return known is callback

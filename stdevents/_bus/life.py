@@ -137,7 +137,7 @@ class Life:
                 raise StdeventsError(f"bus {name!r}: {what}")
             hooks.watch_exit()
             codec.forget()
-            self.handlers.failed = 0
+            self.handlers.begin()
             folder = Folder(name)
             joining.join(opening, folder, settings, mark, self.handlers)
             seat = opening.taken

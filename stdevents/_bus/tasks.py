@@ -21,7 +21,7 @@ class Tasks:
         self.forget()
 
     def forget(self) -> None:
-        """In a forked child: they are the parent's."""
+        """Begin without any: they are of a bus that was open before, or the parent's."""
         # Without the GIL threads would spoil an OrderedDict. A signal handler may end one in here.
         self._changing = threading.RLock()
         self._events: OrderedDict[object, int] = OrderedDict()  # by task; the oldest event first

@@ -13,7 +13,7 @@ from .._system.threadlock import FOREVER, ThreadLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Any, Callable
 
     from .polling import Life
     from .seat import Seat
@@ -32,6 +32,8 @@ class Watch:
         self.listener: Listener | None = None
         #: event loops that watch it: each stops that, and then calls its argument
         self.watchers: set[Callable[[Callable[[], object]], object]] = set()
+        #: what polls on an event loop, by that: one for all that are attached to it
+        self.wakings: dict[Any, Any] = {}
         self._making = ThreadLock()  # of who makes the listener
 
     def forked(self) -> None:

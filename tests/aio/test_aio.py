@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
 import threading
 
 import pytest
-from event_loops import gather, run
+from event_loops import SECONDS, gather, run
 from inside import (
     tasks_of,
 )
@@ -185,6 +186,35 @@ def test_handlers_may_close_it_and_wait_for_the_others_only(bus, other):
     run(main())
 
 
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="no eager tasks here")
+def test_handlers_may_close_it_in_the_first_step_of_an_eager_task(bus, other):
+    """It does not wait for itself then, nor the others for it, though it is not started yet."""
+
+    async def main():
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        go, ended = asyncio.Event(), []
+
+        @other.on("test", "first")
+        async def close_later(data, event, source, pid):
+            await go.wait()
+            await other.close()
+            ended.append(event)
+
+        @other.on("test", "second")
+        async def close_at_once(data, event, source, pid):
+            go.set()
+            await other.close()
+            ended.append(event)
+
+        async with other:
+            bus.post("test", "first")
+            bus.post("test", "second")
+            bus.poll()
+        assert sorted(ended) == ["first", "second"]
+
+    run(main())
+
+
 def test_an_exception_that_ends_it_cancels_them(bus, other):
     async def main():
         cancelled = asyncio.Event()
@@ -209,6 +239,29 @@ def test_an_exception_that_ends_it_cancels_them(bus, other):
     assert bus.stats().handler_errors == 0
 
 
+def test_a_coroutine_of_a_handler_that_has_detached_the_bus_is_closed(bus, other, caplog):
+    """It cannot run, and is not lost in silence."""
+    begun = []
+
+    async def go_on():
+        raise NotImplementedError
+
+    @other.on("test")
+    def handler(data, event, source, pid):
+        other.detach()
+        begun.append(go_on())
+        return begun[-1]
+
+    async def main():
+        bus.post("test", "event")
+        async with other:
+            assert [inspect.getcoroutinestate(one) for one in begun] == [inspect.CORO_CLOSED]
+
+    run(main())
+    assert bus.stats().handler_errors == 1
+    assert "attached to no event loop" in caplog.text
+
+
 def test_what_is_unregistered_is_not_called_any_more(bus, other):
     async def main():
         seen, others = [], []
@@ -223,6 +276,41 @@ def test_what_is_unregistered_is_not_called_any_more(bus, other):
             bus.post("test", "last")
             await done.wait()
         assert seen == []
+
+    run(main())
+
+
+def test_handlers_that_are_equal_are_two_and_a_bound_method_is_one(bus, other):
+    """As those of a `Bus`: an `__eq__` of a handler is not even called."""
+    calls = []
+
+    class Handler:
+        def __init__(self, name):
+            self.name = name
+
+        def __eq__(self, _):
+            raise NotImplementedError
+
+        __hash__ = None
+
+        async def __call__(self, *_):
+            calls.append(self.name)
+
+        async def method(self, *_):
+            calls.append(f"method of {self.name}")
+
+    async def main():
+        first, second = Handler("first"), Handler("second")
+        for _ in range(2):
+            for handler in (first, second, first.method):
+                other.register(handler, "test")
+        async with other:
+            assert await other.wait(bus.post("test", "event"), SECONDS)
+            assert calls == ["first", "second", "method of first"]
+            assert other.unregister(first, "test") and not other.unregister(first, "test")
+            assert other.unregister(first.method, "test")
+            assert await other.wait(bus.post("test", "event"), SECONDS)
+        assert calls[3:] == ["second"]
 
     run(main())
 

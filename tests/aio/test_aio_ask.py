@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 import os
+import select
+import threading
 
 import pytest
 from event_loops import run
-from inside import is_deaf, tasks_of
+from inside import ask_who_lives_after, is_deaf, tasks_of
 
 import stdevents
+from stdevents import aio
 
 PATIENT = 20  # seconds
 
@@ -101,6 +106,75 @@ def test_another_process_is_answered_by_coroutines(bus, other, fork, name):
         assert not tasks_of(other)
 
     run(main())
+
+
+def test_an_answerer_that_is_cancelled_before_its_first_step_says_so(bus, other):
+    """And its coroutine is closed: nobody else would, and Python would warn of it."""
+    begun = []
+
+    async def answer():
+        raise NotImplementedError
+
+    def cancel():
+        for task in tasks_of(other):
+            task.cancel()
+
+    @other.answer("test", "who")
+    def who(data, event, source, pid):
+        asyncio.get_running_loop().call_soon(cancel)  # that comes before the first step
+        begun.append(answer())
+        return begun[-1]
+
+    async def main():
+        async with other:
+            found = await other.ask("test", "who", None, PATIENT)
+        assert found == {0: (os.getpid(), None, "its answerer was cancelled")}
+        assert [inspect.getcoroutinestate(one) for one in begun] == [inspect.CORO_CLOSED]
+
+    run(main())
+    assert bus.stats().handler_errors == 0
+
+
+def test_a_poster_asks_and_waits_and_handles_nothing(name, fork, monkeypatch, caplog):
+    """It polls nothing, which would be an error, and the answers wake it."""
+    if hasattr(select, "epoll"):
+        ask_who_lives_after(monkeypatch, 1000)  # nothing else wakes it
+
+    def answer(parent):
+        with contextlib.closing(stdevents.Bus()) as worker:
+
+            @worker.answer("test", "who")
+            def who(data, event, source, pid):
+                parent.tell("in the answerer")
+                return parent.hear()
+
+            over = threading.Event()
+            worker.register(lambda *_: over.set(), "test", "over")
+            worker.configure(name)
+            parent.tell("open")
+            assert over.wait(PATIENT)
+
+    child = fork(answer)
+    assert child.hear() == "open"
+    poster = stdevents.Bus(name, interval=0, role="poster")
+    other = aio.AsyncBus(poster)
+
+    async def main():
+        async with other:
+            asking = asyncio.ensure_future(other.ask("test", "who", None, PATIENT))
+            await asyncio.sleep(0)
+            assert child.hear() == "in the answerer"
+            for _ in range(10):  # more turns of the event loop than it takes to fall asleep
+                await asyncio.sleep(0)
+            child.say("mine")
+            assert await asking == {0: (child.pid, "mine", None)}
+            assert await other.wait(poster.post("test", "over"), PATIENT)
+        assert not other.attached()
+
+    with contextlib.closing(poster):
+        run(main())
+    child.result()
+    assert caplog.records == []
 
 
 def test_who_is_not_attached_says_so(bus, other, caplog):

@@ -24,6 +24,7 @@ import stdevents
 from stdevents import aio
 
 needs_epoll = pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is no epoll here")
+FOR_EVER = 1000.0  # seconds between two looks: none comes
 
 
 def test_it_works_again_on_another_event_loop(bus, other):
@@ -79,6 +80,26 @@ def test_a_poll_in_another_thread_hands_the_events_to_the_event_loop(bus, other)
     run(main())
 
 
+def test_what_a_handler_raises_counts_after_a_poll_in_another_thread(bus, other, caplog):
+    """G6: the poll is over by then, and could not tell it."""
+
+    async def main():
+        @other.on("test")
+        def handler(data, event, source, pid):
+            raise LookupError
+
+        async with other:
+            number = bus.post("test", "event")
+            poller = threading.Thread(target=bus.poll)
+            poller.start()
+            poller.join()
+            assert await other.wait(number, SECONDS)
+
+    run(main())
+    assert bus.stats().handler_errors == 1
+    assert "event callback failed; source=test, event=event" in caplog.text
+
+
 def test_where_there_is_no_epoll_it_looks_at_intervals(bus, other, monkeypatch):
     monkeypatch.delattr(select, "epoll", raising=False)
 
@@ -113,6 +134,48 @@ def test_it_looks_at_intervals_too_since_a_wake_up_may_be_lost(bus, other):
         asyncio.get_running_loop().remove_reader(descriptor_of(other))  # nobody wakes it
         bus.post("test", "tick")
         await done.wait()
+        await other.close()
+
+    run(main())
+
+
+@needs_epoll
+@pytest.mark.parametrize("who_leaves", ["the first", "the second"])
+def test_one_that_leaves_the_event_loop_leaves_the_other_its_news(bus, other, who_leaves):
+    """An event loop calls one function for a descriptor; they share the one of the bus."""
+
+    async def main():
+        second = aio.AsyncBus(bus)
+        leaves, stays = (other, second) if who_leaves == "the first" else (second, other)
+        seen = []
+        handler, done = gather(seen, 2)
+        stays.register(handler, "test")
+        for one in (other, second):
+            one.attach(interval=FOR_EVER)
+        bus.post("test", "both")
+        while not seen:
+            await asyncio.sleep(0)
+        leaves.detach()
+        assert stays.attached() and not leaves.attached()
+        bus.post("test", "one")
+        await done.wait()
+        await stays.close()
+        assert not has_timer(stays)
+
+    run(main())
+
+
+def test_two_on_one_event_loop_look_as_often_as_either_asks_for(bus, other):
+    async def main():
+        second = aio.AsyncBus(bus)
+        handler, done = gather([], 1)
+        other.register(handler, "test")
+        second.attach(interval=0.01)
+        other.attach(interval=FOR_EVER)
+        asyncio.get_running_loop().remove_reader(descriptor_of(other))  # nobody wakes it
+        bus.post("test", "tick")
+        await done.wait()
+        await second.close()
         await other.close()
 
     run(main())
@@ -254,6 +317,40 @@ def test_a_bus_with_a_thread_of_its_own_is_refused(bus, other):
         with pytest.raises(ValueError, match="interval=0"):
             other.attach()
         assert not other.attached()
+
+    run(main())
+
+
+@pytest.mark.parametrize("interval", ["x", None, True, -1, float("nan"), float("inf")])
+def test_an_interval_is_a_number_of_seconds(bus, other, interval):
+    async def main():
+        with pytest.raises((TypeError, ValueError), match="interval: "):
+            other.attach(interval)
+        assert not other.attached()
+
+    run(main())
+
+
+def test_what_ends_its_first_poll_leaves_it_unattached(bus, other):
+    """`async with` has not begun then, and does not come to its end, either."""
+    seen = []
+
+    @bus.on("test")
+    def handle(data, event, source, pid):
+        seen.append(data)
+        if data == "cancels":
+            raise asyncio.CancelledError
+
+    async def main():
+        bus.post("test", "event", "cancels")
+        with pytest.raises(asyncio.CancelledError):
+            async with other:
+                raise NotImplementedError
+        assert not other.attached()
+        assert not has_timer(other)
+        bus.post("test", "event", "goes on")
+        async with other:
+            assert seen == ["cancels", "goes on"]
 
     run(main())
 

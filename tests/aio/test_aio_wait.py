@@ -254,6 +254,38 @@ def test_what_it_is_given_is_checked(bus, other):
     run(main())
 
 
+@pytest.mark.parametrize("when", ["opened again", "joined again"])
+def test_a_task_of_a_bus_that_was_open_before_is_not_waited_for(bus, other, name, when):
+    """It is none of the bus that is open now. But one of a worker whose seat was lost still is."""
+
+    async def main():
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        @other.on("test", "slow")
+        async def handle(data, event, source, pid):
+            begun.set()
+            await go_on.wait()
+
+        other.attach()
+        bus.post("test", "slow")
+        await begun.wait()
+        if when == "opened again":
+            bus.close()
+            bus.configure(name, interval=0)
+            other.attach()
+            assert await other.wait(bus.post("test", "quick"), LONG)
+            go_on.set()
+        else:
+            recover(bus)
+            number = bus.post("test", "quick")
+            assert not await other.wait(number, 0)
+            go_on.set()
+            assert await other.wait(number, LONG)
+        await other.close()
+
+    run(main())
+
+
 def test_a_forked_child_has_none_of_its_parents_tasks(bus, other, fork):
     """G7: it polls by hand, and nobody waits for it in vain."""
 

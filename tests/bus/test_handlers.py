@@ -185,6 +185,7 @@ def test_equal_callables_are_not_the_same_handler(bus, calls, called):
     bus.register(first)
     bus.register(second)
     assert called() == ["equal", "equal"]
+    assert not bus.unregister(calls.append)
     assert bus.unregister(second)
     assert called() == ["equal"]
 
