@@ -14,7 +14,7 @@ from collections.abc import Coroutine
 from types import BuiltinMethodType, MethodType
 
 from .._log import DEBUG, report
-from .._names import OF_THE_BUS, PACKAGE, check_events
+from .._names import OF_THE_BUS, PACKAGE, check_events, check_text
 from .callbacks import check
 from .tasks import Tasks
 
@@ -39,8 +39,8 @@ def levels(source: str | None, names: tuple[str, ...]) -> list[Level]:
         if names:
             raise ValueError(f"source: events {names!r} are given without their source")
         return [EVERY]
-    check_events(source, names or ("every",))
-    return [(source, event) for event in names] or [(source, None)]
+    source, events = check_text("source", source), check_events(source, names)
+    return [(source, event) for event in events] or [(source, None)]
 
 
 def needs_no_handler(data: Any, event: str, source: str, pid: int | None, /) -> None:
