@@ -497,6 +497,11 @@ def act_as_a_processor_that_reorders():
     _fence.REORDERS = True
 
 
+def set_clock(monkeypatch, date):
+    """Have the system's clock show this many seconds since the epoch, when a worker joins."""
+    monkeypatch.setattr(_joining, "date", lambda: date)
+
+
 def when_the_living_are_looked_for(monkeypatch, do):
     """Call `do()` amid a look at the threads of this process, once."""
     frames = sys._current_frames
