@@ -224,6 +224,7 @@ class Asking:
         own = life.handlers.own
         own[events._source, events.asked] = lambda handler: partial(self._hear_question, handler)
         own[events._source, events.answered] = lambda handler: partial(self._hear_answer, handler)
+        life.handlers.concerns[events._source, events.answered] = self._is_for_us
 
     def add(self, source: str, event: str, answerer: Answerer) -> None:
         """Have it answer such questions; ValueError if there is one."""
@@ -304,7 +305,6 @@ class Asking:
             question.take(data)
             if handler is not None:
                 self._handlers.call(handler, data, event, source, pid)
-        elif pid is not None:
-            seat = self._life.state.seat
-            if seat is not None:
-                seat.progress.leave_out()
+
+    def _is_for_us(self, data: Any) -> bool:
+        return question_of(data, self._handlers.questions) is not None

@@ -63,6 +63,9 @@ def decorator(
 class Handlers:
     """The callbacks of one bus in one process. Every method may be called by any thread."""
 
+    #: found in the place of a callback where each event is looked at before it is taken
+    looked_at: Any = object()
+
     def __init__(self) -> None:
         # Those of a level, the weakly held first. Tuples that are replaced, never changed: a thread
         # that dispatches, and a forked child, has a whole one at any instant.
@@ -72,6 +75,8 @@ class Handlers:
         self._left = REMEMBERED  # before those are forgotten
         #: what the package does at an event, by source and event: `own(callback)` is called for it
         self.own: dict[tuple[str, str], Callable[[Handler | None], Handler]] = {}
+        #: of what is often for other processes alone: is one with this data for this one?
+        self.concerns: dict[tuple[str, str], Callable[[Any], bool]] = {}
         #: what they have begun, and go on with
         self.tasks = Tasks()
         self.forked()
@@ -120,7 +125,9 @@ class Handlers:
         """What to call for this event: the one callback, or all of them as one; None for none."""
         found = self.found
         try:
-            return found[source][event]
+            callback = found[source][event]
+            if callback is not self.looked_at:
+                return callback
         except KeyError:
             pass
         held: list[Any] = [
@@ -128,7 +135,6 @@ class Handlers:
             for level in (EVERY, (source, None), (source, event))
             for one in self._held.get(level, ())
         ]
-        callback: Handler | None
         if len(held) == 1 and not isinstance(held[0], weakref.ref):
             callback = held[0]
         else:
@@ -142,13 +148,22 @@ class Handlers:
         if self._left < 0:  # names may be made up without end
             found.clear()
             self._left = REMEMBERED
-        found.setdefault(source, {})[event] = callback
+        one_by_one = (source, event) in self.concerns
+        found.setdefault(source, {})[event] = self.looked_at if one_by_one else callback
         return callback
 
     @staticmethod
     def living(callback: Handler | None) -> Handler | None:
         """The callback with all that it calls held strongly; None if none of that is alive."""
         return callback.living() if isinstance(callback, Several) else callback
+
+    def is_for_others(self, source: str, event: str, data: Any) -> bool:
+        """Is such an event none of this process's, by its data?"""
+        concerns = self.concerns.get((source, event))
+        if concerns is None or concerns(data):
+            return False
+        self.found.setdefault(source, {})[event] = self.looked_at
+        return True
 
     def call(self, callback: Handler, data: Any, event: str, source: str, pid: int | None) -> None:
         """Call it; an exception is counted and logged, without the payload."""
