@@ -978,6 +978,16 @@ def runs_loop(bus):
     return bus._polling.loop.runs()
 
 
+def levels_with_handlers(bus):
+    """How many there are that anything is kept for."""
+    return len(bus._handlers._held)
+
+
+def lock_of_registrations(bus):
+    """What a thread holds that registers or unregisters a handler."""
+    return bus._handlers.changing
+
+
 def begun_by_handlers(bus):
     """What its handlers have begun, and go on with after they have returned."""
     return bus._life.handlers.tasks

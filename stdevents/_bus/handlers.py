@@ -8,9 +8,11 @@ strongly.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections.abc import Coroutine
+from functools import partial
 from types import BuiltinMethodType, MethodType
 
 from .._log import DEBUG, report
@@ -70,6 +72,9 @@ class Handlers:
         # Those of a level, the weakly held first. Tuples that are replaced, never changed: a thread
         # that dispatches, and a forked child, has a whole one at any instant.
         self._held: dict[Level, tuple[Any, ...]] = {}
+        # Where weak references among those have died. Noted by finalisers, which run anywhere: they
+        # can neither wait for a lock nor change what is held.
+        self._dead_at: set[Level] = set()
         #: what was found so far. A registration replaces it, so no stale answer stays.
         self.found: Found = {}
         self._left = REMEMBERED  # before those are forgotten
@@ -93,14 +98,14 @@ class Handlers:
 
     def add(self, callback: Handler, levels: list[Level], weak: bool) -> None:
         check(callback)
-        reference = _reference(callback) if weak else None
+        reference = _reference(callback, partial(self._note_death, levels)) if weak else None
         with self.changing:
+            self._remove_dead()
             for level in levels:
                 held, others = self._held.get(level, ()), self._others(level, callback)
                 if reference is not None and len(others) == len(held):
                     count = sum(isinstance(one, weakref.ref) for one in held)
-                    live = (one for one in held[:count] if one() is not None)
-                    self._held[level] = (*live, reference, *held[count:])
+                    self._held[level] = (*held[:count], reference, *held[count:])
                 elif reference is None and not any(_same(one, callback) for one in held):
                     self._held[level] = (*others, callback)
             self._forget()
@@ -121,15 +126,32 @@ class Handlers:
     def _forget(self) -> None:
         self.found = {}
 
+    def _note_death(self, levels: list[Level], _: object) -> None:
+        """For a weak reference: what it was of is no more."""
+        self._dead_at.update(levels)
+        self._forget()
+
+    def _remove_dead(self) -> None:
+        with self.changing, contextlib.suppress(KeyError):  # there are none, or no more
+            while True:
+                level = self._dead_at.pop()
+                alive = tuple([one for one in self._held.get(level, ()) if _is_alive(one)])
+                if alive:
+                    self._held[level] = alive
+                else:
+                    self._held.pop(level, None)
+
     def find(self, source: str, event: str) -> Handler | None:
         """What to call for this event: the one callback, or all of them as one; None for none."""
-        found = self.found
+        found = self.found  # first: what dies from here on has another one begun
         try:
             callback = found[source][event]
             if callback is not self.looked_at:
                 return callback
         except KeyError:
             pass
+        if self._dead_at:
+            self._remove_dead()
         held: list[Any] = [
             one
             for level in (EVERY, (source, None), (source, event))
@@ -237,11 +259,15 @@ class Several:
         return Several(self._handlers, alive) if alive else None
 
 
-def _reference(callback: Handler) -> weakref.ref[Any]:
+def _is_alive(held: Any) -> bool:
+    return not isinstance(held, weakref.ref) or held() is not None
+
+
+def _reference(callback: Handler, at_death: Callable[[Any], None]) -> weakref.ref[Any]:
     try:
         if isinstance(callback, MethodType):
-            return weakref.WeakMethod(callback)
-        return weakref.ref(callback)
+            return weakref.WeakMethod(callback, at_death)
+        return weakref.ref(callback, at_death)
     except TypeError as error:
         raise TypeError(
             f"register_weak: {callback!r} cannot be held weakly; register it, or pass a function"
