@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from ._log import tell
 from ._names import PACKAGE
 
 
@@ -16,7 +17,7 @@ def main() -> int:
             raise
         folder = os.path.dirname(__file__)
         missing = f"there is no command line in this copy: _cli is missing from {folder}"
-        print(f"stdevents: {missing}", file=sys.stderr)
+        tell(f"stdevents: {missing}")
         return 2
     return main()
 

@@ -32,11 +32,17 @@ def report(
         if logger is not None:
             logger.log(level, message, *arguments, exc_info=failure)
         elif level >= WARNING:
-            print(message % arguments, file=sys.stderr)
+            tell(message % arguments)
             if failure is not None:
                 sys.__excepthook__(type(failure), failure, failure.__traceback__)
     except Exception:
         pass
+
+
+def tell(line: str) -> None:
+    """Write a line to standard error; where that is closed, `print` would take standard output."""
+    if sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)
 
 
 def debugging() -> bool:

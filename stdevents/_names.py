@@ -14,17 +14,31 @@ PACKAGE = __name__.rpartition(".")[0]
 OF_THE_BUS = "stdevents"
 
 
-def check_names(source: Any, event: Any) -> None:
-    """TypeError or ValueError unless both are strings with something in them."""
-    for what, name in (("source", source), ("event", event)):
-        if not isinstance(name, str):
-            raise TypeError(f"{what}: {name!r} is not a str")
-        if not name:
-            raise ValueError(f"{what}: it is empty; give it a name")
+def text_of(value: str) -> str:
+    """The text that a str is. `str(value)` is what its class says: of an enum, the member's name.
+
+    So what was checked would not be what is used, and equal keys would be two.
+    """
+    return str.__str__(value)
 
 
-def check_events(source: Any, events: tuple[Any, ...]) -> None:
-    """TypeError or ValueError unless these can be events of the source, given one by one."""
+def check_text(what: str, name: Any) -> str:
+    """The text of a name; TypeError or ValueError unless it is a string with something in it."""
+    if not isinstance(name, str):
+        raise TypeError(f"{what}: {name!r} is not a str")
+    text = text_of(name)
+    if not text:
+        raise ValueError(f"{what}: it is empty; give it a name")
+    return text
+
+
+def check_names(source: Any, event: Any) -> tuple[str, str]:
+    """The texts of both; TypeError or ValueError unless they have something in them."""
+    return check_text("source", source), check_text("event", event)
+
+
+def check_events(source: Any, events: tuple[Any, ...]) -> tuple[str, ...]:
+    """Their texts; TypeError or ValueError unless they can be events of the source, one by one."""
     for event in events:
         if isinstance(event, (list, tuple, set, frozenset)):
             some = ", ".join(map(repr, event)) or "'drop', 'refresh'"
@@ -32,7 +46,7 @@ def check_events(source: Any, events: tuple[Any, ...]) -> None:
                 f"event: {event!r} is a {type(event).__name__}, not a str; "
                 f"give the events one after the other: {source!r}, {some}"
             )
-        check_names(source, event)
+    return tuple([check_names(source, event)[1] for event in events])
 
 
 class EventList:
@@ -75,8 +89,7 @@ def event_list(source: str, *events: str) -> EventList:
     gives the names. TypeError for a name that is not a str; ValueError for one that is empty,
     starts with an underscore, or stands there twice.
     """
-    check_names(source, source)
-    check_events(source, events)
+    source, events = check_text("source", source), check_events(source, events)
     for event in events:
         if event.startswith("_"):
             raise ValueError(

@@ -249,7 +249,7 @@ class AsyncBus:
         Raises what `Bus.ask` does, StdeventsError in a task of a handler, which would wait for
         itself, and NotConfigured if the bus is not attached.
         """
-        check_names(source, event)
+        source, event = check_names(source, event)
         timeout = duration("timeout", timeout)
         self._check_may_wait("ask")
         asking, ear = asking_of(self._bus), Ear(self._life)
@@ -267,7 +267,7 @@ class AsyncBus:
         What it returns is the answer of this worker to such questions. Each call of a coroutine
         function is run as a task. While the bus is not attached, the askers are told so.
         """
-        check_names(source, event)
+        source, event = check_names(source, event)
 
         def register(callback: AnyHandler) -> AnyHandler:
             check_callable(callback)

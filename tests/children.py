@@ -99,17 +99,27 @@ class Child:
         os.kill(self.pid, signal.SIGCONT)
 
 
+CAN_FORK_IN_C = hasattr(ctypes, "PyDLL")
+WHY_NOT_IN_C = "this interpreter lets go of itself while C code runs"
+in_c = pytest.mark.skipif(not CAN_FORK_IN_C, reason=WHY_NOT_IN_C)
+
+
+def fork_in_c():
+    """`os.fork`, but by C code, without Python's hooks, as NGINX Unit does."""
+    pid = ctypes.PyDLL(None).fork()
+    if pid < 0:  # else to kill this child would be to kill all processes
+        raise OSError("fork failed")
+    return pid
+
+
 class ChildOfC(Child):
-    """A child that C code forks, without Python's hooks, as NGINX Unit does."""
+    """A child that C code forks."""
 
     @staticmethod
     def _fork():
-        if not hasattr(ctypes, "PyDLL"):
-            pytest.skip("this interpreter lets go of itself while C code runs")
-        pid = ctypes.PyDLL(None).fork()
-        if pid < 0:  # else to kill this child would be to kill all processes
-            raise OSError("fork failed")
-        return pid
+        if not CAN_FORK_IN_C:
+            pytest.skip(WHY_NOT_IN_C)
+        return fork_in_c()
 
 
 class Parent:

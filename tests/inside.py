@@ -497,6 +497,11 @@ def act_as_a_processor_that_reorders():
     _fence.REORDERS = True
 
 
+def set_clock(monkeypatch, date):
+    """Have the system's clock show this many seconds since the epoch, when a worker joins."""
+    monkeypatch.setattr(_joining, "date", lambda: date)
+
+
 def when_the_living_are_looked_for(monkeypatch, do):
     """Call `do()` amid a look at the threads of this process, once."""
     frames = sys._current_frames
@@ -971,6 +976,16 @@ def idle_loop(name):
 def runs_loop(bus):
     """Has it a loop that runs?"""
     return bus._polling.loop.runs()
+
+
+def levels_with_handlers(bus):
+    """How many there are that anything is kept for."""
+    return len(bus._handlers._held)
+
+
+def lock_of_registrations(bus):
+    """What a thread holds that registers or unregisters a handler."""
+    return bus._handlers.changing
 
 
 def begun_by_handlers(bus):

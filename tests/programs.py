@@ -18,6 +18,8 @@ import stdevents
 PACKAGE_PARENT = Path(stdevents.__file__).parent.parent
 #: where a program finds the package, and `inside`
 PYTHONPATH = os.pathsep.join(map(str, (PACKAGE_PARENT, Path(__file__).parent)))
+#: what runs a program that has no standard error
+WITHOUT_STDERR = ("sh", "-c", 'exec "$@" 2>&-', "sh")
 
 
 def start(program, *arguments, before=(), **options):

@@ -46,13 +46,17 @@ LOST = "its answer is lost: overwritten before it was read here, or it could not
 
 
 class Reply:
-    """What one worker owes to the asker of one question. It is given once, by any thread."""
+    """What one worker owes to the asker of one question. It is given once, by any thread.
+
+    In a process that its answerer forks it gives nothing: the answer is the parent's.
+    """
 
     def __init__(
         self, life: Life, seat: Seat, number: int, about: tuple[str, str, int | None]
     ) -> None:
         assert seat.slot is not None
         self._life = life
+        self._process = life.handlers.process
         self._epoch = seat.epoch
         self._serial: int = seat.words[at(seat.slot) + WORKER_SERIAL]
         self._head = f"[{number},{seat.slot},{self._serial},"
@@ -78,6 +82,8 @@ class Reply:
         self._post(f"{json.dumps(why)},null]")
 
     def _post(self, rest: str) -> None:
+        if self._life.handlers.process is not self._process:  # no call: a child may exec soon
+            return
         text = self._head + rest
         try:
             self._life.use(self._append, text)
@@ -89,7 +95,8 @@ class Reply:
             report("bus %r: an answer could not be posted: %s", self._life.name, error)
 
     def _append(self, seat: Seat, text: str) -> None:
-        if seat.epoch == self._epoch:  # else nobody has asked there
+        # Else nobody has asked there, or it was a fork in C code, which is noticed here only.
+        if seat.epoch == self._epoch and self._life.handlers.process is self._process:
             record = codec.encode(events._source, events.answered, text)
             self._life.polling.append(seat, (record,))
 
@@ -224,6 +231,7 @@ class Asking:
         own = life.handlers.own
         own[events._source, events.asked] = lambda handler: partial(self._hear_question, handler)
         own[events._source, events.answered] = lambda handler: partial(self._hear_answer, handler)
+        life.handlers.concerns[events._source, events.answered] = self._is_for_us
 
     def add(self, source: str, event: str, answerer: Answerer) -> None:
         """Have it answer such questions; ValueError if there is one."""
@@ -304,7 +312,6 @@ class Asking:
             question.take(data)
             if handler is not None:
                 self._handlers.call(handler, data, event, source, pid)
-        elif pid is not None:
-            seat = self._life.state.seat
-            if seat is not None:
-                seat.progress.leave_out()
+
+    def _is_for_us(self, data: Any) -> bool:
+        return question_of(data, self._handlers.questions) is not None

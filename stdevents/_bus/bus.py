@@ -210,8 +210,7 @@ class Bus(Together):
         NotConfigured; StdeventsError with role "poster", which handles nothing. A forked child
         does not inherit what is queued.
         """
-        check_names(source, event)
-        self._life.use(self._polling.queue, (source, event, data))
+        self._life.use(self._polling.queue, (*check_names(source, event), data))
 
     # -- poll --------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import re
 from itertools import accumulate
 
 from .._errors import EncodeError
-from .._names import check_names
+from .._names import check_names, text_of
 from .notjson import ARRAYS, OBJECTS, explain
 
 TYPE_CHECKING = False
@@ -160,7 +160,7 @@ def _to_json(name: str) -> str:
 def _new_prefix(source: str, event: str) -> str:
     """The text before the data; the names are checked once."""
     prefixes = _prefixes  # of the process of `_pid`: a signal handler may fork in here
-    check_names(source, event)
+    source, event = check_names(source, event)
     prefix = f"[{_pid},{_to_json(source)},{_to_json(event)},"
     if len(prefixes) >= REMEMBERED:  # names may be made up without end
         prefixes.clear()
@@ -216,12 +216,13 @@ def key_of(unique: Any) -> str:
     """The key that `unique` stands for; an int is the same key as its decimal digits."""
     if isinstance(unique, bool) or not isinstance(unique, (str, int)):
         raise TypeError(f"unique: {unique!r} is neither a str nor an int")
-    if unique == "":
-        raise ValueError("unique: it is empty; give it a name, or leave it out")
     try:
-        return str(unique)
+        key = text_of(unique) if isinstance(unique, str) else int.__repr__(unique)
     except ValueError as error:  # more digits than Python writes
         raise ValueError(f"unique: {error}") from None
+    if not key:
+        raise ValueError("unique: it is empty; give it a name, or leave it out")
+    return key
 
 
 def _has_few(bracket: bytes, record: bytes) -> bool:

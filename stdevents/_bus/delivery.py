@@ -167,10 +167,8 @@ class Delivery:
 
     def _handle_text(self, run: Run) -> None:
         progress = self.progress
-        records: Any
         try:
-            text = run.text.decode()
-            records, end = _codec.from_json(text, 0)
+            records, end = _codec.from_json(text := run.text.decode(), 0)
         except (*_codec.NOT_JSON, RecursionError):  # some of its records may be sound, or less deep
             records = None
         if type(records) is list and len(records) == run.through - run.before and end == len(text):
@@ -189,8 +187,7 @@ class Delivery:
         """Handle the decoded events after the position: the common ones, all in one loop."""
         progress, words, handlers = self.progress, self._words, self.handlers
         position_at, event_id, local = self._position_at, progress.position, progress.local
-        unusual: Any = self._handle
-        found = {} if self._debug else handlers.found
+        found, looked_at = {} if self._debug else handlers.found, handlers.looked_at
         callback = last_source = last_event = None
         for record in records:
             event_id += 1
@@ -199,14 +196,15 @@ class Delivery:
                 if event != last_event or source != last_source:  # most often they are the same
                     callback = found[source][event]
                     last_source, last_event = source, event
-                    if callback is not None and progress.position + 1 < event_id:
-                        progress.unhandled += event_id - 1 - progress.position
+                    if callback is not None and progress.position + 1 < event_id:  # noqa: SIM102
+                        if callback is not looked_at:
+                            progress.unhandled += event_id - 1 - progress.position
             except (ValueError, TypeError, KeyError):  # with `unique`, say, or new names
-                callback, last_event = unusual, None
+                callback, last_event = looked_at, None
             if callback is None:  # no handler: taken together with the next event
                 continue
-            if callback is unusual:
-                unusual(event_id, record)
+            if callback is looked_at:
+                self._handle(event_id, record)
             else:
                 words[position_at] = event_id  # before its handlers run
                 progress.position = event_id
@@ -248,13 +246,14 @@ class Delivery:
 
     def _handle(self, event_id: int, parts: Any) -> None:
         """Handle an event that is not of the common kind, or drop what is none."""
+        if self.progress.position + 1 < event_id:
+            self._pass_unhandled(event_id - 1)
         if not _codec.is_event(parts):
             self._lose(event_id, event_id, UNREADABLE)
             return
-        if self.progress.position + 1 < event_id:
-            self._pass_unhandled(event_id - 1)
         pid, source, event, data, *more = parts
-        callback = self.handlers.find(source, event)
+        others = self.handlers.is_for_others(source, event, data)
+        callback = None if others and not self._debug else self.handlers.find(source, event)
         key = more[0] if more else None
         if key is not None and callback is not None:
             # Held: else it might be claimed, and then have no handler.
@@ -263,6 +262,10 @@ class Delivery:
                 return
         if self._debug:
             self.handlers.tell_debugger(callback, source, event, pid)
+        if others:
+            self.progress.leave_out()
+            self._pass_over(event_id)
+            return
         if callback is None:
             self._pass_unhandled(event_id)
             return
@@ -280,14 +283,13 @@ class Delivery:
         progress = self.progress
         outcome, pid = IGNORE, 0
         if self._takes_unique:
-            claim = self.table.claim
-            outcome, pid = claim(event_id, key, self._settings.timeout, self._worker)
+            outcome, pid = self.table.claim(event_id, key, self._settings.timeout, self._worker)
         if outcome == LOST:
             self._lose(event_id, event_id, LAPPED)
             return False
         if outcome == IGNORE:
-            self._pass_over(event_id)
             progress.ignored += 1
+            self._pass_over(event_id)
             if self._debug and pid:
                 report("skipping event %d was handled by worker %d", event_id, pid, level=DEBUG)
             return False
@@ -322,8 +324,7 @@ class Delivery:
         for _ in range(len(local)):
             if self.ended:
                 return
-            source, event, data = local.popleft()
-            self._call(source, event, data)
+            self._call(*local.popleft())
 
     def _lose(self, first: int, last: int, why: str) -> None:
         """Tell that these events are lost, and go on after them."""
@@ -338,8 +339,7 @@ class Delivery:
         progress.finished = last
 
     def _tell_lost(self, first: int | None, last: int | None, count: int | None) -> None:
-        data = {"first": first, "last": last, "count": count}
-        self._call(events._source, events.lost, data)
+        self._call(events._source, events.lost, {"first": first, "last": last, "count": count})
 
     def _call(self, source: str, event: str, data: Any) -> None:
         """Call the handlers for an event of this process alone."""

@@ -8,13 +8,15 @@ strongly.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections.abc import Coroutine
+from functools import partial
 from types import BuiltinMethodType, MethodType
 
 from .._log import DEBUG, report
-from .._names import OF_THE_BUS, PACKAGE, check_events
+from .._names import OF_THE_BUS, PACKAGE, check_events, check_text
 from .callbacks import check
 from .tasks import Tasks
 
@@ -39,8 +41,8 @@ def levels(source: str | None, names: tuple[str, ...]) -> list[Level]:
         if names:
             raise ValueError(f"source: events {names!r} are given without their source")
         return [EVERY]
-    check_events(source, names or ("every",))
-    return [(source, event) for event in names] or [(source, None)]
+    source, events = check_text("source", source), check_events(source, names)
+    return [(source, event) for event in events] or [(source, None)]
 
 
 def needs_no_handler(data: Any, event: str, source: str, pid: int | None, /) -> None:
@@ -63,15 +65,23 @@ def decorator(
 class Handlers:
     """The callbacks of one bus in one process. Every method may be called by any thread."""
 
+    #: found in the place of a callback where each event is looked at before it is taken
+    looked_at: Any = object()
+
     def __init__(self) -> None:
         # Those of a level, the weakly held first. Tuples that are replaced, never changed: a thread
         # that dispatches, and a forked child, has a whole one at any instant.
         self._held: dict[Level, tuple[Any, ...]] = {}
+        # Where weak references among those have died. Noted by finalisers, which run anywhere: they
+        # can neither wait for a lock nor change what is held.
+        self._dead_at: set[Level] = set()
         #: what was found so far. A registration replaces it, so no stale answer stays.
         self.found: Found = {}
         self._left = REMEMBERED  # before those are forgotten
         #: what the package does at an event, by source and event: `own(callback)` is called for it
         self.own: dict[tuple[str, str], Callable[[Handler | None], Handler]] = {}
+        #: of what is often for other processes alone: is one with this data for this one?
+        self.concerns: dict[tuple[str, str], Callable[[Any], bool]] = {}
         #: what they have begun, and go on with
         self.tasks = Tasks()
         self.forked()
@@ -92,14 +102,14 @@ class Handlers:
 
     def add(self, callback: Handler, levels: list[Level], weak: bool) -> None:
         check(callback)
-        reference = _reference(callback) if weak else None
+        reference = _reference(callback, partial(self._note_death, levels)) if weak else None
         with self.changing:
+            self._remove_dead()
             for level in levels:
                 held, others = self._held.get(level, ()), self._others(level, callback)
                 if reference is not None and len(others) == len(held):
                     count = sum(isinstance(one, weakref.ref) for one in held)
-                    live = (one for one in held[:count] if one() is not None)
-                    self._held[level] = (*live, reference, *held[count:])
+                    self._held[level] = (*held[:count], reference, *held[count:])
                 elif reference is None and not any(same(one, callback) for one in held):
                     self._held[level] = (*others, callback)
             self._forget()
@@ -120,19 +130,37 @@ class Handlers:
     def _forget(self) -> None:
         self.found = {}
 
+    def _note_death(self, levels: list[Level], _: object) -> None:
+        """For a weak reference: what it was of is no more."""
+        self._dead_at.update(levels)
+        self._forget()
+
+    def _remove_dead(self) -> None:
+        with self.changing, contextlib.suppress(KeyError):  # there are none, or no more
+            while True:
+                level = self._dead_at.pop()
+                alive = tuple([one for one in self._held.get(level, ()) if _is_alive(one)])
+                if alive:
+                    self._held[level] = alive
+                else:
+                    self._held.pop(level, None)
+
     def find(self, source: str, event: str) -> Handler | None:
         """What to call for this event: the one callback, or all of them as one; None for none."""
-        found = self.found
+        found = self.found  # first: what dies from here on has another one begun
         try:
-            return found[source][event]
+            callback = found[source][event]
+            if callback is not self.looked_at:
+                return callback
         except KeyError:
             pass
+        if self._dead_at:
+            self._remove_dead()
         held: list[Any] = [
             one
             for level in (EVERY, (source, None), (source, event))
             for one in self._held.get(level, ())
         ]
-        callback: Handler | None
         if len(held) == 1 and not isinstance(held[0], weakref.ref):
             callback = held[0]
         else:
@@ -146,13 +174,22 @@ class Handlers:
         if self._left < 0:  # names may be made up without end
             found.clear()
             self._left = REMEMBERED
-        found.setdefault(source, {})[event] = callback
+        one_by_one = (source, event) in self.concerns
+        found.setdefault(source, {})[event] = self.looked_at if one_by_one else callback
         return callback
 
     @staticmethod
     def living(callback: Handler | None) -> Handler | None:
         """The callback with all that it calls held strongly; None if none of that is alive."""
         return callback.living() if isinstance(callback, Several) else callback
+
+    def is_for_others(self, source: str, event: str, data: Any) -> bool:
+        """Is such an event none of this process's, by its data?"""
+        concerns = self.concerns.get((source, event))
+        if concerns is None or concerns(data):
+            return False
+        self.found.setdefault(source, {})[event] = self.looked_at
+        return True
 
     def call(self, callback: Handler, data: Any, event: str, source: str, pid: int | None) -> None:
         """Call it; an exception is counted and logged, without the payload."""
@@ -226,11 +263,15 @@ class Several:
         return Several(self._handlers, alive) if alive else None
 
 
-def _reference(callback: Handler) -> weakref.ref[Any]:
+def _is_alive(held: Any) -> bool:
+    return not isinstance(held, weakref.ref) or held() is not None
+
+
+def _reference(callback: Handler, at_death: Callable[[Any], None]) -> weakref.ref[Any]:
     try:
         if isinstance(callback, MethodType):
-            return weakref.WeakMethod(callback)
-        return weakref.ref(callback)
+            return weakref.WeakMethod(callback, at_death)
+        return weakref.ref(callback, at_death)
     except TypeError as error:
         raise TypeError(
             f"register_weak: {callback!r} cannot be held weakly; register it, or pass a function"

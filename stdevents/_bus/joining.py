@@ -17,13 +17,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import time
 from functools import partial
 
 from .._errors import SegmentError, StdeventsError
 from .._system import memory as shared
 from .._system import presence
 from .._system.bell import Bell
+from .._system.clock import date
 from .._system.filelock import FileLock
 from .._system.files import OpenFile
 from .._system.folder import BELL, LOCK, Folder
@@ -242,7 +242,7 @@ class Arrival:
         seat.delivery = Delivery(
             table, seat.slot, serial, handlers, progress, settings, mark, settings.role == "worker"
         )
-        pid, now = os.getpid(), int(time.time())
+        pid, now = os.getpid(), int(date())
         mark.check()
         expects_tasks = handlers.tasks.expected
         workers.begin(words, seat.slot, pid, serial, now, role, progress.position, expects_tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 
 from .._table.read import UNKNOWN, Run
@@ -25,22 +26,35 @@ class Progress:
         self.claimed = 0
         #: what was copied last: `position` is in it, at its end, or in front of what it has lost
         self.run = Run(position, position, UNKNOWN, 0)
-        #: events that were overwritten, left to another worker, or had no handler here
+        #: events that were overwritten, left to another worker, or had no handler here; counted
+        #: before `position` goes beyond them
         self.lost = self.ignored = self.unhandled = 0
         #: of this process; and what it knows of them is `handled`
         self.local: deque[tuple[str, str, Any]] = deque()
         #: the bus before this one was removed, which handlers do not know yet
         self.was_removed = False
         self._uncounted = position
+        self._looking = threading.RLock()
+        self._told = [0]
 
     @property
     def handled(self) -> int:
-        """Events that were taken, and are none of the other counts."""
-        left = self.lost + self.ignored + self.unhandled
-        return self.position - self._uncounted - left
+        """Events that were taken, and are none of the other counts; for any thread.
+
+        The position is read before the counts, which are raised before it: so this may be too low
+        while another thread polls, and never too high. No less is told than before: who adds up
+        the growth of a counter takes a fall for a new beginning.
+        """
+        with self._looking:
+            now = self.position - self._uncounted - self.lost - self.ignored - self.unhandled
+            # Not by `max`: a signal handler that looks in between may have told more.
+            self._told.append(now)
+            self._told.sort()
+            del self._told[:-1]
+            return self._told[-1]
 
     def leave_out(self) -> None:
-        """The event that was taken last is none of this worker's: it is not `handled`."""
+        """The event that is taken next is none of this worker's: it is not `handled`."""
         self._uncounted += 1
 
     def begin(self, run: Run) -> None:

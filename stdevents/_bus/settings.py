@@ -7,6 +7,7 @@ import threading
 
 from .._errors import StdeventsError
 from .._log import WARNING, report
+from .._names import text_of
 from .._table.header import OVERFLOWS
 from .._table.layout import SMALLEST
 
@@ -140,19 +141,20 @@ def checked(options: dict[str, Any]) -> dict[str, Any]:
 def check_name(name: Any) -> str:
     if not isinstance(name, str):
         raise TypeError(f"name: a bus is named by a str, not by {name!r}")
-    if not NAME.fullmatch(name):
+    text = text_of(name)
+    if not NAME.fullmatch(text):
         raise ValueError(
             f"name: {name!r} cannot name a bus; take 1 to 100 of the characters "
             "A-Z a-z 0-9 _ . : @ + - and begin with a letter, a digit or _"
         )
-    return str(name)
+    return text
 
 
 def _size(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise TypeError(f"{name}: {value!r} is neither a number of bytes nor like {SIZES}")
     if isinstance(value, str):
-        match = SIZE_AS_TEXT.fullmatch(value.strip().lower())
+        match = SIZE_AS_TEXT.fullmatch(text_of(value).strip().lower())
         if not match:
             raise ValueError(f"{name}: {value!r} is not a size; write bytes, or like {SIZES}")
         value = int(match[1]) * UNITS[match[2] or ""]
@@ -200,9 +202,9 @@ def _one_of(*choices: str) -> Any:
     def check(name: str, value: Any) -> str:
         if not isinstance(value, str):
             raise TypeError(f"{name}: {value!r} is not a str; it is one of {choices}")
-        if value not in choices:
+        if text_of(value) not in choices:
             raise ValueError(f"{name}: {value!r} is not one of {choices}")
-        return str(value)
+        return text_of(value)
 
     return check
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._names import check_names
+from .._names import check_names, check_text
 from . import leading, settings, waiting
 from .asking import Asking
 from .callbacks import check
@@ -67,10 +67,7 @@ class Together:
         the lock; SegmentError where the file of the task cannot be opened, as by a process that
         has changed its user since; LockTimeout; NotConfigured.
         """
-        if not isinstance(task, str):
-            raise TypeError(f"task: {task!r} is not a str")
-        if not task:
-            raise ValueError("task: it is empty; give it a name")
+        task = check_text("task", task)
         waiting.check_not_nested(self._life, "lead")
         return self._life.use(leading.lead, task, give_up)
 
@@ -95,7 +92,7 @@ class Together:
         handler that interrupted a call which holds the lock; SegmentError where the bus was removed
         meanwhile.
         """
-        check_names(source, event)
+        source, event = check_names(source, event)
         return self._asking.ask(source, event, data, settings.duration("timeout", timeout))
 
     def answer(self, source: str, event: str) -> Callable[[Answerer], Answerer]:
@@ -110,7 +107,7 @@ class Together:
         arguments, and for a coroutine function (see `stdevents.aio`); ValueError where these names
         have an answerer; StdeventsError for a poster.
         """
-        check_names(source, event)
+        source, event = check_names(source, event)
         seat = self._life.state.seat
         if seat is not None:
             seat.progress_of_worker()

@@ -10,6 +10,7 @@ from shutil import get_terminal_size
 from typing import TextIO
 
 from .._errors import SegmentError
+from .._log import tell
 from .._names import PACKAGE
 
 COLOURS = {
@@ -96,7 +97,7 @@ def json_of(data: object) -> str:
 
 def complain(message: object) -> None:
     """Tell of an error, or of something that the output proper has no place for."""
-    print(f"stdevents: {words_of(message)}", file=sys.stderr, flush=True)
+    tell(f"stdevents: {words_of(message)}")
 
 
 def words_of(message: object) -> str:

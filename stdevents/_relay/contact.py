@@ -8,11 +8,10 @@ Each of them fails or not, since it may be refused what the other one is granted
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from .._log import WARNING, report
-from .._system.clock import monotonic
+from .._system.clock import date, monotonic
 from .client import is_away
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Contact:
         self._failing.add(what)
         self.is_away = is_away(error)
         if is_first:
-            self._began, self.away_since = now, time.time()
+            self._began, self.away_since = now, date()
             report("bus %r: %s; it will be tried again", self._bus, error, level=WARNING)
         elif now >= self._tell_at:
             words = "bus %r: %s; so it is for %d s, and is tried again all the time"

@@ -19,6 +19,7 @@ from typing import Any, Iterable, NamedTuple, Sequence
 from .._bus import codec
 from .._bus.bus import Bus, life_of
 from .._bus.settings import count
+from .._names import text_of
 from .client import check_client
 from .entries import LONGEST_NAME
 from .ids import LARGEST, parse
@@ -101,7 +102,8 @@ class Relay:
         if not isinstance(bus, Bus):
             raise TypeError(f"bus: {bus!r} is not a stdevents.Bus, as configure() returns it")
         check_client(client)
-        check_braces(_check_name("stream", stream))
+        stream = _check_name("stream", stream)
+        check_braces(stream)
         self._bus = bus
         self._life = RelayLife(
             life_of(bus),
@@ -181,20 +183,22 @@ class Relay:
 def _check_name(what: str, name: Any) -> str:
     if not isinstance(name, str):
         raise TypeError(f"{what}: {name!r} is not a str")
-    if not name.isprintable() or not 0 < len(name.encode()) <= LONGEST_NAME:
+    text = text_of(name)
+    if not text.isprintable() or not 0 < len(text.encode()) <= LONGEST_NAME:
         raise ValueError(
             f"{what}: {name!r} cannot be one; take 1 to {LONGEST_NAME} bytes of printable text"
         )
-    return name
+    return text
 
 
 def _check_start(start: Any) -> str:
     if not isinstance(start, str):
         what = '"last", "new", "oldest", or an entry\'s id'
         raise TypeError(f"start: {start!r} is not a str; it is {what}")
-    if start not in (LAST, "new", "oldest"):
+    text = text_of(start)
+    if text not in (LAST, "new", "oldest"):
         try:
-            entry = parse(start.encode())
+            entry = parse(text.encode())
             if max(entry) > LARGEST or min(entry) < 0:
                 raise ValueError
         except ValueError:
@@ -202,4 +206,4 @@ def _check_start(start: Any) -> str:
                 f'start: {start!r} is neither "last", "new" nor "oldest", '
                 'nor an id like "1690000000000-0"'
             ) from None
-    return start
+    return text

@@ -66,7 +66,7 @@ def begin(
     words[start + WORKER_PID] = 0  # until all else is there: who killed us finds no half of it
     posters_forget(words)
     words[start + WORKER_SERIAL] = serial
-    words[start + WORKER_SINCE] = since
+    words[start + WORKER_SINCE] = min(max(0, since), since_of(-1))  # clocks may be set to anything
     words[start + WORKER_ROLE] = role
     words[start + WORKER_POSITION] = words[start + WORKER_DONE] = position
     words[start + WORKER_FROM] = position

@@ -10,7 +10,7 @@ import threading
 from functools import partial
 
 import pytest
-from children import threads_are_ours
+from children import fork_in_c, in_c, threads_are_ours
 from inside import ask_who_lives_after, recover, remove_folder, remove_memory
 from steps import die
 from waiting import LONG, wait_until_in
@@ -458,6 +458,45 @@ def test_a_child_of_a_handler_of_the_question_does_not_answer(bus, name, fork):
 
     fork(work).result()
     assert bus.stats().last_id == len(["started"] * 3 + ["asked", "arrived", "answered"])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("fork_again", [os.fork, pytest.param(fork_in_c, marks=in_c)])
+def test_a_child_that_its_answerer_forks_does_not_answer(bus, name, fork, fork_again, fails):
+    """G7: the question is its parent's, whose slot the answer would have."""
+
+    def work(parent):
+        bus.close()
+        logging.getLogger("stdevents").setLevel(logging.CRITICAL)
+        mine, me = stdevents.Bus(name, interval=0), os.getpid()
+
+        @mine.answer("test", "who")
+        def fork_in_it(data, event, source, pid):
+            child = fork_again()
+            if child:
+                assert os.waitpid(child, 0)[1] == 0
+                return "the parent's"
+            if fails:
+                raise LookupError
+            return "the child's"
+
+        parent.tell()
+        parent.hear()
+        mine.poll()
+        if os.getpid() != me:
+            os._exit(0)
+        mine.close()
+
+    child, answers = fork(work), []
+    bus.register(lambda data, *_: answers.append(data), "stdevents", "answered")
+    bus.answer("test", "who")(lambda *_: "mine")
+    child.hear()
+    asking = Ask(bus, "test", "who")
+    wait_until_in(asking, "sleep")
+    child.say()
+    assert [one.value for one in asking.result().values()] == ["mine", "the parent's"]
+    child.result()
+    assert len(answers) == 2
 
 
 # -- the calls -------------------------------------------------------------------------------------

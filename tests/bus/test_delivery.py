@@ -17,7 +17,7 @@ from inside_log import (
     process,
     workers,
 )
-from steps import at, with_steps
+from steps import at, at_each, with_steps
 
 from stdevents import LockTimeout, SegmentError
 
@@ -132,6 +132,7 @@ NAMES = [
     ["a", "b", "once", "wanted", "once", "once", "a", "wanted"],
     ["a", "registers", "late", "late", "b", "wanted", "late"],
     ["wanted", "a", "none of ours", "b", "wanted"],
+    ["a", "wanted", "a", "none of ours", "a", "wanted"],
     ["a", "a", "a"],
 ]
 
@@ -172,6 +173,21 @@ def test_a_handler_is_told_exactly_how_many_had_none(ground, names, each, level,
     worker.poll()
     assert seen == expected
     assert (progress.handled, progress.unhandled) == (handled, unhandled)
+
+
+def test_what_was_told_in_the_middle_of_another_look_is_the_least(watchdog):
+    """A signal handler looks between any two steps of a look of its own thread."""
+    progress, told = Progress(0), []
+
+    def handle_and_look():
+        progress.position += 1
+        told.append(progress.handled)
+
+    for at_step in at_each(handle_and_look):
+        with_steps(lambda: progress.handled, at_step, opcodes=True)
+        progress.unhandled += 1  # and the position has not gone beyond it yet
+        assert progress.handled == len(told)
+        progress.position += 1
 
 
 def test_an_onlooker_is_told_of_what_had_no_handler_and_of_what_was_lost(ground):

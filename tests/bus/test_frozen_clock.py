@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import time
 from unittest import mock
 
 import pytest
-from inside import lock_file_of
+from inside import lock_file_of, set_clock
 from waiting import LONG, let_pass
 
 import stdevents
@@ -79,3 +80,20 @@ def test_a_wait_for_the_lock_ends(bus, name):
             bus.post("test", "event")
     finally:
         os.close(lock)
+
+
+@pytest.mark.parametrize("told", [-100.0, 2.0**64, math.nan])
+def test_a_bus_opens_at_any_time_that_is_told(name, told):
+    """And it says when it was opened indeed."""
+    before = int(time.time())
+    with mock.patch("time.time", lambda: told), stdevents.Bus(name, interval=0) as bus:
+        (worker,) = bus.workers()
+    assert before <= worker.since <= time.time()
+
+
+@pytest.mark.parametrize(("date", "told"), [(-1.0, 0), (2.0**40, 2**34 - 1)])
+def test_a_bus_opens_at_any_time_of_the_system(name, monkeypatch, date, told):
+    set_clock(monkeypatch, date)
+    with stdevents.Bus(name, interval=0) as bus:
+        (worker,) = bus.workers()
+        assert (worker.since, bus.stats().lost) == (told, 0)

@@ -6,8 +6,11 @@ import functools
 import gc
 import inspect
 import sys
+import threading
 
 import pytest
+from inside import is_of_handlers, levels_with_handlers, lock_of_registrations, under_lock
+from steps import at_each, with_steps
 
 import stdevents
 
@@ -319,6 +322,89 @@ def test_a_collected_one_leaves_the_others_in_their_order(bus, calls, called):
     again = calls.named("4")
     bus.register_weak(again)
     assert called() == ["0", "2", "3", "4"]
+
+
+def test_an_event_whose_handlers_were_all_collected_has_none(bus, calls, called):
+    handlers = [calls.named("weak"), Owner(calls)]
+    bus.register_weak(handlers[0], "cache")
+    bus.register_weak(handlers[1].handler, "cache", "drop")
+    assert called() == ["weak", "method"]
+    before = bus.stats()
+    handlers.clear()
+    gc.collect()
+    assert called() == []
+    after = bus.stats()
+    assert (after.handled - before.handled, after.unhandled - before.unhandled) == (0, 1)
+
+
+@pytest.mark.parametrize("then", ["poll", "register"])
+def test_nothing_is_kept_of_handlers_that_were_collected(bus, calls, then):
+    """As of sessions that each register for an event of their own, and end."""
+    before = levels_with_handlers(bus)
+    for number in range(100):
+        owner = Owner(calls)
+        bus.register_weak(owner.handler, "session", f"ended {number}", "ended")
+        bus.register_weak(owner.handler)
+    del owner
+    gc.collect()
+    if then == "poll":
+        bus.post("session", "new")
+        bus.poll()
+        assert levels_with_handlers(bus) == before
+    else:
+        bus.register(calls.named("strong"))
+        assert levels_with_handlers(bus) == before + 1
+
+
+@pytest.mark.parametrize("work", ["poll", "register_weak"])
+def test_a_handler_may_be_collected_at_any_step(bus, calls, watchdog, work):
+    """By a finaliser, which runs anywhere: the next event finds no handler."""
+    held, other = [], calls.named("other")
+
+    def collect():
+        held.clear()
+        gc.collect()
+
+    for number, at_step in enumerate(at_each(collect)):
+        held.append(calls.named("weak"))
+        bus.register_weak(held[0], "cache")
+        bus.post("cache", "drop")
+        arguments = [other, "other", str(number)] if work == "register_weak" else []
+        with_steps(functools.partial(getattr(bus, work), *arguments), at_step, is_of_handlers)
+        collect()
+        bus.poll()
+        calls.clear()
+        before = bus.stats()
+        bus.post("cache", "drop")
+        bus.poll()
+        after = bus.stats()
+        assert calls == []
+        assert (after.handled - before.handled, after.unhandled - before.unhandled) == (0, 1)
+
+
+def test_a_handler_may_be_collected_while_another_thread_registers_one(bus, calls, watchdog):
+    """And while this one has the lock of the bus: no finaliser waits for anything."""
+    held, registers, ends = [calls.named("weak")], threading.Event(), threading.Event()
+    bus.register_weak(held[0])
+
+    def register():
+        with lock_of_registrations(bus):
+            registers.set()
+            ends.wait()
+
+    def collect():
+        held.clear()
+        gc.collect()
+
+    thread = threading.Thread(target=register)
+    thread.start()
+    registers.wait()
+    try:
+        under_lock(bus, collect)
+    finally:
+        ends.set()
+        thread.join()
+    assert not held
 
 
 @pytest.mark.skipif(

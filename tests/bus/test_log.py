@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from inside import under_lock
-from programs import start
+from programs import WITHOUT_STDERR, start
 from waiting import LONG
 
 import stdevents
@@ -119,3 +119,11 @@ def test_what_goes_wrong_is_seen_without_a_log_configured(name, imported):
     assert err.count("event callback failed; source=test, event=event, pid=") == 3
     assert err.count("LookupError: of the handler") == 3
     assert "the payload" not in err
+
+
+@pytest.mark.parametrize("imported", ["logging", ""])
+def test_what_goes_wrong_never_goes_to_standard_output(name, imported):
+    """Where standard error is closed: that is what the program prints, for others to read."""
+    process = start(FAIL, name, imported, before=WITHOUT_STDERR)
+    out, _ = process.communicate()
+    assert (process.returncode, out) == (0, "")

@@ -11,7 +11,7 @@ import pytest
 from inside import (
     ROOT,
 )
-from programs import PACKAGE_PARENT, run, run_on_small_memory
+from programs import PACKAGE_PARENT, WITHOUT_STDERR, run, run_on_small_memory, start
 
 import stdevents
 
@@ -53,6 +53,13 @@ def test_a_wrong_command_line_is_told_in_one_line_that_says_where_to_look(comman
     its = "" if "bogus" in arguments else f" {arguments.split()[0]}"
     assert err.endswith(f"; see python -m stdevents{its} --help\n")
     assert err.count("\n") == 1
+
+
+def test_an_error_never_goes_to_standard_output(name):
+    """Where standard error is closed: what is printed there is JSON, or an id, for others."""
+    command = "import runpy; runpy.run_module('stdevents', run_name='__main__')"
+    process = start(command, "post", name, "source", "event", before=WITHOUT_STDERR)
+    assert (process.communicate()[0], process.returncode) == ("", 2)
 
 
 @pytest.mark.parametrize("rounds", ["0", "-1"])

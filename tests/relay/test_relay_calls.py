@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 import pickle
 
 import pytest
 from entries import only
+from hosts import Host
 from inside import (
     RELAY_CELLS,
     Memory,
@@ -116,6 +118,17 @@ def test_a_bad_option_is_named(bus, client, options, error):
     given = {"bus": bus, "client": client, "stream": "stream", **options}
     with pytest.raises(error, match=f"^{option}: "):
         stdevents.Relay(**given)
+
+
+def test_names_of_an_enum_are_the_texts_of_its_members(bus, client, name):
+    """`str` of a member is its name, as which the host's place would be kept."""
+    texts = {"stream": "stream", "host": "host", "start": "oldest"}
+    host = Host(bus, client, **{one.name: one for one in enum.Enum("Texts", texts, type=str)})
+    host.relay.post("test", "event", 1)
+    host.until(("event", 1))
+    host.close()
+    assert [group["name"] for group in client.xinfo_groups("stream")] == [f"host/{name}".encode()]
+    assert str(host.relay.stats().stream) == "stream"
 
 
 def test_a_client_that_cannot_be_used_is_refused(bus, server):
