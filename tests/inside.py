@@ -15,6 +15,7 @@ import time
 from fcntl import LOCK_EX, LOCK_UN, flock
 from types import SimpleNamespace
 
+from stdevents._bus import asking as _asking
 from stdevents._bus import bus as _bus
 from stdevents._bus import codec as _codec
 from stdevents._bus import delivery as _delivery
@@ -691,6 +692,18 @@ def ask_who_lives_after(monkeypatch, seconds):
     """Have calls that wait for workers ask only so long after who of them has died."""
     for module in (_waiting, _late("aio")):
         monkeypatch.setattr(module, "LIVES_EVERY", seconds)
+
+
+def who_looks_who_lives(monkeypatch):
+    """A threading.Event that is set each time that a call has looked who of the asked lives."""
+    looked, look = threading.Event(), _asking.Question._look
+
+    def look_and_tell(*arguments):
+        look(*arguments)
+        looked.set()
+
+    monkeypatch.setattr(_asking.Question, "_look", look_and_tell)
+    return looked
 
 
 def is_deaf(monkeypatch):

@@ -231,22 +231,29 @@ class Arrival:
         _clear_dead(folder, words)
         if resume is None:
             progress = Progress(words[LAST])
+            handlers.tasks.clear()
         else:
             progress, seat.posted_before = resume.progress, resume.posted
             if resume.epoch != seat.epoch:  # all that is there was posted while it was a worker
                 place = table.reader.oldest()
                 progress = progress.on_another_bus(Run(place[0], *place))
+                handlers.tasks.clear()
         mark.check()
+        workers.end_seats_of(words, progress.serial)  # a forked child may hold its file
+        progress.serial = progress.serial or workers.next_serial(words)
         seat.slot, seat.worker_file = presence.take(folder, WORKERS, self.opened)
-        serial, role = workers.next_serial(words), ROLES.index(settings.role)
         seat.progress = progress
         seat.delivery = Delivery(
-            table, seat.slot, serial, handlers, progress, settings, mark, settings.role == "worker"
+            table, seat.slot, handlers, progress, settings, mark, settings.role == "worker"
         )
-        pid, now = os.getpid(), int(time.time())
+        pid, now, role = os.getpid(), int(time.time()), ROLES.index(settings.role)
+        # Not POSITION: handlers and tasks of events up to there may run still, of the seat before.
+        done = handlers.tasks.done_through(progress.finished)
         mark.check()
-        expects_tasks = handlers.tasks.expected
-        workers.begin(words, seat.slot, pid, serial, now, role, progress.position, expects_tasks)
+        workers.begin(
+            words, seat.slot, pid, progress.serial, now, role, progress.position,
+            handlers.tasks.expected, progress.joined, done,
+        )  # fmt: skip
         return seat
 
     def sit_down(self, ground: Ground) -> Seat:
