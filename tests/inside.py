@@ -915,6 +915,21 @@ def have_loop_poll(bus, poll):
     polling.poll_in_loop = lambda signals: poll(lambda: real(signals))
 
 
+def run_loops_by(monkeypatch, call):
+    """Have each loop's thread do all that it does in `call(run, traced)`: of what is to be traced.
+
+    Another thread that goes on for it begins at once.
+    """
+    run = _loop.LoopThread._run
+    files = {_loop.__file__, _polling.__file__}
+    monkeypatch.setattr(_polling, "PAUSE_AFTER_FORK", 0)
+    monkeypatch.setattr(
+        _loop.LoopThread,
+        "_run",
+        lambda thread: call(lambda: run(thread), lambda code: code.co_filename in files),
+    )
+
+
 def start_loop(bus):
     """Start its loop, as a fork or a configure that is nested in its start does."""
     bus._life.polling.loop.start()
@@ -946,6 +961,8 @@ def called_file_of(listener):
 
 
 class _InHandler:
+    ended = True
+
     def end(self, wait):
         pass
 

@@ -253,6 +253,11 @@ class RelayLife:
             self.stream.leave()
         self.loop.interval = self.contact.next_pause()
 
+    def start_again(self) -> None:
+        """Exceptions from outside have ended its thread."""
+        if not self._is_closed:
+            self._start_loop(PAUSE_AFTER_FORK)
+
     def _start_loop(self, pause: float = 0.0) -> None:
         """Start the thread; where that cannot be, the next post tries again."""
         try:
