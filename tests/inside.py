@@ -762,6 +762,20 @@ def when_a_lead_is_locked(monkeypatch, before=lambda: None, after=lambda: None):
     monkeypatch.setattr(_leads, "flock", lock)
 
 
+def before_lead(monkeypatch, bus, step, action):
+    """Call `action()` once, before a `lead` looks for the folder, or before it takes the lead."""
+    seat = seat_of(bus)
+    of, method = {"look": (seat.folder, "shows"), "take": (seat.leads, "take")}[step]
+    real = getattr(of, method)
+
+    def act(*arguments):
+        monkeypatch.setattr(of, method, real)
+        action()
+        return real(*arguments)
+
+    monkeypatch.setattr(of, method, act)
+
+
 def hide_folder(monkeypatch, bus):
     """Have its folder be nowhere for this process, as in a root of its own."""
     monkeypatch.setattr(seat_of(bus).folder, "path", "/nowhere")

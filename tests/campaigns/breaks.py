@@ -323,7 +323,7 @@ COMING = (
     ),
     broken(
         "whoever leaves removes everything", "_bus/joining.py", "coming_and_going",
-        "    if presence.live_slots(folder, WORKERS)[0]:\n        return False\n", "",
+        "    if _has_live_worker(folder):\n        return False\n", "",
     ),
     broken(
         "a lock file that was unlinked is used", "_bus/joining.py", "protocol",
