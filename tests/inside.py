@@ -694,6 +694,11 @@ def ask_who_lives_after(monkeypatch, seconds):
         monkeypatch.setattr(module, "LIVES_EVERY", seconds)
 
 
+def has_ears(bus):
+    """Is there a call in this process that has files to wait with?"""
+    return any(ear.fileno() is not None for ear in bus._life.polling.ears.copy())
+
+
 def who_looks_who_lives(monkeypatch):
     """A threading.Event that is set each time that a call has looked who of the asked lives."""
     looked, look = threading.Event(), _asking.Question._look

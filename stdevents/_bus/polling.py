@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .loop import Signals
     from .seat import Seat
     from .states import State
+    from .waiting import Ear
 
     T = TypeVar("T")
 
@@ -56,6 +57,8 @@ class Polling:
         self.turn = ThreadLock()
         self.loop = Loop(self)
         self.watch = Watch(life, self.may_sleep)
+        #: what calls sleep with, in any thread, while they have files
+        self.ears: set[Ear] = set()
         self._next_look = 0.0  # of the loop
         self._poller = 0  # the thread that polled last
 
@@ -64,6 +67,9 @@ class Polling:
         self.turn = ThreadLock()
         self.loop.forked()
         self.watch.forked()
+        for ear in self.ears:
+            ear.abandon()
+        self.ears = set()
         self._poller = 0
 
     # -- polls -------------------------------------------------------------------------------------
