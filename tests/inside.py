@@ -15,6 +15,7 @@ import time
 from fcntl import LOCK_EX, LOCK_UN, flock
 from types import SimpleNamespace
 
+import stdevents
 from stdevents._bus import asking as _asking
 from stdevents._bus import bus as _bus
 from stdevents._bus import codec as _codec
@@ -480,6 +481,23 @@ def is_of_look_for_a_fork(code):
     """Code that looks whether it has been forked, and goes on without any call in between."""
     functions = _life.Life._close, _life.Life.after_fork_in_child, _bus.Bus.poll
     return code in [function.__code__ for function in functions]
+
+
+# What is traced of a close: finalisers, whose exceptions nobody gets, are not.
+CLOSE = _threadlock.__file__, _life.__file__
+PACKAGE = (os.path.dirname(stdevents.__file__),)
+
+
+def of_deferred(files=PACKAGE):
+    """`traced(code)`: code of these files, from when it looks at what was left to a call on."""
+    begun = []
+
+    def traced(code):
+        if code is ThreadLock.run_deferred.__code__:
+            begun.append(code)
+        return bool(begun) and code.co_filename.startswith(files)
+
+    return traced
 
 
 def is_of_letting_go(code):

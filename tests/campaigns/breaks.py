@@ -256,9 +256,8 @@ LOCK = (
     ),
     broken(
         "a signal handler closes under the lock that it interrupted", "_bus/life.py", "protocol",
-        "        if seat is not None and seat.lock.is_inside():\n"
-        "            seat.lock.deferred.append(partial(self.close, wait))\n            return\n",
-        "",
+        "        if self.is_nested():\n            if not isinstance(self.state, Closing)",
+        "        if self._moving.is_inside():\n            if not isinstance(self.state, Closing)",
     ),
     broken(
         "a line is logged under the lock", "_table/claim.py", "foreign_code",
