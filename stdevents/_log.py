@@ -33,7 +33,7 @@ def report(
             logger.log(level, message, *arguments, exc_info=failure)
         elif level >= WARNING:
             tell(message % arguments)
-            if failure is not None:
+            if failure is not None and sys.stderr is not None:  # PyPy's would do as print does
                 sys.__excepthook__(type(failure), failure, failure.__traceback__)
     except Exception:
         pass

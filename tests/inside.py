@@ -15,6 +15,8 @@ import time
 from fcntl import LOCK_EX, LOCK_UN, flock
 from types import SimpleNamespace
 
+import stdevents
+from stdevents._bus import asking as _asking
 from stdevents._bus import bus as _bus
 from stdevents._bus import codec as _codec
 from stdevents._bus import delivery as _delivery
@@ -481,6 +483,23 @@ def is_of_look_for_a_fork(code):
     return code in [function.__code__ for function in functions]
 
 
+# What is traced of a close: finalisers, whose exceptions nobody gets, are not.
+CLOSE = _threadlock.__file__, _life.__file__
+PACKAGE = (os.path.dirname(stdevents.__file__),)
+
+
+def of_deferred(files=PACKAGE):
+    """`traced(code)`: code of these files, from when it looks at what was left to a call on."""
+    begun = []
+
+    def traced(code):
+        if code is ThreadLock.run_deferred.__code__:
+            begun.append(code)
+        return bool(begun) and code.co_filename.startswith(files)
+
+    return traced
+
+
 def is_of_letting_go(code):
     """Code that closes the files of a worker whose ground is lost."""
     return code is _seat.Seat._close.__code__
@@ -698,6 +717,23 @@ def ask_who_lives_after(monkeypatch, seconds):
         monkeypatch.setattr(module, "LIVES_EVERY", seconds)
 
 
+def has_ears(bus):
+    """Is there a call in this process that has files to wait with?"""
+    return any(ear.fileno() is not None for ear in bus._life.polling.ears.copy())
+
+
+def who_looks_who_lives(monkeypatch):
+    """A threading.Event that is set each time that a call has looked who of the asked lives."""
+    looked, look = threading.Event(), _asking.Question._look
+
+    def look_and_tell(*arguments):
+        look(*arguments)
+        looked.set()
+
+    monkeypatch.setattr(_asking.Question, "_look", look_and_tell)
+    return looked
+
+
 def is_deaf(monkeypatch):
     """Have calls that wait for workers not hear the bell, as where there is no epoll."""
 
@@ -752,6 +788,20 @@ def when_a_lead_is_locked(monkeypatch, before=lambda: None, after=lambda: None):
         then()
 
     monkeypatch.setattr(_leads, "flock", lock)
+
+
+def before_lead(monkeypatch, bus, step, action):
+    """Call `action()` once, before a `lead` looks for the folder, or before it takes the lead."""
+    seat = seat_of(bus)
+    of, method = {"look": (seat.folder, "shows"), "take": (seat.leads, "take")}[step]
+    real = getattr(of, method)
+
+    def act(*arguments):
+        monkeypatch.setattr(of, method, real)
+        action()
+        return real(*arguments)
+
+    monkeypatch.setattr(of, method, act)
 
 
 def hide_folder(monkeypatch, bus):
@@ -907,6 +957,21 @@ def have_loop_poll(bus, poll):
     polling.poll_in_loop = lambda signals: poll(lambda: real(signals))
 
 
+def run_loops_by(monkeypatch, call):
+    """Have each loop's thread do all that it does in `call(run, traced)`: of what is to be traced.
+
+    Another thread that goes on for it begins at once.
+    """
+    run = _loop.LoopThread._run
+    files = {_loop.__file__, _polling.__file__}
+    monkeypatch.setattr(_polling, "PAUSE_AFTER_FORK", 0)
+    monkeypatch.setattr(
+        _loop.LoopThread,
+        "_run",
+        lambda thread: call(lambda: run(thread), lambda code: code.co_filename in files),
+    )
+
+
 def start_loop(bus):
     """Start its loop, as a fork or a configure that is nested in its start does."""
     bus._life.polling.loop.start()
@@ -938,6 +1003,8 @@ def called_file_of(listener):
 
 
 class _InHandler:
+    ended = True
+
     def end(self, wait):
         pass
 

@@ -5,7 +5,8 @@
 
 Every worker that hears a question answers it, if only that it has no answerer. The data of an
 answer is one string that holds JSON, so that those who did not ask do not decode it. An answer is
-the asker's, by the number; it is known to be of a worker by slot and serial.
+the asker's, by the number; it is known to be of a worker by the serial, which that keeps when its
+process takes another slot.
 """
 
 from __future__ import annotations
@@ -110,9 +111,10 @@ class Question:
         self.number = secrets.randbits(NUMBERS)
         self._event_id = self._epoch = 0
         self._log: Log | None = None  # where this process is a poster
-        #: of the workers that were asked: pid and serial, by slot
+        #: of the workers that were asked: slot and pid, by serial
         self._asked: dict[int, tuple[int, int]] | None = None
-        self._given: dict[tuple[int, int], Given] = {}  # by slot and serial
+        self._slots: dict[int, int] = {}  # that they have now, by serial
+        self._given: dict[int, Given] = {}  # by serial
         self._look_at = 0.0
 
     def post(self, source: str, event: str, data: Any) -> None:
@@ -133,8 +135,8 @@ class Question:
     def take(self, text: str) -> None:
         """Here is an answer to it."""
         try:
-            _, slot, serial, error, value = json.loads(text)
-            self._given[slot, serial] = error, value
+            _, _, serial, error, value = json.loads(text)
+            self._given[serial] = error, value
         except (ValueError, TypeError, RecursionError):  # not of ours
             return
         self._ear.wake()
@@ -160,15 +162,14 @@ class Question:
             self._life.use(self._look, missing)
         late = f"no answer within {timeout:g} s", None
         found = {}
-        for slot, (pid, serial) in sorted((self._asked or {}).items()):
-            error, value = self._given.get((slot, serial), late)
+        for serial, (slot, pid) in (self._asked or {}).items():
+            error, value = self._given.get(serial, late)
             found[slot] = Answer(pid, value, error)
         return found
 
     def _missing(self) -> list[int]:
-        """The slots of those that were asked, and have not answered."""
-        asked = self._asked or {}
-        return [slot for slot, (_, serial) in asked.items() if (slot, serial) not in self._given]
+        """The serials of those that were asked, and have not answered."""
+        return [serial for serial in self._asked or () if serial not in self._given]
 
     def _read_log(self, seat: Seat) -> None:
         self._check(seat)
@@ -183,23 +184,24 @@ class Question:
     def _look(self, seat: Seat, doubted: list[int]) -> None:
         """Who is there? Those that are doubted, and have died, are not."""
         self._check(seat)
-        last, rows = seat.table.concerned(self._event_id, doubted)
+        slots = [self._slots[serial] for serial in doubted]
+        last, rows = seat.table.concerned(self._event_id, slots)
         workers = {
-            slot: (pid, serial, done)
+            serial: (slot, pid, done)
             for slot, pid, serial, role, done in rows
             if role == ROLES.index("worker")
         }
         if self._asked is None:
-            self._asked = {slot: (pid, serial) for slot, (pid, serial, _) in workers.items()}
-            return
+            self._asked = {serial: (slot, pid) for serial, (slot, pid, _) in workers.items()}
         came_to = seat.progress.finished if self._log is None else self._log.through
-        for slot in self._missing():
-            pid, serial, done = workers.get(slot, (0, 0, False))
-            if self._asked[slot] != (pid, serial):
-                del self._asked[slot]  # it has died, or left
-            elif done and came_to >= last and slot in doubted:
+        for serial in self._missing():
+            if serial not in workers:
+                del self._asked[serial]  # it has died, or left
+                continue
+            self._slots[serial], _, done = workers[serial]
+            if done and came_to >= last and self._slots[serial] in slots:
                 # Its answer was posted before it was done, and all that was posted is read.
-                self._given.setdefault((slot, serial), (LOST, None))
+                self._given.setdefault(serial, (LOST, None))
 
     def _check(self, seat: Seat) -> None:
         if seat.epoch != self._epoch:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 from .._errors import NoRoom, NotConfigured
 from .._names import check_names
 from .._system.clock import monotonic
@@ -14,6 +12,7 @@ from .._types import Origin, WorkerInfo
 from . import codec, settings
 from .asking import Asking
 from .handlers import Handlers, decorator, levels
+from .later import PostLater
 from .life import Life
 from .states import Opening
 from .together import Together
@@ -199,7 +198,7 @@ class Bus(Together):
                 raise NotConfigured(
                     "the bus is not open yet: this call interrupted configure"
                 ) from None
-            life.defer(functools.partial(self._post, encode))
+            life.defer(PostLater(life, encode))
             return 0
 
     def post_local(self, source: str, event: str, data: Any = None) -> None:

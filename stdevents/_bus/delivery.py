@@ -50,7 +50,6 @@ class Delivery:
         self,
         table: Table,
         slot: int,
-        serial: int,
         handlers: Handlers,
         progress: Progress,
         settings: Settings,
@@ -69,9 +68,9 @@ class Delivery:
         self._settings = settings
         self._mark = mark
         self._takes_unique = takes_unique
-        self._worker = _workers.mark_of(serial, os.getpid())
+        self._worker = _workers.mark_of(progress.serial, os.getpid())
         self.standing = Standing(
-            table.words, slot, progress.position, table.ring,
+            table.words, slot, table.ring,
             lambda: handlers.tasks.done_through(progress.finished),  # no cycle: it keeps memory
         )  # fmt: skip
         self._position_at = self.standing.position_at

@@ -157,8 +157,11 @@ def remains_of(name: str) -> list[str]:
 
 
 def has_live_worker(seat: Seat) -> bool:
-    """Has any worker the bus open that this seat is on? LostGround; LockTimeout."""
-    return seat.lock.hold(lambda: bool(presence.live_slots(seat.folder, WORKERS)[0]))
+    """Has any worker the bus open that this seat is on? LostGround; LockTimeout.
+
+    True where its folder is out of sight.
+    """
+    return seat.lock.hold(lambda: not seat.sees_folder() or _has_live_worker(seat.folder))
 
 
 def close(opened: Opened, but: int = 0) -> None:
@@ -235,17 +238,23 @@ class Arrival:
             if resume.epoch != seat.epoch:  # all that is there was posted while it was a worker
                 place = table.reader.oldest()
                 progress = progress.on_another_bus(Run(place[0], *place))
+                handlers.tasks.clear()
         mark.check()
+        workers.end_seats_of(words, progress.serial)  # a forked child may hold its file
+        progress.serial = progress.serial or workers.next_serial(words)
         seat.slot, seat.worker_file = presence.take(folder, WORKERS, self.opened)
-        serial, role = workers.next_serial(words), ROLES.index(settings.role)
         seat.progress = progress
         seat.delivery = Delivery(
-            table, seat.slot, serial, handlers, progress, settings, mark, settings.role == "worker"
+            table, seat.slot, handlers, progress, settings, mark, settings.role == "worker"
         )
-        pid, now = os.getpid(), int(date())
+        pid, now, role = os.getpid(), int(date()), ROLES.index(settings.role)
+        # Not POSITION: handlers and tasks of events up to there may run still, of the seat before.
+        done = handlers.tasks.done_through(progress.finished)
         mark.check()
-        expects_tasks = handlers.tasks.expected
-        workers.begin(words, seat.slot, pid, serial, now, role, progress.position, expects_tasks)
+        workers.begin(
+            words, seat.slot, pid, progress.serial, now, role, progress.position,
+            handlers.tasks.expected, progress.joined, done,
+        )  # fmt: skip
         return seat
 
     def sit_down(self, ground: Ground) -> Seat:
@@ -255,7 +264,7 @@ class Arrival:
         settings.agree(folder.name, OVERFLOWS[header.word(memory.buf, HEADER_OVERFLOW)])
         self.opened.append(bell_file := OpenFile(folder.open_fifo(BELL)))
         bell = Bell(bell_file)
-        waits, lives = settings.overflow == "wait", partial(presence.lives, folder)
+        waits, lives = settings.overflow == "wait", partial(_lives, folder, self.lock_file)
         table = Table(folder.name, memory.buf, layout, self.lock, bell.ring, lives, waits)
         return Seat(folder, settings, self._mark, self.lock, self.lock_file, bell, memory, table)
 
@@ -279,6 +288,15 @@ def _leave(seat: Seat) -> None:
             raise
 
 
+def _lives(folder: Folder, lock_file: OpenFile, slot: int) -> bool:
+    # In another folder of that name, as in a chroot, no worker of this bus has a file.
+    return presence.lives(folder, slot) or not folder.shows(LOCK, lock_file.number)
+
+
+def _has_live_worker(folder: Folder) -> bool:
+    return bool(presence.live_slots(folder, WORKERS)[0])
+
+
 def _clear_dead(folder: Folder, words: memoryview) -> None:
     for slot in presence.live_slots(folder, WORKERS)[1]:
         workers.end(words, slot)
@@ -286,7 +304,7 @@ def _clear_dead(folder: Folder, words: memoryview) -> None:
 
 
 def _remove_if_last(folder: Folder) -> bool:
-    if presence.live_slots(folder, WORKERS)[0]:
+    if _has_live_worker(folder):
         return False
     try:
         shared.remove(folder)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 
-from .seat import BusRemoved
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .seat import Seat
@@ -24,8 +22,19 @@ def lead(seat: Seat, task: str, give_up: bool) -> bool:
     seat.check()
     if seat.settings.role != "worker":
         return False
-    try:
-        return seat.lock.hold(leads.take, task)
-    except FileNotFoundError as error:
-        what = f"bus {seat.name!r}: its folder was removed while this process was on it"
-        raise BusRemoved(errno.ENOENT, what) from error
+    return seat.lock.hold(_take, seat, task)
+
+
+def _take(seat: Seat, task: str) -> bool:
+    # By a file in another folder of that name, as in a chroot, it would lead beside another leader.
+    if seat.sees_folder():
+        try:
+            return seat.leads.take(task)
+        except FileNotFoundError:
+            pass
+    seat.check()  # was it removed since?
+    raise seat.folder.error(
+        errno.ENOENT,
+        f"this process cannot see {seat.folder.path} any more, as after a chroot, and leads no "
+        f"task that it did not lead before; call lead({task!r}) before that, or in another worker",
+    )

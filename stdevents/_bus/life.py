@@ -48,6 +48,7 @@ class Life:
         self.handlers = handlers
         self.name = ""
         self.state: State = CLOSED
+        self._closes = 0  # that there were
         self.polling = polling = Polling(self)
         self.before_fork = polling.before_fork
         self.after_fork_in_parent = polling.after_fork_in_parent
@@ -222,16 +223,14 @@ class Life:
 
     # -- close -------------------------------------------------------------------------------------
 
-    def close(self, wait: float | None = None) -> None:
-        """Close the bus, as `Bus.close`."""
+    def close(self, wait: float | None = None, closes: int | None = None) -> None:
+        """Close the bus, as `Bus.close`; not what was opened since there were so many `closes`."""
         self.after_fork_in_child()
-        if self._moving.is_inside():
-            if not isinstance(self.state, Closing):
-                self._moving.deferred.append(partial(self.close, wait))
+        if closes not in (None, self._closes) and not isinstance(self.state, Closing):
             return
-        seat = self.state.seat
-        if seat is not None and seat.lock.is_inside():
-            seat.lock.deferred.append(partial(self.close, wait))
+        if self.is_nested():
+            if not isinstance(self.state, Closing):
+                self.defer(partial(self.close, wait, self._closes))
             return
         with contextlib.suppress(NotConfigured):  # another thread is closing it
             self._move(self._close, wait)
@@ -291,6 +290,7 @@ class Life:
     def _be_closed(self) -> None:
         if _open_here.get(self.name) is self:
             _open_here.pop(self.name, None)
+        self._closes += 1
         self.state = CLOSED  # last: what is interrupted is done again until it is so
 
     # -- fork --------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
         def is_busy(self) -> bool: ...
 
+        def start_again(self) -> None: ...
+
 
 # Seconds. News sooner than that after falling asleep are a burst, which is handled by the clock, in
 # long runs: to be woken, and to wake, costs many times the handling of an event.
@@ -72,14 +74,14 @@ class Loop:
 
     def runs(self) -> bool:
         """Is there a thread that polls?"""
-        return self._current is not None
+        return self._current is not None and self._current.goes_on()
 
     def start(self, pause: float = 0.0) -> None:
         """Start the thread if there is to be one; it first waits `pause` seconds.
 
         RuntimeError where no thread can be started; it may be tried again.
         """
-        if not self.interval or self._forks or self._current is not None:
+        if not self.interval or self._forks or self.runs():
             return
         listener = self._poller.listen()
         if listener is None:  # the bus is being closed, or opened
@@ -142,6 +144,8 @@ class Loop:
 
     def has_ended(self, thread: LoopThread) -> None:
         """For a thread, at its end."""
+        if not thread.ended:  # by exceptions from outside: nobody told it to
+            self._poller.start_again()
         self._threads.discard(thread)
 
     def wake(self) -> None:
@@ -189,7 +193,9 @@ class LoopThread:
         self._loop = loop
         self._poller = poller
         self._pause = pause
-        self._ended = False
+        #: was it told to end?
+        self.ended = False
+        self._has_left = False
         self._in_burst = False
         self._signals: Signals | None = None
         self._joining = threading.RLock()  # a signal handler may end it amid that
@@ -207,13 +213,17 @@ class LoopThread:
         finally:
             pthread_sigmask(SIG_SETMASK, blocked)
 
+    def goes_on(self) -> bool:
+        """Has it been started, and does it poll still?"""
+        return self._thread.is_alive() and not self._has_left
+
     def is_this_thread(self) -> bool:
         """Is it the calling one?"""
         return self._thread is threading.current_thread()
 
     def end(self, wait: float) -> None:
         """End it, and wait for that; `wait` seconds at most if it is busy, as in a handler."""
-        self._ended = True
+        self.ended = True
         self.listener.wake()
         if self.is_this_thread():
             return
@@ -242,24 +252,43 @@ class LoopThread:
 
     def forget(self) -> None:
         """Close the files of a copy in a forked child, or of one that could not be started."""
-        self._ended = True  # for a child that was forked by its handler
+        self.ended = True  # for a child that was forked by its handler
         self.listener.abandon()
 
     def _run(self) -> None:
         """Poll and sleep until it is told to end; no failure ends it."""
+        try:
+            self._poll_until_told()
+            self.ended = True
+        except BaseException as error:  # it came between two polls: another thread goes on
+            self._tell(error)
+        finally:
+            # Twice: another exception from outside may come amid that.
+            try:
+                self._leave()
+            finally:
+                self._leave()
+
+    def _poll_until_told(self) -> None:
         if threading.get_native_id() == self._starter:  # a greenlet: the signals are its thread's
             self._signals = None
+        if self._pause:
+            self.listener.wait(self._pause)
+        while not self.ended and self._loop.is_current(self):
+            try:
+                self._poll_and_sleep()
+            except BaseException as error:
+                self._tell(error)
+            self.asleep = False
+
+    def _tell(self, error: BaseException) -> None:
+        report("bus %r: the loop goes on after", self._loop.name, failure=error)
+
+    def _leave(self) -> None:
+        self._has_left = True
         try:
-            if self._pause:
-                self.listener.wait(self._pause)
-            while not self._ended and self._loop.is_current(self):
-                try:
-                    self._poll_and_sleep()
-                except BaseException as error:
-                    report("bus %r: the loop goes on after", self._loop.name, failure=error)
-                self.asleep = False
-        finally:
             self.listener.close()
+        finally:
             self._loop.has_ended(self)
 
     def _poll_and_sleep(self) -> None:
@@ -268,7 +297,7 @@ class LoopThread:
             self._listen_again()
         if self._in_burst:
             time.sleep(self._poller.burst_pause)  # meanwhile no post has to ring for it
-        elif not self._ended:
+        elif not self.ended:
             self._sleep()
 
     def _sleep(self) -> None:
@@ -294,7 +323,7 @@ class LoopThread:
         except NotConfigured:  # the bus is being closed, which ends this
             pass
         except StdeventsError as error:
-            if not self._ended:  # else the bus was closed while this waited for it
+            if not self.ended:  # else the bus was closed while this waited for it
                 what = "bus %r: %s; next try in %s s"
                 report(what, self._loop.name, error, self._loop.interval)
                 self.listener.wait(self._loop.interval)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .loop import Signals
     from .seat import Seat
     from .states import State
+    from .waiting import Ear
 
     T = TypeVar("T")
 
@@ -56,6 +57,8 @@ class Polling:
         self.turn = ThreadLock()
         self.loop = Loop(self)
         self.watch = Watch(life, self.may_sleep)
+        #: what calls sleep with, in any thread, while they have files
+        self.ears: set[Ear] = set()
         self._next_look = 0.0  # of the loop
         self._poller = 0  # the thread that polled last
 
@@ -64,6 +67,9 @@ class Polling:
         self.turn = ThreadLock()
         self.loop.forked()
         self.watch.forked()
+        for ear in self.ears:
+            ear.abandon()
+        self.ears = set()
         self._poller = 0
 
     # -- polls -------------------------------------------------------------------------------------
@@ -97,6 +103,8 @@ class Polling:
         if now >= self._next_look and self._life.state.seat is seat:
             # Half an interval: a sleep may end a little early.
             self._next_look = now + min(LOOK_EVERY, self.loop.interval / 2)
+            if self.loop.interval:
+                seat.next_look = 0.0
             seat.check()
         return found
 
@@ -213,13 +221,12 @@ class Polling:
         settings = seat.settings
         self.loop.name = seat.name
         self.loop.interval = 0.0 if seat.slot is None else settings.interval
+        if not self.loop.interval:
+            self.loop.stop(settings.wait_max)
+        # Until a loop does: its thread may be ended by an exception from outside before it polls.
         seat.next_look = monotonic() + LOOK_EVERY
         seat.quiet_polls = ()
-        if self.loop.interval:
-            self.loop.start()
-            seat.next_look = 0.0
-        else:
-            self.loop.stop(settings.wait_max)
+        self.loop.start()
 
     def before_fork(self) -> None:
         """End the loop's thread, so that it is not copied."""
@@ -231,10 +238,20 @@ class Polling:
         try:
             self.loop.unpark()
         finally:
-            seat = self._life.state.seat
-            if seat is not None and self.loop.interval and not self.loop.runs():
-                seat.next_look = monotonic()
-                seat.quiet_polls = ()
+            self._look_until_loop_does()
+
+    def start_again(self) -> None:
+        """Exceptions from outside have ended the loop's thread; if no other starts, as above."""
+        self._look_until_loop_does()
+        with contextlib.suppress(RuntimeError):
+            # With a pause: what ends each thread at once would take the whole processor.
+            self.loop.start(PAUSE_AFTER_FORK)
+
+    def _look_until_loop_does(self) -> None:
+        seat = self._life.state.seat
+        if seat is not None and self.loop.interval:
+            seat.next_look = monotonic()
+            seat.quiet_polls = ()
 
     def after_fork_in_child(self) -> None:
         """Begin later: by then a child that only execs has done so, and all hooks have run."""

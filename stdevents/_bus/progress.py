@@ -18,6 +18,9 @@ class Progress:
     def __init__(self, position: int) -> None:
         #: whose it is: the same object on the next bus, another one after a close, or in a fork
         self.worker = object()
+        #: of the worker, on one bus, whatever seats it takes there: 0 before the first one; and the
+        #: event that it joined after
+        self.serial, self.joined = 0, position
         #: id of the event that was taken last
         self.position = position
         #: id up to which handlers have returned, or were cut off: `position`, but while they run
@@ -72,6 +75,7 @@ class Progress:
         new = Progress(0)
         vars(new).update(vars(self))
         new.begin(run)
+        new.serial, new.joined = 0, run.through
         new.was_removed = True
         return new
 

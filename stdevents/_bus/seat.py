@@ -12,6 +12,7 @@ import errno
 from .._errors import StdeventsError
 from .._log import WARNING, report
 from .._system.files import FilesClosed, LostGround
+from .._system.folder import LOCK
 from .._system.leads import Leads
 from .._system.threadlock import Busy, Inside
 from .._table.layout import HEADER_EPOCH
@@ -112,6 +113,10 @@ class Seat:
             raise BusRemoved(
                 errno.ENOENT, f"bus {self.name!r}: it was removed while this process was on it"
             )
+
+    def sees_folder(self) -> bool:
+        """Does this process see the folder of its bus? Not after a chroot; under the lock."""
+        return self.folder.shows(LOCK, self.lock_file.number)
 
     def resume(self) -> Resume | None:
         """Where the next seat goes on; None for a poster, which comes from nowhere."""

@@ -26,6 +26,11 @@ class Tasks:
         self._changing = threading.RLock()
         self._events: OrderedDict[object, int] = OrderedDict()  # by task; the oldest event first
 
+    def clear(self) -> None:
+        """On another bus: their events are not of that one, whose ids begin anew."""
+        with self._changing:
+            self._events.clear()
+
     def begin(self, task: object, event_id: int) -> None:
         """A handler of the event, which has not returned yet, has begun this."""
         with self._changing:

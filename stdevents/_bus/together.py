@@ -65,7 +65,8 @@ class Together:
         False for a listener. TypeError or ValueError for a `task` that is no str, or empty;
         StdeventsError for a poster, and in a signal handler that interrupted a call which holds
         the lock; SegmentError where the file of the task cannot be opened, as by a process that
-        has changed its user since; LockTimeout; NotConfigured.
+        has changed its user since, or does not see the bus any more (chroot); LockTimeout;
+        NotConfigured.
         """
         task = check_text("task", task)
         waiting.check_not_nested(self._life, "lead")

@@ -89,6 +89,7 @@ class Ear:
         self.close()
         self._seat = seat
         if seat is not None:
+            self._life.polling.ears.add(self)  # before it has files
             try:
                 self._listener = Listener(seat.bell)
             except OSError:  # no epoll, or no descriptors are left
@@ -117,6 +118,13 @@ class Ear:
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
+        self._life.polling.ears.discard(self)
+
+    def abandon(self) -> None:
+        """Close its files in a forked child, where a thread of the parent may use them for ever."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.abandon()
 
 
 def wait(life: Life, event_id: int, timeout: float) -> bool:

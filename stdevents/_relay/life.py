@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .._bus.life import Life
     from .._bus.loop import Signals
     from .._bus.seat import Seat
+    from .ids import Position
 
 BLOCK = 0.2  # seconds: longest wait for an entry; a fork may have to wait as long for the thread
 EVERY = 0.25  # seconds between two looks whether there is a reader
@@ -219,16 +220,17 @@ class RelayLife:
     def _reader_of(self, seat: Seat) -> Reader:
         before = self.reader
         if before is None or before.seat is not seat:
-            # The same worker on another bus: the one before was not closed.
-            was_removed = (
-                before is not None
-                and before.seat.epoch != seat.epoch
-                and before.seat.progress.worker is seat.progress.worker
-            )
-            start = (before.place or LAST) if before is not None and was_removed else self._start
-            before = self.reader = Reader(
+            start: str | Position = self._start
+            if before is not None and before.seat.progress.worker is not seat.progress.worker:
+                before = None  # of a bus that was closed, or of the parent
+            if before is not None and before.seat.epoch != seat.epoch:
+                start = before.place or LAST
+            new = Reader(
                 seat, self.bus.handlers, self.stream, self._options.host, start, self.counts
             )
+            if before is not None and before.seat.epoch == seat.epoch:
+                new.succeed(before)
+            before = self.reader = new
         return before
 
     def _resign(self) -> None:
@@ -250,6 +252,11 @@ class RelayLife:
             self._resign()
             self.stream.leave()
         self.loop.interval = self.contact.next_pause()
+
+    def start_again(self) -> None:
+        """Exceptions from outside have ended its thread."""
+        if not self._is_closed:
+            self._start_loop(PAUSE_AFTER_FORK)
 
     def _start_loop(self, pause: float = 0.0) -> None:
         """Start the thread; where that cannot be, the next post tries again."""

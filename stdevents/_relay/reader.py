@@ -110,6 +110,11 @@ class Reader:
         lives = partial(presence.lives, self.seat.folder)
         return self._locked(self._cursor.elect, self.seat.slot, lives)
 
+    def succeed(self, before: Reader) -> None:
+        """The worker has another seat on its bus: not to be taken for another reader's there."""
+        before._term, self._term = 0, before._term
+        self.resign()
+
     def resign(self) -> None:
         """Let another process be elected now, not when the lease ends."""
         term, self._term = self._term, 0

@@ -18,6 +18,7 @@ is a greenlet.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -56,7 +57,8 @@ class ThreadLock:
     def __init__(self) -> None:
         #: `{"thread": its ident}`; empty while it is free
         self.owner: dict[str, int] = {}
-        #: what signal handlers and finalisers left to the call that they interrupted
+        #: what signal handlers and finalisers left to the call that they interrupted. It is called
+        #: until it returns, and perhaps once more: it knows by itself whether it is done
         self.deferred: deque[Callable[[], object]] = deque()
 
     def hold(self, deadline: float, work: Callable[..., T], *arguments: Any) -> T:
@@ -142,19 +144,39 @@ class ThreadLock:
             return
         while self.deferred:
             try:
-                todo = self.deferred.popleft()
+                # It stays there: an exception from outside, at any instant, must not lose it.
+                todo = self.deferred[0]
             except IndexError:  # another thread did it
                 return
             try:
-                todo()
+                from_outside = _do(todo)
             except Inside:
-                self.deferred.appendleft(todo)
                 return
-            except Exception as error:
-                report("what a signal handler or finaliser left is dropped: %s", error)
-            except BaseException:
-                self.deferred.appendleft(todo)
-                raise
+            with contextlib.suppress(ValueError):  # another thread did it, too
+                self.deferred.remove(todo)
+            if from_outside is not None:
+                raise from_outside
+
+
+def _do(todo: Callable[[], object]) -> Exception | None:
+    """Do what was deferred, or log why not; what came from outside meanwhile, to be raised."""
+    try:
+        todo()
+        return None
+    except Inside:
+        raise
+    except StdeventsError as error:
+        refusal: Exception = error
+    except Exception as error:  # its own, or from outside, as a signal handler's?
+        try:
+            todo()
+            return error
+        except Inside:  # what was interrupted by it owns the lock still
+            raise error from None
+        except Exception as once_more:
+            refusal = once_more
+    report("what a signal handler or finaliser left is dropped: %s", refusal)
+    return None
 
 
 _looking = threading.RLock()  # a signal handler may interrupt who has it

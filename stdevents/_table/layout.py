@@ -54,7 +54,7 @@ CELL_WORDS = 4
 
 # a worker slot
 WORKER_PID = 0  # 0: free
-WORKER_SERIAL = 1  # no other worker of this bus ever had it
+WORKER_SERIAL = 1  # no other worker of this bus ever had it; kept from slot to slot
 WORKER_SINCE = 2  # below, seconds since the epoch; above, how many events it has lost
 WORKER_ROLE = 3  # below, 0 worker, 1 listener: takes no `unique`; above, how many had no handler
 WORKER_POSITION = 4  # id of the last event that it has taken

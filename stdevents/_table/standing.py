@@ -22,7 +22,6 @@ class Standing:
         self,
         words: memoryview,
         slot: int,
-        position: int,
         ring: Callable[[], None],
         done_through: Callable[[], int],
     ) -> None:
@@ -36,7 +35,7 @@ class Standing:
         self._done_at = at(slot) + WORKER_DONE
         self._tasks_at = at(slot) + WORKER_TASKS
         # DONE when it last went to sleep: whoever waits for an event up to it has seen that.
-        self._checked = position
+        self._checked = done_through()
         self._told = 0  # the AWAITED for which it rang last: once is enough
 
     def end_run(self, position: int, unhandled: int = 0, lost: int = 0) -> None:

@@ -36,6 +36,44 @@ if TYPE_CHECKING:
 DEATH_EVERY = 0.1  # seconds after which a post that waits looks again whether its worker lives
 
 
+class Later:
+    """A post that is left to the call which it interrupted; it knows whether it is done."""
+
+    def __init__(
+        self,
+        words: memoryview,
+        write: Callable[[], int],
+        hold: Callable[[Callable[[], None]], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self.is_done = False
+        self._words = words
+        self._write = write
+        self._hold = hold
+        self._wake = wake
+
+    def __call__(self) -> None:
+        """Publish it, if it is not; as `Table.append`, but Inside where that returns 0."""
+        if not self.is_done:
+            try:
+                self._hold(self._write_once)
+            finally:
+                self._wake()
+
+    def _write_once(self) -> None:
+        if self.is_done:  # by another thread
+            return
+        words, last = self._words, self._words[LAST]
+        # P4 tells, whatever comes after it; twice, as another exception may come amid that.
+        try:
+            try:
+                self._write()
+            finally:
+                self.is_done = words[LAST] != last
+        finally:
+            self.is_done = words[LAST] != last
+
+
 class Table:
     """Header, slots and ring of one bus, as one process uses them.
 
@@ -95,7 +133,7 @@ class Table:
         except StdeventsError as error:
             if not isinstance(error, Inside):
                 raise
-            self.lock.deferred.append(partial(self.append, records, companion))
+            self.lock.deferred.append(self.later(records, companion))
             return 0
         except BaseException:
             self._wake()  # it may have come after P4
@@ -104,6 +142,10 @@ class Table:
         if words[WAITING] or words[RINGING]:  # W4, after the unlocking: no load passes that
             self._wake()
         return through
+
+    def later(self, records: Sequence[bytes], companion: Companion | None = None) -> Later:
+        """What publishes them when it is called; once, however often that is."""
+        return Later(self.words, partial(self._write, records, companion), self._hold, self._wake)
 
     def _wake(self) -> None:
         try:

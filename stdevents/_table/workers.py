@@ -60,16 +60,22 @@ def begin(
     role: int,
     position: int,
     tasks: bool = False,
+    joined: int | None = None,
+    done: int | None = None,
 ) -> None:
-    """Say in a slot who has taken it, how far it has come, and has it `tasks`; under the lock."""
+    """Say in a slot who has taken it, how far it has come, and has it `tasks`; under the lock.
+
+    Of one that had another slot before, when it `joined`, and how far it is `done`.
+    """
     start = at(slot)
     words[start + WORKER_PID] = 0  # until all else is there: who killed us finds no half of it
     posters_forget(words)
     words[start + WORKER_SERIAL] = serial
     words[start + WORKER_SINCE] = min(max(0, since), since_of(-1))  # clocks may be set to anything
     words[start + WORKER_ROLE] = role
-    words[start + WORKER_POSITION] = words[start + WORKER_DONE] = position
-    words[start + WORKER_FROM] = position
+    words[start + WORKER_POSITION] = position
+    words[start + WORKER_DONE] = position if done is None else done
+    words[start + WORKER_FROM] = position if joined is None else joined
     words[start + WORKER_TASKS] = tasks
     words[USED] = max(words[USED], slot + 1)
     words[start + WORKER_PID] = pid
@@ -78,6 +84,13 @@ def begin(
 def end(words: memoryview, slot: int) -> None:
     """Free a slot; under the lock."""
     words[at(slot) + WORKER_PID] = 0
+
+
+def end_seats_of(words: memoryview, serial: int) -> None:
+    """Free the slots of the worker of this serial, which takes another one; under the lock."""
+    for slot, _, other, *_ in table(words):
+        if other == serial:
+            end(words, slot)
 
 
 def store_counts(words: memoryview, slot: int, unhandled: int, lost: int) -> None:

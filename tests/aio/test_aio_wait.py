@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from event_loops import run
-from inside import is_deaf, recover, tasks_of
+from inside import is_deaf, look_at_ground, recover, remove_memory, tasks_of
 
 import stdevents
 from stdevents import aio
@@ -143,6 +143,74 @@ def test_tasks_count_on_each_seat_that_the_worker_takes(name, when):
             assert not await other.wait(number, 0)
             go_on.set()
             assert await waiting
+
+    run(main())
+    bus.close()
+
+
+def test_a_task_is_waited_for_on_another_seat(bus, other, fork, name):
+    """Also where it ends on that one; those who wait are woken."""
+
+    def wait_twice(parent):
+        bus.close()
+        with stdevents.Bus(name, interval=0) as waiter:
+            parent.tell(waiter.post("test", "event"))
+            number = parent.hear()
+            parent.tell(waiter.wait(number, 0))
+            parent.tell(waiter.wait(number, LONG))
+
+    async def main():
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        @other.on("test")
+        async def handle(data, event, source, pid):
+            begun.set()
+            await go_on.wait()
+
+        async with other:
+            child = fork(wait_twice)
+            number = child.hear()
+            await begun.wait()
+            recover(bus)
+            bus.poll()
+            child.say(number)
+            assert child.hear() is False
+            go_on.set()
+            assert await other.wait(number, LONG)
+            assert child.hear() is True
+            child.result()
+
+    run(main())
+
+
+@pytest.mark.parametrize("what", ["closed", "removed"])
+def test_a_task_of_an_earlier_bus_is_not_waited_for(name, what):
+    """Its event is none of the bus that there is now, whose ids begin anew."""
+    bus = stdevents.Bus(name, interval=0)
+    other = aio.AsyncBus(bus)
+
+    async def main():
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        @other.on("test", "slow")
+        async def handle(data, event, source, pid):
+            begun.set()
+            await go_on.wait()
+
+        other.attach()
+        bus.post("test", "slow")
+        await begun.wait()
+        if what == "closed":
+            bus.close()
+            bus.configure(name, interval=0)
+            other.attach()
+        else:
+            remove_memory(name)
+            look_at_ground(bus)
+            bus.poll()
+        assert await other.wait(bus.post("test", "quick"), LONG)
+        go_on.set()
+        await other.close()
 
     run(main())
     bus.close()

@@ -40,12 +40,11 @@ class Worker:
         self.handlers = handlers.Handlers()
         self.mark = process.Mark()
         self.slot = slot
-        serial = ground.join(slot)
         self.progress = progress or Progress(self.table.last)
+        self.progress.serial = ground.join(slot)
         self.delivery = Delivery(
             self.table,
             slot,
-            serial,
             self.handlers,
             self.progress,
             Settings(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from time import monotonic
 
 import pytest
 from inside import (
@@ -12,7 +13,9 @@ from inside import (
     LoopOf,
     have_loop_poll,
     loop_thread_of,
+    run_loops_by,
 )
+from steps import at_each, interrupt, with_steps
 from waiting import LONG, loop_threads, wait_until_in
 
 import stdevents
@@ -165,3 +168,46 @@ def test_what_came_just_before_the_sleep_begins_a_burst(monkeypatch):
     loop.rounds(2)
     assert poller.done == ["poll", "poll"]
     assert loop.clock.pauses == [AT_MOST_EVERY] * 2
+
+
+# -- exceptions from outside -----------------------------------------------------------------------
+
+
+def wait_for(handled, bus):
+    """Calls of the bus start a thread where none could go on."""
+    deadline = monotonic() + LONG
+    while not handled.wait(0.01):
+        assert monotonic() < deadline
+        bus.post("test", "event")
+    handled.clear()
+
+
+@pytest.mark.parametrize("again", [0, 1, 3, 8, 15])
+def test_the_loop_outlives_exceptions_at_any_of_its_lines(name, watchdog, monkeypatch, again):
+    """As by PyThreadState_SetAsyncExc; and when one more comes so many lines later."""
+    for at_first in at_each(interrupt):
+        left, gone = [again], []
+
+        def at_step(at_first=at_first, left=left, gone=gone):
+            if gone and left[0]:
+                left[0] -= 1
+                if not left[0]:
+                    interrupt()
+            try:
+                at_first()
+            except KeyboardInterrupt:
+                gone.append(None)
+                raise
+
+        def run(work, traced, at_step=at_step):
+            with contextlib.suppress(KeyboardInterrupt):
+                with_steps(work, at_step, traced)
+
+        with monkeypatch.context() as patch:
+            run_loops_by(patch, run)
+            with stdevents.Bus(name, interval=3600) as bus:
+                handled = threading.Event()
+                bus.register(lambda *_, handled=handled: handled.set(), "test")
+                for _ in range(2):
+                    bus.post("test", "event")
+                    wait_for(handled, bus)

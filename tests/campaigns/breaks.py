@@ -256,9 +256,8 @@ LOCK = (
     ),
     broken(
         "a signal handler closes under the lock that it interrupted", "_bus/life.py", "protocol",
-        "        if seat is not None and seat.lock.is_inside():\n"
-        "            seat.lock.deferred.append(partial(self.close, wait))\n            return\n",
-        "",
+        "        if self.is_nested():\n            if not isinstance(self.state, Closing)",
+        "        if self._moving.is_inside():\n            if not isinstance(self.state, Closing)",
     ),
     broken(
         "a line is logged under the lock", "_table/claim.py", "foreign_code",
@@ -323,7 +322,7 @@ COMING = (
     ),
     broken(
         "whoever leaves removes everything", "_bus/joining.py", "coming_and_going",
-        "    if presence.live_slots(folder, WORKERS)[0]:\n        return False\n", "",
+        "    if _has_live_worker(folder):\n        return False\n", "",
     ),
     broken(
         "a lock file that was unlinked is used", "_bus/joining.py", "protocol",
