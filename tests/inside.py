@@ -15,13 +15,13 @@ import time
 from fcntl import LOCK_EX, LOCK_UN, flock
 from types import SimpleNamespace
 
-import stdevents
 from stdevents._bus import asking as _asking
 from stdevents._bus import bus as _bus
 from stdevents._bus import codec as _codec
 from stdevents._bus import delivery as _delivery
 from stdevents._bus import handlers as _handlers
 from stdevents._bus import joining as _joining
+from stdevents._bus import later as _later
 from stdevents._bus import life as _life
 from stdevents._bus import loop as _loop
 from stdevents._bus import polling as _polling
@@ -483,19 +483,19 @@ def is_of_look_for_a_fork(code):
     return code in [function.__code__ for function in functions]
 
 
-# What is traced of a close: finalisers, whose exceptions nobody gets, are not.
+# What is traced of it: finalisers, whose exceptions nobody gets, are not.
 CLOSE = _threadlock.__file__, _life.__file__
-PACKAGE = (os.path.dirname(stdevents.__file__),)
+POST = _threadlock.__file__, _filelock.__file__, _table.__file__, _append.__file__, _later.__file__
 
 
-def of_deferred(files=PACKAGE):
+def of_deferred(files=POST):
     """`traced(code)`: code of these files, from when it looks at what was left to a call on."""
     begun = []
 
     def traced(code):
         if code is ThreadLock.run_deferred.__code__:
             begun.append(code)
-        return bool(begun) and code.co_filename.startswith(files)
+        return bool(begun) and code.co_filename in files
 
     return traced
 

@@ -196,6 +196,8 @@ class Folder:
         except FileNotFoundError:
             return False
         except OSError as error:
+            if error.errno == errno.EBADF:  # another thread has closed it
+                return False
             raise self.error(error.errno, f"cannot look at {path}: {error.strerror}") from error
 
     def remove_file(self, file: str) -> None:
