@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from children import threads_are_ours
 from inside import has_ears
 from waiting import LONG
 
@@ -53,6 +54,7 @@ def ask_there(bus, number):
     on_an_event_loop(bus, lambda other: other.ask("test", "question", None, LONG))
 
 
+@threads_are_ours
 @pytest.mark.parametrize(("call", "others"), [(wait, 0), (ask, 0), (wait_there, 1), (ask_there, 1)])
 def test_a_child_forked_amid_a_wait_of_another_thread_keeps_no_file(bus, name, fork, call, others):
     """Each generation of children would add its own; the event loop's is not ours."""
