@@ -91,13 +91,9 @@ class Handlers:
         #: of who registers or unregisters; a finaliser may do so during that
         self.changing = threading.RLock()
         self._process = object()
+        self.tasks.forget()
         #: what is asked, by number; each `take`s its answers
         self.questions: dict[int, Question] = {}
-        self.begin()
-
-    def begin(self) -> None:
-        """The bus is opened: what goes on of a bus before, and what failed there, is none of it."""
-        self.tasks.forget()
         self.failed = 0
 
     def add(self, callback: Handler, levels: list[Level], weak: bool) -> None:

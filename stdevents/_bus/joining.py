@@ -238,7 +238,8 @@ class Arrival:
             if resume.epoch != seat.epoch:  # all that is there was posted while it was a worker
                 place = table.reader.oldest()
                 progress = progress.on_another_bus(Run(place[0], *place))
-                handlers.tasks.clear()
+        if resume is None or resume.epoch != seat.epoch:
+            handlers.tasks.clear()
         mark.check()
         workers.end_seats_of(words, progress.serial)  # a forked child may hold its file
         progress.serial = progress.serial or workers.next_serial(words)
@@ -278,7 +279,7 @@ def _leave(seat: Seat) -> None:
         if seat.slot is not None and seat.worker_file is not None and seat.worker_file.is_ours():
             workers.end(seat.words, seat.slot)
             presence.leave(seat.folder, seat.slot, seat.worker_file)
-        if seat.folder.shows(LOCK, seat.lock_file.number):
+        if seat.sees_folder():
             _remove_if_last(seat.folder)
         else:
             seat.folder.remove_if_empty()  # as an interrupted removal leaves it

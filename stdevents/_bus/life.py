@@ -138,7 +138,7 @@ class Life:
                 raise StdeventsError(f"bus {name!r}: {what}")
             hooks.watch_exit()
             codec.forget()
-            self.handlers.begin()
+            self.handlers.failed = 0
             folder = Folder(name)
             joining.join(opening, folder, settings, mark, self.handlers)
             seat = opening.taken

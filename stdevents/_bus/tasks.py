@@ -21,13 +21,13 @@ class Tasks:
         self.forget()
 
     def forget(self) -> None:
-        """Begin without any: they are of a bus that was open before, or the parent's."""
+        """In a forked child: they are the parent's, and so may be who changes them."""
         # Without the GIL threads would spoil an OrderedDict. A signal handler may end one in here.
         self._changing = threading.RLock()
         self._events: OrderedDict[object, int] = OrderedDict()  # by task; the oldest event first
 
     def clear(self) -> None:
-        """On another bus: their events are not of that one, whose ids begin anew."""
+        """For a worker of another bus: their events are none of that, whose ids begin anew."""
         with self._changing:
             self._events.clear()
 
