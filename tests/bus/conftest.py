@@ -60,3 +60,16 @@ def worker_living(name, fork, buses):
         if child.status is None:
             child.say("leave")
             child.wait()
+
+
+@pytest.fixture
+def opens(name, worker, buses):
+    """`opens(**options)` is a bus of this process, which is closed before each `worker` leaves."""
+
+    def open_bus(**options):
+        buses.append(stdevents.Bus(name, **options))
+        return buses[-1]
+
+    yield open_bus
+    for bus in buses:
+        bus.close()

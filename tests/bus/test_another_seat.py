@@ -44,19 +44,6 @@ def worker(worker_living):
     return partial(worker_living, live)
 
 
-@pytest.fixture
-def opens(name, worker, buses):
-    """`opens()` is a bus of this process."""
-
-    def open_bus(**options):
-        buses.append(stdevents.Bus(name, **options))
-        return buses[-1]
-
-    yield open_bus
-    for bus in buses:
-        bus.close()
-
-
 def in_thread(work, *arguments):
     """What it returns, later: `get()`; and the thread, `thread`."""
     outcome = queue.Queue()

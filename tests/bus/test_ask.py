@@ -74,16 +74,9 @@ def worker(worker_living):
 
 
 @pytest.fixture
-def asker(name, worker, buses):
+def asker(opens):
     """`asker()` is a bus of this process."""
-
-    def open_bus(**options):
-        buses.append(stdevents.Bus(name, **options))
-        return buses[-1]
-
-    yield open_bus
-    for bus in buses:
-        bus.close()
+    return opens
 
 
 each_interval = pytest.mark.parametrize("interval", [0, 1])

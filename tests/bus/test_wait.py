@@ -78,16 +78,9 @@ def waits():
 
 
 @pytest.fixture
-def waiter(name, worker, buses):
+def waiter(opens):
     """`waiter()` is a bus of this process, whose loop handles what is new."""
-
-    def open_bus(**options):
-        buses.append(stdevents.Bus(name, **options))
-        return buses[-1]
-
-    yield open_bus
-    for bus in buses:
-        bus.close()
+    return opens
 
 
 # -- who is waited for -----------------------------------------------------------------------------
