@@ -69,9 +69,10 @@ class Running:
 
     def is_in(self, task: asyncio.Task[Any] | None) -> bool:
         """Is it the task of a handler?"""
-        if task is None or task in self.tasks:
-            return task is not None
-        return self._starting is not None and task.get_coro() is self._starting
+        if task is None:
+            return False
+        is_starting = self._starting is not None and task.get_coro() is self._starting
+        return is_starting or task in self.tasks
 
     async def end(self) -> None:
         """Wait for the tasks of this event loop; one of them that does waits for none that does."""

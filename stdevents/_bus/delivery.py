@@ -195,9 +195,9 @@ class Delivery:
                 if event != last_event or source != last_source:  # most often they are the same
                     callback = found[source][event]
                     last_source, last_event = source, event
-                    if callback is not None and progress.position + 1 < event_id:  # noqa: SIM102
-                        if callback is not looked_at:
-                            progress.unhandled += event_id - 1 - progress.position
+                    passed = event_id - 1 - progress.position
+                    if passed and callback is not None and callback is not looked_at:
+                        progress.unhandled += passed
             except (ValueError, TypeError, KeyError):  # with `unique`, say, or new names
                 callback, last_event = looked_at, None
             if callback is None:  # no handler: taken together with the next event

@@ -219,19 +219,20 @@ class RelayLife:
 
     def _reader_of(self, seat: Seat) -> Reader:
         before = self.reader
-        if before is None or before.seat is not seat:
-            start: str | Position = self._start
-            if before is not None and before.seat.progress.worker is not seat.progress.worker:
-                before = None  # of a bus that was closed, or of the parent
-            if before is not None and before.seat.epoch != seat.epoch:
-                start = before.place or LAST
-            new = Reader(
-                seat, self.bus.handlers, self.stream, self._options.host, start, self.counts
-            )
-            if before is not None and before.seat.epoch == seat.epoch:
-                new.succeed(before)
-            before = self.reader = new
-        return before
+        if before is not None and before.seat is seat:
+            return before
+        start: str | Position = self._start
+        if before is not None and before.seat.progress.worker is not seat.progress.worker:
+            before = None  # of a bus that was closed, or of the parent
+        if before is not None and before.seat.epoch != seat.epoch:
+            start = before.place or LAST
+        reader = Reader(
+            seat, self.bus.handlers, self.stream, self._options.host, start, self.counts
+        )
+        if before is not None and before.seat.epoch == seat.epoch:
+            reader.succeed(before)
+        self.reader = reader
+        return reader
 
     def _resign(self) -> None:
         reader = self.reader

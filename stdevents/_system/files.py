@@ -31,6 +31,11 @@ class FilesClosed(LostGround):
     """Files of this process were closed, or replaced, by another part of the program."""
 
 
+def new_offset() -> int:
+    """One that no other open file has. Not random: PyPy opens a file for that, which may fail."""
+    return monotonic_ns() & LARGEST_OFFSET
+
+
 class OpenFile:
     """The number of an open file, and a mark by which that file is known again."""
 
@@ -42,14 +47,11 @@ class OpenFile:
         self.mark: object = None
         if number < 0:  # none
             return
-        if offset is None:
-            # Not random: PyPy opens a file for randomness, which fails where descriptors run out.
-            offset = monotonic_ns() & LARGEST_OFFSET
         try:
             # A signal handler may have forked since it was opened: parent and child share the
             # offset, and who comes second must not move it.
             here = os.lseek(number, 0, os.SEEK_CUR)
-            self.mark = here or os.lseek(number, offset, os.SEEK_SET)
+            self.mark = here or os.lseek(number, offset or new_offset(), os.SEEK_SET)
         except OSError:  # a FIFO or pipe has none
             self.mark = _inode(number)
 
@@ -115,7 +117,7 @@ def opening(path: str) -> Iterator[int]:
     Else a child that another thread forks in between would keep a copy of it for ever, and with it
     each lock that the parent takes by it.
     """
-    one = threading.get_ident(), path, monotonic_ns() & LARGEST_OFFSET
+    one = threading.get_ident(), path, new_offset()
     _opening.append(one)
     try:
         yield one[2]
