@@ -74,7 +74,8 @@ class Loop:
 
     def runs(self) -> bool:
         """Is there a thread that polls?"""
-        return self._current is not None and self._current.goes_on()
+        current = self._current  # once: another thread may end it between two looks
+        return current is not None and current.goes_on()
 
     def start(self, pause: float = 0.0) -> None:
         """Start the thread if there is to be one; it first waits `pause` seconds.

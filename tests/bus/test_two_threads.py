@@ -160,6 +160,15 @@ def test_of_a_loop_that_several_threads_start_and_stop_no_thread_is_left(name, w
     assert loop_threads(name) == []
 
 
+def test_a_loop_may_be_ended_at_each_step_of_its_start(name, watchdog):
+    loop = idle_loop(name)
+    for at_step in at_each(lambda: in_other_thread(lambda: loop.stop(0))):
+        loop.start()
+        with_steps(loop.start, at_step, opcodes=True)
+    loop.end(LONG)
+    assert loop_threads(name) == []
+
+
 @pytest.mark.parametrize(("before", "after"), [(0, 60), (60, 0)])
 def test_an_interval_that_changes_during_a_poll_is_kept(bus, monkeypatch, watchdog, before, after):
     changed = []
