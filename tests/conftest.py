@@ -10,6 +10,7 @@ import threading
 import uuid
 
 import pytest
+import steps
 from children import SECONDS, Child
 from inside import act_as_a_processor_that_reorders, folder_of, memory_file_of
 from waiting import wait_for_the_end_of
@@ -22,10 +23,13 @@ pytest.register_assert_rewrite("state")
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="campaigns at their long size")
     parser.addoption("--seed", type=int, default=4711, help="of the campaigns (%(default)s)")
+    parser.addoption("--every-step", action="store_true", help="not only at every fifth of a call")
     parser.addoption("--fences", action="store_true", help="as on a processor that reorders")
 
 
 def pytest_configure(config):
+    if config.option.every_step:
+        steps.SAMPLE = 1
     if config.option.fences:
         act_as_a_processor_that_reorders()
 

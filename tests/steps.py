@@ -10,6 +10,8 @@ from children import SECONDS
 
 import stdevents
 
+#: of so many steps a test tries one; each of them with --every-step, as in tox
+SAMPLE = 5
 PACKAGE = os.path.dirname(stdevents.__file__) + os.sep
 
 
@@ -66,10 +68,11 @@ def at(step, action):
 def at_each(action, stride=1):
     """What is to be done at each step, so that `action` is done at the first, the second, …
 
-    Or at each of so many. One after the other, until the work ends before its action. For tests
-    with a `watchdog`.
+    Or at each of so many, and without --every-step of SAMPLE times as many. One after the other,
+    until the work ends before its action. For tests with a `watchdog`.
     """
     step, reached = 0, True
+    stride *= SAMPLE
 
     def act():
         nonlocal reached

@@ -57,6 +57,7 @@ def run_tests(own, tests, folder, campaign, done):
         "-q",
         "-x",
         "--tb=short",
+        "--every-step",
         "-p",
         "no:cacheprovider",
         "-o",
