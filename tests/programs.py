@@ -18,8 +18,14 @@ import stdevents
 PACKAGE_PARENT = Path(stdevents.__file__).parent.parent
 #: where a program finds the package, and `inside`
 PYTHONPATH = os.pathsep.join(map(str, (PACKAGE_PARENT, Path(__file__).parent)))
-#: what runs a program that has no standard error
-WITHOUT_STDERR = ("sh", "-c", 'exec "$@" 2>&-', "sh")
+
+
+def redirected(words):
+    """What runs a program with its standard streams redirected, or closed, as a shell has it."""
+    return ("sh", "-c", f'exec "$@" {words}', "sh")
+
+
+WITHOUT_STDERR = redirected("2>&-")
 
 
 def start(program, *arguments, before=(), **options):

@@ -64,6 +64,7 @@ def parser(names: tuple[str, ...]) -> Parser:
 
 
 def main() -> int:
+    _replace_closed_streams()
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     top = parser((asked,) if asked in COMMANDS else COMMANDS)
     known, unknown = top.parse_known_args()
@@ -77,6 +78,14 @@ def main() -> int:
         top.print_help()
         return 0
     return _run(command, options)
+
+
+def _replace_closed_streams() -> None:
+    """Where a standard stream is closed, as by `>&-`, what is written to it goes nowhere."""
+    for name, mode in ("stdin", "r"), ("stdout", "w"), ("stderr", "w"):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # kept open, as Python keeps its own
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _run(command: str, options: dict[str, Any]) -> int:

@@ -11,10 +11,11 @@ import pytest
 from inside import (
     ROOT,
 )
-from programs import PACKAGE_PARENT, WITHOUT_STDERR, run, run_on_small_memory, start
+from programs import PACKAGE_PARENT, WITHOUT_STDERR, redirected, run, run_on_small_memory, start
 
 import stdevents
 
+COMMAND = "import runpy; runpy.run_module('stdevents', run_name='__main__')"
 pytestmark = pytest.mark.usefixtures("interruptible")
 
 
@@ -57,9 +58,18 @@ def test_a_wrong_command_line_is_told_in_one_line_that_says_where_to_look(comman
 
 def test_an_error_never_goes_to_standard_output(name):
     """Where standard error is closed: what is printed there is JSON, or an id, for others."""
-    command = "import runpy; runpy.run_module('stdevents', run_name='__main__')"
-    process = start(command, "post", name, "source", "event", before=WITHOUT_STDERR)
+    process = start(COMMAND, "post", name, "source", "event", before=WITHOUT_STDERR)
     assert (process.communicate()[0], process.returncode) == ("", 2)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_standard_stream_may_be_closed(name, worker, closed):
+    """As by what starts it in the background."""
+    worker()
+    process = start(COMMAND, "status", name, before=redirected(closed))
+    out, err = process.communicate()
+    assert (err, process.returncode) == ("", 0)
+    assert f"bus {name}" in out or ">&-" in closed.split()
 
 
 @pytest.mark.parametrize("rounds", ["0", "-1"])
