@@ -65,14 +65,18 @@ def at(step, action):
     return at_step
 
 
+def sampled(stride=1):
+    """From one step that is tried to the next, where with --every-step it is so many."""
+    return stride * SAMPLE
+
+
 def at_each(action, stride=1):
     """What is to be done at each step, so that `action` is done at the first, the second, …
 
-    Or at each of so many, and without --every-step of SAMPLE times as many. One after the other,
-    until the work ends before its action. For tests with a `watchdog`.
+    Or at each of so many; `sampled`. One after the other, until the work ends before its action.
+    For tests with a `watchdog`.
     """
     step, reached = 0, True
-    stride *= SAMPLE
 
     def act():
         nonlocal reached
@@ -81,7 +85,7 @@ def at_each(action, stride=1):
 
     while reached:
         signal.alarm(SECONDS)  # the watchdog's: it gets on
-        step += stride
+        step += sampled(stride)
         reached = False
         yield at(step, act)
     assert step > 5, "that was no work"
