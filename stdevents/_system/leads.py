@@ -90,8 +90,8 @@ class Leads:
         self._asked.clear()
 
     def _let_go(self) -> None:
-        held = tuple(self._held.values())
-        for file in tuple(self._asked):
+        held = self._held.copy().values()
+        for file in self._asked.copy():
             if file not in held:
                 _unlock(file)
                 file.close()
