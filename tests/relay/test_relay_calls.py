@@ -11,6 +11,7 @@ from entries import only
 from hosts import Host
 from inside import (
     RELAY_CELLS,
+    RELAY_WORDS,
     Memory,
     Position,
     Stream,
@@ -18,6 +19,7 @@ from inside import (
     place_in_stream,
     records_from,
 )
+from test_seen import run_module
 
 import stdevents
 
@@ -45,6 +47,20 @@ def test_check_finds_a_place_of_an_event_that_is_not_there(host, name, word, val
     a.relay.close()  # else it begins again where it finds no place
     Memory(a.bus).words[word] = value
     assert any(fault in one for one in faults_of(f"{name}a"))
+
+
+@pytest.mark.parametrize("value", [1 << 30, (1 << 64) - 1])
+def test_a_damaged_word_about_the_reader_keeps_nobody_from_reading(host, name, client, value):
+    """Nor from looking: a status is shown, with what can be known."""
+    a = host("a")
+    a.relay.close()
+    words = Memory(a.bus).words
+    for word in RELAY_WORDS:
+        words[word] = value
+    assert f"bus {name}a" in run_module("status", f"{name}a")
+    a.join(client)
+    a.relay.post("test", "event", 1)
+    a.until(("event", 1))
 
 
 def test_tail_says_where_an_event_comes_from(host):
