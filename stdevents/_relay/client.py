@@ -47,6 +47,11 @@ def check_client(client: Any) -> None:
             "without end; give the relay a redis.Redis(..., socket_timeout=5)"
         )
     pool = getattr(client, "connection_pool", None)
+    if getattr(pool, "cache", None) is not None:
+        raise ValueError(
+            "client: it caches what Redis answers, and a relay asks for what is new; give it a "
+            "redis.Redis(...) without cache and cache_config"
+        )
     most = getattr(pool, "max_connections", None) or options.get("max_connections") or 2
     if getattr(client, "connection", None) is not None or most < 2:
         raise ValueError(

@@ -107,3 +107,12 @@ def test_a_client_that_decodes_is_refused_however_it_was_told_to(bus, server):
     for client in clients:
         with pytest.raises(ValueError, match=r"^client: .*decode_responses"):
             stdevents.Relay(bus, client, "stream")
+
+
+def test_a_client_that_caches_is_refused(bus):
+    """Its blocking commands fail, so that events would come late; and what is new may be hidden."""
+    cache = pytest.importorskip("redis.cache")
+    options = {"socket_timeout": TIMEOUT, "protocol": 3, "cache_config": cache.CacheConfig()}
+    client = redis.Redis(LOOPBACK, **options)
+    with pytest.raises(ValueError, match="without cache and cache_config"):
+        stdevents.Relay(bus, client, "stream")
