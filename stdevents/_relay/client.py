@@ -31,7 +31,9 @@ OTHER_SLOT = "key slot"  # of a cluster: the name of a stream is none for it
 def check_client(client: Any) -> None:
     """TypeError or ValueError for a client that cannot be used."""
     execute = getattr(client, "execute_command", None)
-    if not (callable(execute) and callable(getattr(client, "register_script", None))):
+    is_one = callable(execute) and callable(getattr(client, "register_script", None))
+    # A pipeline answers nothing until it is executed, and its class is none yet.
+    if not is_one or hasattr(client, "execute") or isinstance(client, type):
         raise TypeError(f"client: {client!r} is not a client like redis.Redis(...)")
     if is_coroutine_function(execute):
         raise TypeError(f"client: {client!r} is asynchronous; give the relay a redis.Redis(...)")

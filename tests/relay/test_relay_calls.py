@@ -153,6 +153,10 @@ def test_a_client_that_cannot_be_used_is_refused(bus, server):
         stdevents.Relay(bus, asynchronous, "stream")
     with pytest.raises(ValueError, match="decode_responses"):
         stdevents.Relay(bus, server.client(decode_responses=True), "stream")
+    client = server.client()
+    for one in (None, type(client), client.pipeline(), client.pubsub()):
+        with pytest.raises(TypeError, match="is not a client like redis.Redis"):
+            stdevents.Relay(bus, one, "stream")
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
