@@ -188,6 +188,15 @@ def test_the_bus_has_to_be_open(client, name):
     relay.close()
 
 
+def test_a_relay_cannot_be_pickled(name, client):
+    """Also where the bus can be, as the package's: whoever passes it on is told what to do."""
+    with stdevents.configure(name, interval=0) as bus:
+        relay = stdevents.Relay(bus, client, "stream")
+        with pytest.raises(TypeError, match="^<Relay .* make one in the other process"):
+            pickle.dumps(relay)
+        relay.close()
+
+
 def test_a_closed_relay_says_so(host):
     a = host("a")
     a.relay.close()
