@@ -26,7 +26,7 @@ import asyncio
 import contextlib
 import threading
 import weakref
-from typing import Any, Callable, Optional, Tuple, TypeVar
+from typing import Any, Callable, NoReturn, Optional, Tuple, TypeVar
 
 from ._aio.events import Events
 from ._aio.running import Answerer, Caller, Running
@@ -75,6 +75,9 @@ class AsyncBus:
 
     def __repr__(self) -> str:
         return f"<AsyncBus of {self._bus!r}{', attached' if self.attached() else ''}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be pickled; make one in the other process")
 
     # -- handlers ----------------------------------------------------------------------------------
 

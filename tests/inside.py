@@ -1208,6 +1208,7 @@ def remove_lost_memory(monkeypatch, path):
 # -- the relay -------------------------------------------------------------------------------------
 
 RELAY_CELLS = _layout.CELLS
+RELAY_WORDS = range(_layout.COMPANION + 2, _layout.COMPANION + 7)  # whose reader, since when
 
 
 def code_of_relaying():

@@ -135,7 +135,8 @@ class Running:
         """It is done: tell what came of it. Who waits for the event has the answer then."""
         try:
             error = None if task.cancelled() else task.exception()
-            if isinstance(error, Exception):
+            # The event loop raises these two by itself; of all others nobody else tells.
+            if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
                 if reply is None:
                     self.tell_failure(error, event)
                 else:
@@ -148,7 +149,7 @@ class Running:
         finally:
             self._forget(task)
 
-    def tell_failure(self, error: Exception, event: Event) -> None:
+    def tell_failure(self, error: BaseException, event: Event) -> None:
         """Count and log an exception of a handler, without the payload."""
         self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
 

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 from .. import __version__
 from .._errors import StdeventsError
@@ -65,6 +66,9 @@ def parser(names: tuple[str, ...]) -> Parser:
 
 def main() -> int:
     _replace_closed_streams()
+    if isinstance(sys.stdout, TextIOWrapper):
+        # What its encoding cannot show is no reason to end.
+        sys.stdout.reconfigure(errors="backslashreplace")
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     top = parser((asked,) if asked in COMMANDS else COMMANDS)
     known, unknown = top.parse_known_args()

@@ -38,7 +38,7 @@ def main(url: str, stream: str, remove: str | None) -> int:
     except ImportError:
         raise OSError(NO_CLIENT) from None
     try:
-        with redis.Redis.from_url(url, socket_timeout=TIMEOUT) as client:
+        with _client_of(redis, url) as client:
             try:
                 return _run(client, stream, remove)
             except redis.ResponseError as error:
@@ -49,6 +49,15 @@ def main(url: str, stream: str, remove: str | None) -> int:
             return _run(cluster, stream, remove)
     except redis.RedisError as error:
         raise OSError(f"relay: {type(error).__name__}: {harmless(str(error))}") from error
+
+
+def _client_of(redis: Any, url: str) -> Any:
+    try:
+        client = redis.Redis.from_url(url, socket_timeout=TIMEOUT)
+        client.connection_pool.make_connection()  # which is not connected yet
+    except TypeError as error:  # what stands behind the `?` is handed over as it is
+        raise ValueError(f"relay: the URL has what no client takes: {error}") from None
+    return client
 
 
 def _run(client: Any, stream: str, remove: str | None) -> int:
@@ -63,7 +72,7 @@ def _run(client: Any, stream: str, remove: str | None) -> int:
         for row in rows:
             terminal.line(json_of(row))
         return 0
-    last = about["last-generated-id"].decode()
+    last = _text(about["last-generated-id"])
     terminal.line(f"stream {harmless(stream)}, {about['length']:,} entries, the last {last}")
     width = max([len("host"), *(len(harmless(row["host"])) for row in rows)])
     columns = f"{'host':<{width}}  {'behind':>10} {'gone':>10}  place"
@@ -86,15 +95,20 @@ def _row(about: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
     """None for what Redis does not know, as it is before 7.0, and after deletions."""
     added, read = about.get("entries-added"), group.get("entries-read")
     gone = None if added is None or read is None else max(0, added - about["length"] - read)
-    place = group["last-delivered-id"].decode()
-    if place == about["last-generated-id"].decode():
+    place = _text(group["last-delivered-id"])
+    if place == _text(about["last-generated-id"]):
         gone = 0
     return {
-        "host": group["name"].decode(errors="replace"),
+        "host": _text(group["name"]),
         "behind": group.get("lag"),
         "gone": gone,
         "place": place,
     }
+
+
+def _text(value: bytes | str) -> str:
+    """Of a URL with `decode_responses` it is text already."""
+    return value if isinstance(value, str) else value.decode(errors="replace")
 
 
 def _number(value: int | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from io import TextIOWrapper
 from shutil import get_terminal_size
 from typing import TextIO
 
@@ -33,9 +32,6 @@ class Terminal:
     """Where the commands write; a file or a pipe gets the same words without the colours."""
 
     def __init__(self, stream: TextIO) -> None:
-        if isinstance(stream, TextIOWrapper):
-            # What its encoding cannot show is no reason to end.
-            stream.reconfigure(errors="backslashreplace")
         self._stream = stream
         self.is_live = stream.isatty()
         self._can_draw = self.is_live and os.environ.get("TERM") != "dumb"

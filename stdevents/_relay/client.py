@@ -31,7 +31,9 @@ OTHER_SLOT = "key slot"  # of a cluster: the name of a stream is none for it
 def check_client(client: Any) -> None:
     """TypeError or ValueError for a client that cannot be used."""
     execute = getattr(client, "execute_command", None)
-    if not (callable(execute) and callable(getattr(client, "register_script", None))):
+    is_one = callable(execute) and callable(getattr(client, "register_script", None))
+    # A pipeline answers nothing until it is executed, and its class is none yet.
+    if not is_one or hasattr(client, "execute") or isinstance(client, type):
         raise TypeError(f"client: {client!r} is not a client like redis.Redis(...)")
     if is_coroutine_function(execute):
         raise TypeError(f"client: {client!r} is asynchronous; give the relay a redis.Redis(...)")
@@ -47,6 +49,11 @@ def check_client(client: Any) -> None:
             "without end; give the relay a redis.Redis(..., socket_timeout=5)"
         )
     pool = getattr(client, "connection_pool", None)
+    if getattr(pool, "cache", None) is not None:
+        raise ValueError(
+            "client: it caches what Redis answers, and a relay asks for what is new; give it a "
+            "redis.Redis(...) without cache and cache_config"
+        )
     most = getattr(pool, "max_connections", None) or options.get("max_connections") or 2
     if getattr(client, "connection", None) is not None or most < 2:
         raise ValueError(

@@ -39,6 +39,7 @@ from .._table.layout import (
     LAST,
     WORKER_PID,
     WORKER_SERIAL,
+    WORKERS,
 )
 from .ids import UNKNOWN, Position
 from .snapshot import CHECK_BITS
@@ -149,8 +150,8 @@ class Cursor:
 
     def reader(self) -> int:
         """The pid of the elected reader; 0: nobody reads, or it has not renewed in time."""
-        words, slot = self._words, self._words[READER] - 1
-        if slot < 0 or words[READER_SERIAL] != self._serial(slot) or words[UNTIL] < monotonic_ns():
+        words, slot = self._words, self._slot()
+        if slot < 0 or words[UNTIL] < monotonic_ns():
             return 0
         pid: int = words[workers.at(slot) + WORKER_PID]
         return pid
@@ -178,10 +179,14 @@ class Cursor:
         return term
 
     def _reader_lives(self, lives: Callable[[int], bool]) -> bool:
-        slot = self._words[READER] - 1
-        if slot < 0 or self._words[READER_SERIAL] != self._serial(slot):
-            return False
-        return lives(slot)
+        slot = self._slot()
+        return slot >= 0 and lives(slot)
+
+    def _slot(self) -> int:
+        """That of the elected worker; -1: nobody, or it is another's by now, or damaged."""
+        slot: int = self._words[READER] - 1
+        is_its = 0 <= slot < WORKERS and self._words[READER_SERIAL] == self._serial(slot)
+        return slot if is_its else -1
 
     def _serial(self, slot: int) -> int:
         serial: int = self._words[workers.at(slot) + WORKER_SERIAL]

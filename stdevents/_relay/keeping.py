@@ -23,7 +23,7 @@ class Keeper:
     def __init__(self, stream: Stream, bus: str, host: str) -> None:
         self._stream = stream
         self._bus = bus
-        self._group = f"{host}/{bus}"
+        self._group = f"{host}/{bus}".encode()
         self._kept: EntryId | None = None  # what Redis was told last, by this process
         self._is_due = True  # whatever was told
         self._tried_at = self._again_at = 0  # nanoseconds of CLOCK_MONOTONIC

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._errors import SegmentError
+from .._table import workers
 from .cursor import AWAY_SINCE, Cursor
 from .ids import Position
 
@@ -29,7 +30,9 @@ class Standing(NamedTuple):
 def standing_of(words: memoryview) -> Standing:
     """The standing of a bus; under its lock."""
     cursor = Cursor(words)
-    return Standing(cursor.position(), cursor.behind, cursor.reader(), words[AWAY_SINCE])
+    # As short as that of a worker: a damaged one may be beyond what clocks can show.
+    away_since = workers.since_of(words[AWAY_SINCE])
+    return Standing(cursor.position(), cursor.behind, cursor.reader(), away_since)
 
 
 def leave_name(folder: Folder, stream: str) -> None:

@@ -14,7 +14,7 @@ Here are signatures, docstrings, and the checks of what is given; the rest is in
 from __future__ import annotations
 
 import os
-from typing import Any, Iterable, NamedTuple, Sequence
+from typing import Any, Iterable, NamedTuple, NoReturn, Sequence
 
 from .._bus import codec
 from .._bus.bus import Bus, life_of
@@ -119,6 +119,9 @@ class Relay:
 
     def __repr__(self) -> str:
         return f"<Relay of {self._bus!r} over {self._life.stream.name!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be pickled; make one in the other process")
 
     def stats(self) -> RelayStats:
         """Counts of this process, and how far its host is. LockTimeout."""

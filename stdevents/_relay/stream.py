@@ -65,12 +65,14 @@ class Stream:
     def __init__(self, client: Any, name: str) -> None:
         self.name = name
         self._client = client
-        self._key = name.encode()  # as all that scripts are given: a client takes longer for more
+        # As all that a client is given: it takes longer for text, which it may be told to encode
+        # otherwise, so that one name were two keys.
+        self._key = name.encode()
         beside = f"{name}:" if "{" in name else f"{{{name}}}:"  # one slot of a cluster
         self._beside = beside.encode()
         scripts = [Script(client, text) for text in (ADD, LOOK, CLAIM, FIND)]
         self._add, self._look, self._claim, self._find = scripts
-        self._waiter = Waiter(client, name)
+        self._waiter = Waiter(client, self._key)
 
     # -- post --------------------------------------------------------------------------------------
 
@@ -122,7 +124,7 @@ class Stream:
         None if a look is needed, as the entry at the position is not there as it was. Where it is,
         nothing after it is gone.
         """
-        found = self._ask(self._client.xrange, self.name, str(after), "+", FIRST_LOOK + 1)
+        found = self._ask(self._client.xrange, self._key, str(after), "+", FIRST_LOOK + 1)
         texts = [_text_of(entry, fields) for entry, fields in found]
         if not texts or _id_of(texts[0]) != after.entry or check_of(texts[0]) != after.check:
             return None
@@ -134,7 +136,7 @@ class Stream:
     def text_of(self, entry: EntryId) -> bytes | None:
         """The text of one entry; None: it is not there."""
         at = written(entry)
-        found = self._ask(self._client.xrange, self.name, at, at)
+        found = self._ask(self._client.xrange, self._key, at, at)
         return _text_of(*found[0]) if found else None
 
     def find(self, entries: Sequence[EntryId]) -> int:
@@ -177,10 +179,10 @@ class Stream:
 
     # -- the place of a host -----------------------------------------------------------------------
 
-    def kept(self, group: str) -> Position | None:
+    def kept(self, group: bytes) -> Position | None:
         """The place that was kept for a host; None: there is none."""
         for one in self._ask(self._groups):
-            if one["name"] == group.encode():
+            if one["name"] == group:
                 read = one.get("entries-read")
                 added = UNKNOWN if read is None else min(read, UNKNOWN)
                 return Position(*parse(one["last-delivered-id"]), added)
@@ -188,24 +190,24 @@ class Stream:
 
     def _groups(self) -> Any:
         try:
-            return self._client.xinfo_groups(self.name)
+            return self._client.xinfo_groups(self._key)
         except Exception as error:
             if "no such key" in str(error):
                 return []
             raise
 
-    def keep(self, group: str, place: Position) -> None:
+    def keep(self, group: bytes, place: Position) -> None:
         """Keep the place of a host, as its consumer group."""
         self._ask(self._set_group, group, place)
 
-    def _set_group(self, group: str, place: Position) -> None:
+    def _set_group(self, group: bytes, place: Position) -> None:
         counted = {} if place.added == UNKNOWN else {"entries_read": place.added}
         try:
-            self._client.xgroup_setid(self.name, group, str(place), **counted)
+            self._client.xgroup_setid(self._key, group, str(place), **counted)
         except Exception as error:
             if not ("NOGROUP" in str(error) or "requires the key to exist" in str(error)):
                 raise
-            self._client.xgroup_create(self.name, group, str(place), mkstream=True, **counted)
+            self._client.xgroup_create(self._key, group, str(place), mkstream=True, **counted)
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
         # Exception: the client's errors are unknown here, where no client is imported.

@@ -18,7 +18,7 @@ LATE = 1.0  # seconds more, after which it is taken to be away
 class Waiter:
     """Waits for what follows a place in one stream; its methods raise what the client raises."""
 
-    def __init__(self, client: Any, stream: str) -> None:
+    def __init__(self, client: Any, stream: bytes) -> None:
         self._client = client
         self._stream = stream
         self._own: Any = None  # a client with one connection

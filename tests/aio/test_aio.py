@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import os
 import threading
 
 import pytest
@@ -141,6 +142,34 @@ def test_an_exception_is_logged_and_counted_as_that_of_any_handler(bus, other, c
     assert [str(record.exc_info[1]) for record in failed] == ["in a function", "in a coroutine"]
     assert bus.stats().handler_errors == 2
     assert "the payload" not in caplog.text
+
+
+class Odd(BaseException):
+    """As that of pytest.fail(): not one that an event loop raises by itself."""
+
+
+def test_what_is_no_exception_is_logged_and_counted_as_well(bus, other, caplog):
+    """G6: the event loop tells of it nowhere, since its task was asked for its end."""
+
+    async def main():
+        @other.on("test", "tick")
+        async def fails(data, event, source, pid):
+            await asyncio.sleep(0)
+            raise Odd("in a coroutine")
+
+        @other.answer("test", "who")
+        async def who(data, event, source, pid):
+            raise Odd("in an answer")
+
+        async with other:
+            assert await other.wait(bus.post("test", "tick"), SECONDS)
+            found = await other.ask("test", "who", None, SECONDS)
+        assert found == {0: (os.getpid(), None, "its answerer failed: Odd; see its log")}
+
+    run(main())
+    errors = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert errors == ["in a coroutine", "in an answer"]
+    assert bus.stats().handler_errors == 2
 
 
 def test_the_end_waits_for_handlers_that_are_at_work(bus, other):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import pickle
 import select
 import socket
 import threading
@@ -417,6 +418,13 @@ def test_it_takes_the_process_wide_bus_by_itself(name):
         stdevents.close()
 
     run(main())
+
+
+def test_it_cannot_be_pickled(bus):
+    """Also where the bus can be, as the package's: whoever passes it on is told what to do."""
+    for one in (aio.AsyncBus(), aio.AsyncBus(bus)):
+        with pytest.raises(TypeError, match="^<AsyncBus .* make one in the other process"):
+            pickle.dumps(one)
 
 
 def test_it_is_there_without_an_import_of_its_own():

@@ -6,8 +6,10 @@ import errno
 import json
 import shutil
 import signal
+import sys
 
 import pytest
+from commands import WORKER, Program
 from inside import (
     ROOT,
 )
@@ -70,6 +72,24 @@ def test_a_standard_stream_may_be_closed(name, worker, closed):
     out, err = process.communicate()
     assert (err, process.returncode) == ("", 0)
     assert f"bus {name}" in out or ">&-" in closed.split()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["check"], ["bench", "--rounds", "1"]], ids=lambda one: one[0]
+)
+def test_what_an_encoding_cannot_show_ends_no_command(tmp_path, programs, command, name, arguments):
+    """A program with a name that is not ASCII, a unit, where standard output takes only that."""
+    program = tmp_path / "wörker.py"
+    program.write_text(WORKER)
+    worker = Program(start(program, name, "{}"))
+    programs.append(worker)
+    assert worker.line() == "open"
+
+    names = [name] if arguments == ["check"] else []
+    status, out, err = command(*arguments, *names, PYTHONIOENCODING="ascii").end()
+    assert (status, err) == (0, "")
+    assert "\\x" in out or not sys.platform.startswith("linux")  # it tells a program's name
+    worker.end()
 
 
 @pytest.mark.parametrize("rounds", ["0", "-1"])

@@ -33,6 +33,13 @@ def test_a_client_works_with_either_option(host, server, options):
     exchange(host("a", client=client), host("b", client=server.client(**options)))
 
 
+def test_a_name_is_one_key_however_a_client_encodes_text(host, server, client):
+    """One that is not ASCII. Else what is posted is in one stream, and another one is read."""
+    ours, others = server.client(encoding="latin-1"), server.client()
+    exchange(host("a", client=ours, stream="Zürich"), host("b", client=others, stream="Zürich"))
+    assert client.keys("*rich") == ["Zürich".encode()]
+
+
 def test_a_client_that_is_made_of_a_url_works(host, server):
     url = f"unix://{server.path}?socket_timeout={TIMEOUT}"
     clients = [redis.Redis.from_url(url) for _ in range(2)]
@@ -100,3 +107,12 @@ def test_a_client_that_decodes_is_refused_however_it_was_told_to(bus, server):
     for client in clients:
         with pytest.raises(ValueError, match=r"^client: .*decode_responses"):
             stdevents.Relay(bus, client, "stream")
+
+
+def test_a_client_that_caches_is_refused(bus):
+    """Its blocking commands fail, so that events would come late; and what is new may be hidden."""
+    cache = pytest.importorskip("redis.cache")
+    options = {"socket_timeout": TIMEOUT, "protocol": 3, "cache_config": cache.CacheConfig()}
+    client = redis.Redis(LOOPBACK, **options)
+    with pytest.raises(ValueError, match="without cache and cache_config"):
+        stdevents.Relay(bus, client, "stream")

@@ -11,6 +11,7 @@ from entries import only
 from hosts import Host
 from inside import (
     RELAY_CELLS,
+    RELAY_WORDS,
     Memory,
     Position,
     Stream,
@@ -18,6 +19,7 @@ from inside import (
     place_in_stream,
     records_from,
 )
+from test_seen import run_module
 
 import stdevents
 
@@ -45,6 +47,20 @@ def test_check_finds_a_place_of_an_event_that_is_not_there(host, name, word, val
     a.relay.close()  # else it begins again where it finds no place
     Memory(a.bus).words[word] = value
     assert any(fault in one for one in faults_of(f"{name}a"))
+
+
+@pytest.mark.parametrize("value", [1 << 30, (1 << 64) - 1])
+def test_a_damaged_word_about_the_reader_keeps_nobody_from_reading(host, name, client, value):
+    """Nor from looking: a status is shown, with what can be known."""
+    a = host("a")
+    a.relay.close()
+    words = Memory(a.bus).words
+    for word in RELAY_WORDS:
+        words[word] = value
+    assert f"bus {name}a" in run_module("status", f"{name}a")
+    a.join(client)
+    a.relay.post("test", "event", 1)
+    a.until(("event", 1))
 
 
 def test_tail_says_where_an_event_comes_from(host):
@@ -137,6 +153,10 @@ def test_a_client_that_cannot_be_used_is_refused(bus, server):
         stdevents.Relay(bus, asynchronous, "stream")
     with pytest.raises(ValueError, match="decode_responses"):
         stdevents.Relay(bus, server.client(decode_responses=True), "stream")
+    client = server.client()
+    for one in (None, type(client), client.pipeline(), client.pubsub()):
+        with pytest.raises(TypeError, match="is not a client like redis.Redis"):
+            stdevents.Relay(bus, one, "stream")
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -166,6 +186,15 @@ def test_the_bus_has_to_be_open(client, name):
     with pytest.raises(stdevents.NotConfigured):
         relay.post("test", "event")
     relay.close()
+
+
+def test_a_relay_cannot_be_pickled(name, client):
+    """Also where the bus can be, as the package's: whoever passes it on is told what to do."""
+    with stdevents.configure(name, interval=0) as bus:
+        relay = stdevents.Relay(bus, client, "stream")
+        with pytest.raises(TypeError, match="^<Relay .* make one in the other process"):
+            pickle.dumps(relay)
+        relay.close()
 
 
 def test_a_closed_relay_says_so(host):

@@ -146,3 +146,17 @@ def test_a_stream_that_is_not_there_and_a_redis_that_is_not_are_told(server, at_
     server.kill()
     assert "ConnectionError" in run_module("relay", at_address, STREAM, status=1)
     server.start()
+
+
+@pytest.mark.parametrize("option", ["foo=1", "ssl=true", "single_connection_client=true"])
+def test_a_url_that_no_client_takes_is_told_in_one_line(option):
+    told = run_module("relay", f"redis://:secret@localhost?{option}", STREAM, status=2)
+    assert told.startswith("stdevents: relay: the URL has what no client takes: ")
+    assert told.count("\n") == 1 and "secret" not in told
+
+
+def test_a_url_may_say_what_other_programs_need(host, at_address):
+    """As that answers are decoded."""
+    host("a")
+    row = json.loads(run_module("relay", f"{at_address}?decode_responses=true", STREAM))
+    assert row["host"].startswith("host a/")
