@@ -190,11 +190,13 @@ def duration(name: str, value: Any) -> float:
     return _number(name, value)
 
 
-def count(name: str, value: Any, least: int = 0) -> int:
+def count(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}: {value!r} is not an int")
     if value < least:
         raise ValueError(f"{name}: {value!r} is too small; give {least} or more")
+    if most is not None and value > most:
+        raise ValueError(f"{name}: {value!r} is too large; give {most} or less")
     return int(value)
 
 

@@ -29,6 +29,7 @@ from .reader import LAST
 from .stream import Stream, check_braces
 
 MAXLEN = 100_000
+LARGEST_LENGTH = (1 << 63) - 1  # that Redis takes
 COUNTED = "posted", "refused", "relayed", "elsewhere", "skipped", "gaps"
 
 
@@ -110,7 +111,7 @@ class Relay:
             Stream(client, stream),
             _check_start(start),
             PostOptions(
-                None if maxlen is None else count("maxlen", maxlen, 1),
+                None if maxlen is None else count("maxlen", maxlen, 1, LARGEST_LENGTH),
                 count("buffer", buffer, 0),
                 _check_name("host", os.uname().nodename if host is None else host),
             ),

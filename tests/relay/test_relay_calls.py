@@ -116,6 +116,7 @@ def test_a_post_that_cannot_be_is_refused_before_redis_sees_it(
         ({"host": "a\nb"}, ValueError),
         ({"host": ""}, ValueError),
         ({"maxlen": 0}, ValueError),
+        ({"maxlen": 1 << 63}, ValueError),
         ({"maxlen": "1k"}, TypeError),
         ({"maxlen": True}, TypeError),
         ({"buffer": -1}, ValueError),
