@@ -68,7 +68,10 @@ class Open(State):
     def __init__(self, seat: Seat, turn: ThreadLock) -> None:
         self.seat = seat
         progress = seat.progress
-        self.at_hand = seat.words, progress, progress.local, turn.owner, seat
+        # A view of its own: that of the seat is released in a child which a signal handler forks
+        # when a poll has this at hand.
+        words = seat.words.toreadonly()
+        self.at_hand = words, progress, progress.local, turn.owner, seat
 
 
 class Away(Arriving):

@@ -409,6 +409,27 @@ def test_a_signal_handler_forks_during_a_call(name, watchdog, call):
         assert_removed(name)
 
 
+def test_a_signal_handler_forks_during_a_poll_that_finds_nothing(bus, watchdog):
+    """G7: it ends in the child as well, which is a worker of its own with its next call."""
+    children = []
+    for at_step in at_each(lambda: children.append(os.fork())):
+        bus.poll()
+        try:
+            told = with_steps(bus.poll, at_step, opcodes=True)
+        except BaseException:
+            if children and not children[-1]:
+                os._exit(2)
+            raise
+        if children and not children[-1]:
+            with contextlib.suppress(BaseException):
+                pids = [worker.pid for worker in bus.workers()]
+                bus.close()
+                os._exit(told != "done" or pids.count(os.getpid()) != 1)
+            os._exit(3)
+        while children:
+            assert os.waitpid(children.pop(), 0)[1] == 0
+
+
 def test_a_child_forked_amid_new_names_writes_its_own_pid(bus, watchdog):
     """G7: what its parent has written of them, and knows from then on, is not the child's."""
     pids, names = [], map(str, itertools.count())
