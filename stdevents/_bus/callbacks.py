@@ -70,10 +70,13 @@ def _unwrapped(callback: Any) -> tuple[Any, int, set[str]]:
         elif isinstance(callback, type) or _code_of(callback):
             break
         else:
-            called: Any = type(callback).__call__
-            if _code_of(called) is None:  # it is of C, and tells nothing
+            # Not by getattr: that tells no static method from one that is given its object.
+            held = [vars(one).get("__call__") for one in type(callback).__mro__]
+            called: Any = next(filter(None, held), None)
+            if _code_of(called):
+                before += 1
+            elif not isinstance(called, (staticmethod, classmethod)):  # of C: it tells nothing
                 break
-            before += 1
             callback = called
     return callback, before, named
 
