@@ -92,6 +92,11 @@ def folder_of(name):
     return _folder.Folder(name).path
 
 
+def check_ground(bus):
+    """SegmentError unless what the bus lives on is there, where newcomers look for it."""
+    seat_of(bus).check()
+
+
 def lock_file_of(name):
     """The path of its lock file."""
     return os.path.join(folder_of(name), "lock")
