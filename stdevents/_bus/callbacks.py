@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from functools import partial
 from types import CodeType, MethodType
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 # Of inspect, without the cost of importing it.
 CO_VARARGS, CO_COROUTINE = 0x04, 0x80
 CALLED_WITH = "data", "event", "source", "pid"
+#: what in a partial stands for an argument of the call, from Python 3.14 on; else nobody's
+PLACEHOLDER: object = vars(functools).get("Placeholder", CALLED_WITH)
 
 
 def check(callback: Any) -> None:
@@ -58,19 +61,22 @@ def _unwrapped(callback: Any) -> tuple[Any, int, set[str]]:
     # As many times as anybody nests them: an object may show another one at each look.
     for _ in range(16):
         if isinstance(callback, partial):
-            before += len(callback.args)
+            before += sum([one is not PLACEHOLDER for one in callback.args])
             named |= set(callback.keywords)
             callback = callback.func
-        elif isinstance(callback, MethodType):
-            before += 1
+        elif isinstance(callback, (MethodType, staticmethod, classmethod)):
+            before += not isinstance(callback, staticmethod)
             callback = callback.__func__
         elif isinstance(callback, type) or _code_of(callback):
             break
         else:
-            called: Any = type(callback).__call__
-            if _code_of(called) is None:  # it is of C, and tells nothing
+            # Not by getattr: that tells no static method from one that is given its object.
+            held = [vars(one).get("__call__") for one in type(callback).__mro__]
+            called: Any = next(filter(None, held), None)
+            if _code_of(called):
+                before += 1
+            elif not isinstance(called, (staticmethod, classmethod)):  # of C: it tells nothing
                 break
-            before += 1
             callback = called
     return callback, before, named
 

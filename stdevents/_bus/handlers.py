@@ -90,6 +90,8 @@ class Handlers:
         """Start again in a forked child: what its parent was dispatching is not the child's."""
         #: of who registers or unregisters; a finaliser may do so during that
         self.changing = threading.RLock()
+        #: changes that were made during the one that is being made, if one is
+        self._others_made: list[Callable[[], bool]] | None = None
         self._process = object()
         self.tasks.forget()
         #: what is asked, by number; each `take`s its answers
@@ -99,8 +101,9 @@ class Handlers:
     def add(self, callback: Handler, levels: list[Level], weak: bool) -> None:
         check(callback)
         reference = _reference(callback, partial(self._note_death, levels)) if weak else None
-        with self.changing:
-            self._remove_dead()
+        self._remove_dead()
+
+        def change() -> bool:
             for level in levels:
                 held, others = self._held.get(level, ()), self._others(level, callback)
                 if reference is not None and len(others) == len(held):
@@ -108,20 +111,50 @@ class Handlers:
                     self._held[level] = (*held[:count], reference, *held[count:])
                 elif reference is None and not any(same(one, callback) for one in held):
                     self._held[level] = (*others, callback)
-            self._forget()
+            return True
+
+        self._change(change)
 
     def remove(self, callback: Handler, levels: list[Level]) -> bool:
-        removed = False
-        with self.changing:
+        def change() -> bool:
+            removed = False
             for level in levels:
                 others = self._others(level, callback)
                 if len(others) < len(self._held.get(level, ())):
                     removed = True
                     self._held[level] = others
                     if not others:
-                        del self._held[level]
-            self._forget()
-        return removed
+                        self._held.pop(level, None)
+            return removed
+
+        return self._change(change)
+
+    def _change(self, change: Callable[[], bool]) -> bool:
+        """Make a change of what is held; what it tells.
+
+        Finalisers and signal handlers may make others during that, which it undoes by what it had
+        read before: so they are made once more, after it.
+        """
+        with self.changing:
+            try:
+                if self._others_made is None:
+                    return self._change_first(change)
+                self._others_made.append(change)
+                return change()
+            finally:
+                self._forget()
+
+    def _change_first(self, change: Callable[[], bool]) -> bool:
+        others: list[Callable[[], bool]] = []
+        try:
+            self._others_made = others
+            try:
+                return change()
+            finally:
+                for other in others:  # and those that come during this
+                    other()
+        finally:
+            self._others_made = None
 
     def _forget(self) -> None:
         self.found = {}
@@ -132,7 +165,11 @@ class Handlers:
         self._forget()
 
     def _remove_dead(self) -> None:
-        with self.changing, contextlib.suppress(KeyError):  # there are none, or no more
+        if self._dead_at:
+            self._change(self._change_dead)
+
+    def _change_dead(self) -> bool:
+        with contextlib.suppress(KeyError):  # there are none, or no more
             while True:
                 level = self._dead_at.pop()
                 alive = tuple([one for one in self._held.get(level, ()) if _is_alive(one)])
@@ -140,6 +177,7 @@ class Handlers:
                     self._held[level] = alive
                 else:
                     self._held.pop(level, None)
+        return True
 
     def find(self, source: str, event: str) -> Handler | None:
         """What to call for this event: the one callback, or all of them as one; None for none."""
@@ -150,8 +188,7 @@ class Handlers:
                 return callback
         except KeyError:
             pass
-        if self._dead_at:
-            self._remove_dead()
+        self._remove_dead()
         held: list[Any] = [
             one
             for level in (EVERY, (source, None), (source, event))

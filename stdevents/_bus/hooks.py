@@ -10,7 +10,8 @@ Nothing of the program's own is called in these steps, no handler, no log line, 
 modules' hooks, which make their locks anew, may not have run yet. And what happens to one bus,
 such as an exception from a signal handler, keeps no other from its step.
 
-At the exit every bus is closed, which posts `stopping`.
+At the exit every bus is closed, which posts `stopping`. What cuts off the close of one, such as
+Ctrl-C, keeps no other from its own.
 """
 
 from __future__ import annotations
@@ -94,17 +95,20 @@ def _finalize(_: object) -> None:
 
 
 def _close_all() -> None:
-    for participant in reversed(_present()):  # a relay before its bus
-        try:
-            participant.close()
-        except Exception as error:
-            report("closing a bus at the exit failed", failure=error)
+    _each(_present()[::-1], _close)  # a relay before its bus
+
+
+def _close(participant: Participant) -> None:
+    try:
+        participant.close()
+    except Exception as error:
+        report("closing a bus at the exit failed", failure=error)
 
 
 def _each(participants: list[Participant], step: Callable[[Participant], object]) -> None:
     """Have each do the step, whatever is raised meanwhile; the last of that is raised at the end.
 
-    CPython prints what a fork hook raises, and goes on.
+    CPython prints what a hook of a fork, or of the exit, raises, and goes on.
     """
     left = iter(participants)
     raised = None

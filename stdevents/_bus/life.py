@@ -283,8 +283,8 @@ class Life:
             try:
                 joining.leave(seat)
             except (StdeventsError, OSError) as error:
-                what = "bus %r: not left in good order: %s"
-                report(what, self.name, error, level=WARNING)
+                if seat.mark.word[0]:  # else its parent leaves: a signal handler forked it in here
+                    report("bus %r: not left in good order: %s", self.name, error, level=WARNING)
         self._be_closed()
 
     def _be_closed(self) -> None:

@@ -68,7 +68,10 @@ class Open(State):
     def __init__(self, seat: Seat, turn: ThreadLock) -> None:
         self.seat = seat
         progress = seat.progress
-        self.at_hand = seat.words, progress, progress.local, turn.owner, seat
+        # A view of its own: that of the seat is released in a child which a signal handler forks
+        # when a poll has this at hand.
+        words = seat.words.toreadonly()
+        self.at_hand = words, progress, progress.local, turn.owner, seat
 
 
 class Away(Arriving):
@@ -88,11 +91,12 @@ class Away(Arriving):
     def of_child(cls, parent: Open | Away, by_handler: bool) -> Away:
         """The state of a forked child; `by_handler` if a handler of the forking thread forks it."""
         if isinstance(parent, Away):
-            away = cls(parent.folder, parent.settings, parent.resume)
+            away = cls(parent.folder.forked(), parent.settings, parent.resume)
             away.held = parent.held
             away.before = parent.before or parent.taken
         else:
-            away = cls(parent.seat.folder, parent.seat.settings, parent.seat.resume())
+            folder = parent.seat.folder.forked()
+            away = cls(folder, parent.seat.settings, parent.seat.resume())
             away.before = parent.seat
         if away.before is not None and away.before.worker_file is not None:
             away.held = away.before.worker_file

@@ -19,6 +19,7 @@ import sys
 
 from .._errors import SegmentError
 from .files import OpenFile, above_standard_streams, opening
+from .process import Mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,6 +94,13 @@ class Folder:
         # A hash, since macOS allows 31 characters for this name.
         digest = hashlib.blake2b(name.encode(), digest_size=5).digest()
         self.segment_name = f"{_segments_of(self.user)}{base64.b32encode(digest).decode().lower()}"
+        self._mark = Mark()
+
+    def forked(self) -> Folder:
+        """A copy for a forked child, which may remove by that, and not by this one."""
+        child = Folder(self.name)
+        vars(child).update({**vars(self), "_mark": child._mark})
+        return child
 
     def make(self) -> None:
         """Make it if it is missing."""
@@ -201,8 +209,18 @@ class Folder:
             raise self.error(error.errno, f"cannot look at {path}: {error.strerror}") from error
 
     def remove_file(self, file: str) -> None:
+        """Remove it if it is there; Forked in a child that goes on with a call of its parent's."""
+        path = self.path_of(file)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path_of(file))
+            self.check_process()
+            os.unlink(path)
+
+    def check_process(self) -> None:
+        """Forked in a child that a signal handler forks under the lock, which its parent has.
+
+        What is there when it comes to remove it may be another bus.
+        """
+        self._mark.check()
 
     def remove(self) -> None:
         """Remove the folder and all in it, except what a newcomer puts there in the meantime.

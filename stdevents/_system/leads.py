@@ -6,6 +6,7 @@ forked child has a copy, and closes that without unlocking it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from hashlib import blake2b
@@ -72,6 +73,10 @@ class Leads:
         """Lead it no more; under the lock, else a thread that takes it would lose the new file."""
         file = self._held.get(task)
         if file is not None:
+            # Else there would be one of every task that ever was, as long as the bus is there.
+            with contextlib.suppress(OSError):  # it may have given up the privileges for it
+                if file.is_linked() and self._folder.shows(_file(task), file.number):
+                    self._folder.remove_file(_file(task))
             _unlock(file)
             file.close()
             self._held.pop(task, None)

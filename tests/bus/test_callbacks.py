@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 
 import pytest
 from inside_log import callbacks
@@ -32,8 +33,26 @@ class Callable:
         pass
 
 
+class OfClass:
+    @classmethod
+    def __call__(cls, data, event, source, pid):
+        pass
+
+
+class Static:
+    @staticmethod
+    def __call__(data, event, source, pid):
+        pass
+
+
 class Waits:
     async def __call__(self, data, event, source, pid):
+        pass
+
+
+class StaticWaits:
+    @staticmethod
+    async def __call__(data, event, source, pid):
         pass
 
 
@@ -75,6 +94,8 @@ def with_five(first, data, event, source, pid):
         Object.static,
         functools.partial(Object.method, Object()),
         Callable(),
+        OfClass(),
+        Static(),
         Any(),
         print,
         [].append,
@@ -86,6 +107,15 @@ def with_five(first, data, event, source, pid):
 )
 def test_it_can_be_a_handler(callback):
     callbacks.check(callback)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="Placeholder came with 3.14")
+def test_a_partial_may_leave_a_place_to_the_event():
+    place = functools.Placeholder
+    callbacks.check(functools.partial(with_five, place, 1))
+    callbacks.check(functools.partial(functools.partial(with_options, place, place, 1), option=2))
+    with pytest.raises(TypeError, match="takes "):
+        callbacks.check(functools.partial(with_five, place, 1, 2))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +145,14 @@ async def waits(data, event, source, pid):
 
 @pytest.mark.parametrize(
     "callback",
-    [waits, functools.partial(waits), Waits(), Object().waits, functools.partial(Waits())],
+    [
+        waits,
+        functools.partial(waits),
+        Waits(),
+        Object().waits,
+        StaticWaits(),
+        functools.partial(Waits()),
+    ],
 )
 def test_a_coroutine_function_is_refused_however_it_is_wrapped(callback):
     with pytest.raises(TypeError, match="is a coroutine function"):

@@ -16,6 +16,7 @@ import pytest
 from children import SECONDS, threads_are_ours
 from inside import (
     Listener,
+    check_ground,
     is_of_codec,
     is_of_look_for_a_fork,
     is_of_opening_files,
@@ -407,6 +408,60 @@ def test_a_signal_handler_forks_during_a_call(name, watchdog, call):
             assert_alone(bus)
         bus.close()
         assert_removed(name)
+
+
+def test_a_child_forked_amid_a_close_removes_nothing_of_what_is_made_since(name, watchdog, caplog):
+    """G7: it goes on with that close when its parent has left, and has opened the bus anew."""
+    bus = stdevents.Bus()
+    children = []
+
+    def fork():
+        ends = os.pipe()
+        children.append((os.fork(), *ends))
+        if not children[-1][0]:
+            os.read(ends[0], 1)
+
+    for at_step in at_each(fork, stride=3):
+        bus.configure(name, interval=0)
+        try:
+            with_steps(
+                bus.close, at_step, lambda code: is_ours(code) and not is_of_opening_files(code)
+            )
+        finally:
+            if children and not children[-1][0]:
+                said = [one for one in caplog.messages if "not left" in one]
+                os._exit(bus.configured() or bool(said))
+        bus.configure(name, interval=0)
+        for child, *ends in children:
+            os.write(ends[1], b"!")
+            assert os.waitpid(child, 0)[1] == 0
+            for end in ends:
+                os.close(end)
+        children.clear()
+        check_ground(bus)
+        bus.close()
+        assert_removed(name)
+
+
+def test_a_signal_handler_forks_during_a_poll_that_finds_nothing(bus, watchdog):
+    """G7: it ends in the child as well, which is a worker of its own with its next call."""
+    children = []
+    for at_step in at_each(lambda: children.append(os.fork())):
+        bus.poll()
+        try:
+            told = with_steps(bus.poll, at_step, opcodes=True)
+        except BaseException:
+            if children and not children[-1]:
+                os._exit(2)
+            raise
+        if children and not children[-1]:
+            with contextlib.suppress(BaseException):
+                pids = [worker.pid for worker in bus.workers()]
+                bus.close()
+                os._exit(told != "done" or pids.count(os.getpid()) != 1)
+            os._exit(3)
+        while children:
+            assert os.waitpid(children.pop(), 0)[1] == 0
 
 
 def test_a_child_forked_amid_new_names_writes_its_own_pid(bus, watchdog):

@@ -382,6 +382,28 @@ def test_a_handler_may_be_collected_at_any_step(bus, calls, watchdog, work):
         assert (after.handled - before.handled, after.unhandled - before.unhandled) == (0, 1)
 
 
+@pytest.mark.parametrize("work", ["register", "register_weak", "unregister"])
+def test_a_finaliser_may_register_and_unregister_at_any_step_of_that(calls, watchdog, work):
+    """Of another one: both have their way, whichever reads first what is held."""
+    first, gone, added = map(calls.named, ("first", "gone", "added"))
+    changes = []
+
+    def change():
+        changes.append((bus.register(added, "cache"), bus.unregister(gone, "cache")))
+
+    for at_step in at_each(change):
+        bus = stdevents.Bus()
+        bus.register(gone, "cache")
+        if work == "unregister":
+            bus.register(first, "cache")
+        assert with_steps(lambda: getattr(bus, work)(first, "cache"), at_step)  # noqa: B023
+        held = [one for one in (first, gone, added) if bus.unregister(one, "cache")]
+        expected = added if changes else gone
+        assert held == ([expected] if work == "unregister" else [first, expected])
+        assert changes in ([], [(added, True)])
+        changes.clear()
+
+
 def test_a_handler_may_be_collected_while_another_thread_registers_one(bus, calls, watchdog):
     """And while this one has the lock of the bus: no finaliser waits for anything."""
     held, registers, ends = [calls.named("weak")], threading.Event(), threading.Event()

@@ -119,6 +119,20 @@ def test_where_it_ends_the_next_that_asks_leads(bus, worker, end):
         assert not asks(leader)
 
 
+def test_what_is_given_up_leaves_no_file(bus, name, worker):
+    """However many tasks there are in the life of a bus; what others lead is theirs."""
+    other = worker()
+    assert bus.lead(TASK)
+    for number in range(3):
+        assert bus.lead(f"task {number}")
+        bus.lead(f"task {number}", give_up=True)
+    assert len(lead_files_of(name)) == 1
+    os.unlink(lead_files_of(name)[0])  # by no worker
+    assert asks(other)
+    bus.lead(TASK, give_up=True)
+    assert len(lead_files_of(name)) == 1 and not bus.lead(TASK)
+
+
 def test_after_a_close_it_leads_nothing(bus, name, worker):
     other = worker()
     assert bus.lead(TASK)

@@ -130,6 +130,45 @@ def test_plain_processes(name, tmp_path, method):
     assert sorted(told["ends"]) == sorted(told["pids"])
 
 
+def test_an_interrupt_while_a_process_ends_leaves_no_bus_behind(name, tmp_path):
+    """G9: of several buses it cuts off the close of one; the others are closed nevertheless."""
+    program = """
+import json, multiprocessing, os, signal, sys, threading
+import stdevents
+
+def live(names, everybody_is_there):
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # for the traceback of the interrupt
+    first, second = stdevents.Bus(names[0]), stdevents.Bus(names[1], wait_max=60)
+    runs = threading.Event()
+    def handle(*_):
+        runs.set()
+        threading.Event().wait()
+    second.register(handle, "test")
+    second.post("test", "event")
+    runs.wait(60)
+    everybody_is_there.wait(60)
+
+if __name__ == "__main__":
+    names = sys.argv[1], sys.argv[1] + ".2"
+    context = multiprocessing.get_context("fork")
+    everybody_is_there = context.Event()
+    child = context.Process(target=live, args=(names, everybody_is_there))
+    child.start()
+    told = [], []
+    buses = [stdevents.Bus(one, interval=0) for one in names]
+    for bus, pids in zip(buses, told):
+        bus.register(lambda *event, pids=pids: pids.append(event[3]), "stdevents", "stopping")
+    everybody_is_there.set()
+    while not told[1]:
+        buses[1].poll()
+    os.kill(child.pid, signal.SIGINT)
+    child.join()
+    buses[0].poll()
+    print(json.dumps([[len(bus.workers()) for bus in buses], told == ([child.pid],) * 2]))
+"""
+    assert run_file(tmp_path, program, name) == [[1, 1], True]
+
+
 def test_a_program_that_joins_by_name(bus, name):
     """G7: through exec nothing is handed on but the name."""
     seen = []
