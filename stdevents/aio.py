@@ -89,7 +89,7 @@ class AsyncBus:
         What is registered twice in one place is called once. The bus need be neither open nor
         attached, but an event that is polled while it is not attached counts as a failure of the
         handler. Exceptions are logged and counted. Returns the callback. TypeError if it is not
-        callable.
+        callable, cannot take four arguments, or has a yield in it.
         """
         check_callable(callback)
         tasks.expect(self._life)

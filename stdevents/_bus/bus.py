@@ -249,8 +249,8 @@ class Bus(Together):
         twice in one place is called once. A registration takes effect with the next event, also
         within a handler; the bus need not be open.
 
-        Returns the callback. TypeError if it is not callable, cannot take four arguments, or is a
-        coroutine function: for those see `stdevents.aio`.
+        Returns the callback. TypeError if it is not callable, cannot take four arguments, has a
+        yield in it, or is a coroutine function: for those see `stdevents.aio`.
         """
         self._handlers.add(callback, levels(source, events), weak=False)
         return callback

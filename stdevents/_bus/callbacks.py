@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Of inspect, without the cost of importing it.
-CO_VARARGS, CO_COROUTINE = 0x04, 0x80
+CO_VARARGS, CO_COROUTINE, CO_GENERATORS = 0x04, 0x80, 0x20 | 0x200
 CALLED_WITH = "data", "event", "source", "pid"
 #: what in a partial stands for an argument of the call, from Python 3.14 on; else nobody's
 PLACEHOLDER: object = vars(functools).get("Placeholder", CALLED_WITH)
@@ -41,13 +41,22 @@ def check_callable(callback: Any) -> None:
             f"{callback!r} takes ({takes}), and a handler is called with "
             f"({', '.join(CALLED_WITH)}), all by their place"
         )
+    if _flags_of(callback) & CO_GENERATORS:
+        raise TypeError(
+            f"{callback!r} has a yield in it, so that to call it runs nothing of it; "
+            "register a function without one"
+        )
 
 
 def is_coroutine_function(callback: Any) -> bool:
     """Does calling it only make a coroutine? Also where partial or `__call__` hide that."""
+    return bool(_flags_of(callback) & CO_COROUTINE)
+
+
+def _flags_of(callback: Any) -> int:
     function, _, _ = _unwrapped(callback)
     code = _code_of(function)
-    return code is not None and bool(code.co_flags & CO_COROUTINE)
+    return 0 if code is None else code.co_flags
 
 
 def _code_of(function: Any) -> CodeType | None:

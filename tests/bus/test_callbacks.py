@@ -160,6 +160,21 @@ def test_a_coroutine_function_is_refused_however_it_is_wrapped(callback):
     callbacks.check_callable(callback)  # an AsyncBus takes it
 
 
+def generates(data, event, source, pid):
+    yield
+
+
+async def generates_and_waits(data, event, source, pid):
+    yield
+
+
+@pytest.mark.parametrize("callback", [generates, generates_and_waits])
+def test_a_generator_function_is_refused_since_nothing_of_it_would_run(callback):
+    for one in (callback, functools.partial(callback)):
+        with pytest.raises(TypeError, match="has a yield in it"):
+            callbacks.check_callable(one)
+
+
 @pytest.mark.parametrize("callback", [None, 1, "print", []])
 def test_what_cannot_be_called_is_refused(callback):
     with pytest.raises(TypeError, match="is not callable"):
