@@ -65,10 +65,7 @@ def parser(names: tuple[str, ...]) -> Parser:
 
 
 def main() -> int:
-    _replace_closed_streams()
-    if isinstance(sys.stdout, TextIOWrapper):
-        # What its encoding cannot show is no reason to end.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _prepare_streams()
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     top = parser((asked,) if asked in COMMANDS else COMMANDS)
     known, unknown = top.parse_known_args()
@@ -84,12 +81,14 @@ def main() -> int:
     return _run(command, options)
 
 
-def _replace_closed_streams() -> None:
-    """Where a standard stream is closed, as by `>&-`, what is written to it goes nowhere."""
+def _prepare_streams() -> None:
+    """No output ends a command: a closed stream, as by `>&-`, takes all, and any encoding does."""
     for name, mode in ("stdin", "r"), ("stdout", "w"), ("stderr", "w"):
         if getattr(sys, name) is None:
             number = os.open(os.devnull, os.O_RDWR)  # kept open, as Python keeps its own
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    if isinstance(sys.stdout, TextIOWrapper):  # its encoding may not have all characters
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(command: str, options: dict[str, Any]) -> int:
