@@ -130,7 +130,7 @@ def test_plain_processes(name, tmp_path, method):
     assert sorted(told["ends"]) == sorted(told["pids"])
 
 
-def test_an_interrupt_while_a_process_ends_leaves_no_bus_behind(name, tmp_path):
+def test_an_interrupt_while_a_process_ends_leaves_no_bus_behind(name, tmp_path, interruptible):
     """G9: of several buses it cuts off the close of one; the others are closed nevertheless."""
     program = """
 import json, multiprocessing, os, signal, sys, threading
