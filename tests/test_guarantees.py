@@ -24,6 +24,7 @@ from inside import (
 from seen import Ledger
 from state import is_locked
 from steps import at, with_steps
+from waiting import LONG
 
 import stdevents
 
@@ -95,7 +96,7 @@ def test_a_slow_reader_learns_exactly_what_it_lost(name, fork):
 
 def test_300_unique_events_run_once_each_however_late_the_workers_are(name, fork):
     """G4: the mark on an event holds when its key has long expired."""
-    bus = stdevents.Bus(name, interval=0, timeout=0.01)
+    bus = stdevents.Bus(name, interval=0, timeout=0.01, wait_max=LONG)
 
     def work(parent, seed):
         chance = random.Random(seed)

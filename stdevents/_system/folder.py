@@ -23,7 +23,7 @@ from .process import Mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
 PREFIX = "stdevents"
 LOCK = "lock"
@@ -210,17 +210,16 @@ class Folder:
 
     def remove_file(self, file: str) -> None:
         """Remove it if it is there; Forked in a child that goes on with a call of its parent's."""
-        path = self.path_of(file)
         with contextlib.suppress(FileNotFoundError):
-            self.check_process()
-            os.unlink(path)
+            self.remove_by(os.unlink, self.path_of(file))
 
-    def check_process(self) -> None:
-        """Forked in a child that a signal handler forks under the lock, which its parent has.
+    def remove_by(self, remove: Callable[[str], None], path: str) -> None:
+        """`remove(path)`; Forked in a child that a signal handler forks under the lock.
 
-        What is there when it comes to remove it may be another bus.
+        Its parent has that, and what is there when the child comes to this may be another bus.
         """
-        self._mark.check()
+        # One expression, with no call before the removal: no signal handler can fork in there.
+        return remove(path) if self._mark.word[0] else self._mark.check()
 
     def remove(self) -> None:
         """Remove the folder and all in it, except what a newcomer puts there in the meantime.

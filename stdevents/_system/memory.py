@@ -98,10 +98,8 @@ def open_memory(folder: Folder, size: int = 0) -> Memory:
 
 def remove(folder: Folder) -> None:
     # Not by SharedMemory.unlink: that needs the segment mapped, and an empty one cannot be.
-    name = f"/{folder.segment_name}"
-    folder.check_process()
     try:
-        _posixshmem.shm_unlink(name)
+        folder.remove_by(_posixshmem.shm_unlink, f"/{folder.segment_name}")
     except FileNotFoundError:
         pass
     except OSError as error:
