@@ -270,6 +270,12 @@ LOCK = (
 
 FORK = (
     broken(
+        "a child forked amid a close removes what is made since", "_system/folder.py",
+        "fork_disturbed",
+        "        return remove(path) if self._mark.word[0] else self._mark.check()\n",
+        "        return remove(path)\n",
+    ),
+    broken(
         "a child posts in its hook", "_bus/life.py", "fork_silent",
         "        self.polling.after_fork_in_child()\n", "        self._arrive_now()\n",
     ),
