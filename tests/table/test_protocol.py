@@ -35,6 +35,7 @@ from inside import (
 from seen import Seen
 from state import assert_alone, assert_removed, is_locked
 from steps import at, at_each, with_steps
+from waiting import LONG
 
 import stdevents
 
@@ -239,7 +240,7 @@ class SteppingPoster:
 
     @staticmethod
     def _post(parent, bus, count):
-        bus.stats()  # a worker of its own now
+        bus.configure(wait_max=LONG)  # a worker of its own now: only the reader gives up at once
         left = 0
 
         def stand_still():
