@@ -110,12 +110,14 @@ class AsyncBus:
             if caller is None:
                 return False
             entry = (caller, (source, *events))
-            self._registered = [known for known in self._registered if known != entry]
+            # In place: what a finaliser registers amid this stays known. Hence the copy below.
+            while entry in self._registered:
+                self._registered.remove(entry)
             return self._bus.unregister(caller.handle, source, *events)
 
     def _caller_of(self, callback: AsyncHandler) -> Caller | None:
-        found = (caller for caller, _ in self._registered if same(caller.callback, callback))
-        return next(found, None)
+        known = self._registered.copy()
+        return next((one for one, _ in known if same(one.callback, callback)), None)
 
     def events(self, source: str | None = None, *events: str, limit: int = LIMIT) -> Events:
         """The events from now on, for `async for`: in their order, one at a time.

@@ -20,6 +20,7 @@ from inside import (
     under_lock,
 )
 from programs import run as run_program
+from steps import at_each, with_steps
 
 import stdevents
 from stdevents import aio
@@ -442,3 +443,34 @@ def test_a_close_lets_go_of_an_event_loop_that_has_ended(bus, other):
     assert not other.attached()
     run(attach())
     run(other.close())
+
+
+@pytest.mark.parametrize("work", ["register", "unregister"])
+def test_a_finaliser_may_register_and_unregister_at_any_step_of_that(watchdog, work):
+    """Of another handler: what it did is not undone."""
+
+    async def first(data, event, source, pid):
+        pass
+
+    async def gone(data, event, source, pid):
+        pass
+
+    async def added(data, event, source, pid):
+        pass
+
+    changes = []
+
+    def change():
+        changes.append((bus.register(added, "test"), bus.unregister(gone, "test")))
+
+    for at_step in at_each(change):
+        bus = aio.AsyncBus(stdevents.Bus())
+        bus.register(gone, "test")
+        if work == "unregister":
+            bus.register(first, "test")
+        with_steps(lambda: getattr(bus, work)(first, "test"), at_step, opcodes=True)  # noqa: B023
+        held = [one for one in (first, gone, added) if bus.unregister(one, "test")]
+        expected = added if changes else gone
+        assert held == ([expected] if work == "unregister" else [first, expected])
+        assert changes in ([], [(added, True)])
+        changes.clear()
