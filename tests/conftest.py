@@ -23,7 +23,7 @@ pytest.register_assert_rewrite("state")
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="campaigns at their long size")
     parser.addoption("--seed", type=int, default=4711, help="of the campaigns (%(default)s)")
-    parser.addoption("--every-step", action="store_true", help="not only at every fifth of a call")
+    parser.addoption("--every-step", action="store_true", help="of a call; else every fifth")
     parser.addoption("--fences", action="store_true", help="as on a processor that reorders")
 
 

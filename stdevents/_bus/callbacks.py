@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from functools import partial
 from types import CodeType, MethodType
 
 from .._names import PACKAGE
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
 # Of inspect, without the cost of importing it.
 CO_VARARGS, CO_COROUTINE, CO_GENERATORS = 0x04, 0x80, 0x20 | 0x200
 CALLED_WITH = "data", "event", "source", "pid"
-#: what in a partial stands for an argument of the call, from Python 3.14 on; else nobody's
-PLACEHOLDER: object = vars(functools).get("Placeholder", CALLED_WITH)
+#: stands in a partial for an argument of the call, from Python 3.14 on; before, in none
+PLACEHOLDER: object = getattr(functools, "Placeholder", object())
 
 
 def check(callback: Any) -> None:
@@ -69,7 +68,7 @@ def _unwrapped(callback: Any) -> tuple[Any, int, set[str]]:
     before, named = 0, set()
     # As many times as anybody nests them: an object may show another one at each look.
     for _ in range(16):
-        if isinstance(callback, partial):
+        if isinstance(callback, functools.partial):
             before += sum([one is not PLACEHOLDER for one in callback.args])
             named |= set(callback.keywords)
             callback = callback.func

@@ -82,12 +82,13 @@ def main() -> int:
 
 
 def _prepare_streams() -> None:
-    """No output ends a command: a closed stream, as by `>&-`, takes all, and any encoding does."""
+    """Output never ends a command: a closed stream swallows it, and any encoding can show it."""
     for name, mode in ("stdin", "r"), ("stdout", "w"), ("stderr", "w"):
         if getattr(sys, name) is None:
-            number = os.open(os.devnull, os.O_RDWR)  # kept open, as Python keeps its own
+            # As after `>&-`. Never closed, as Python's own are not: it would warn of this one.
+            number = os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
-    if isinstance(sys.stdout, TextIOWrapper):  # its encoding may not have all characters
+    if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

@@ -66,7 +66,7 @@ class Stream:
         self.name = name
         self._client = client
         # As all that a client is given: it takes longer for text, which it may be told to encode
-        # otherwise, so that one name were two keys.
+        # otherwise, so that one name would be two keys.
         self._key = name.encode()
         beside = f"{name}:" if "{" in name else f"{{{name}}}:"  # one slot of a cluster
         self._beside = beside.encode()

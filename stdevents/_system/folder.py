@@ -98,8 +98,8 @@ class Folder:
 
     def forked(self) -> Folder:
         """A copy for a forked child, which may remove by that, and not by this one."""
-        child = Folder(self.name)
-        vars(child).update({**vars(self), "_mark": child._mark})
+        child = Folder.__new__(Folder)
+        vars(child).update(vars(self), _mark=Mark())
         return child
 
     def make(self) -> None:

@@ -75,7 +75,7 @@ class Leads:
         if file is not None:
             # Else there would be one of every task that ever was, as long as the bus is there.
             with contextlib.suppress(OSError):  # it may have given up the privileges for it
-                if file.is_linked() and self._folder.shows(_file(task), file.number):
+                if self._folder.shows(_file(task), file.number):
                     self._folder.remove_file(_file(task))
             _unlock(file)
             file.close()
