@@ -19,6 +19,8 @@ import stdevents
 
 pytest.register_assert_rewrite("state")
 
+HANGS = 10 * SECONDS  # a test without a watchdog
+
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="campaigns at their long size")
@@ -97,18 +99,31 @@ def interruptible():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture
-def watchdog():
-    """The test may not hang. A long one sets the alarm anew, as often as it gets on."""
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol():
+    """No test hangs, nor do its fixtures, or what is left to be ended after it has failed."""
 
     def fail(number, frame):
-        pytest.fail(f"the test hangs: it has not got on for {SECONDS} s")
+        pytest.fail("the test hangs: it has not got on for too long")
 
     before = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(SECONDS)
+    watch(HANGS)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+def watch(seconds):
+    """The alarm goes off again and again: where it interrupts a finaliser, that swallows it."""
+    signal.setitimer(signal.ITIMER_REAL, seconds, SECONDS)
+
+
+@pytest.fixture
+def watchdog():
+    """The test gets on. A long one sets the alarm anew, as often as it does."""
+    watch(SECONDS)
+    yield
+    watch(HANGS)
 
 
 @pytest.fixture

@@ -13,24 +13,27 @@ NAME = "KeyboardInterrupt at random instants"
 AT_ONCE = 2_000  # cases of one program
 
 PROGRAM = """
-import itertools, json, os, random, signal, sys, traceback
+import gc, itertools, json, os, random, signal, sys, traceback
 import stdevents
 
 name, seed, cases = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 chance = random.Random(seed)
-numbers, acknowledged, seen = itertools.count(), [], []
+numbers, acknowledged, seen, struck = itertools.count(), [], [], []
 texts = ["", "x" * 10, "x" * 3_000]
 where = dict.fromkeys(("post", "poll", "other"), 0)
 
 def interrupt(number, frame):
+    struck.append(frame)
     raise KeyboardInterrupt
 
 def interrupted(work):
     # The timer goes off once; whatever it hits, it hits in here.
+    struck.clear()
     try:
         signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 2e-4))
-        while True:
+        while not struck:
             work()
+        sys.exit("it was swallowed, by\\n" + "".join(traceback.format_stack(struck[0])))
     except KeyboardInterrupt as interrupt:
         functions = [entry.name for entry in traceback.extract_tb(interrupt.__traceback__)]
         where["poll" if "poll" in functions else "post" if "post" in functions else "other"] += 1
@@ -57,6 +60,8 @@ def live_as_the_other():
 bus = stdevents.Bus(name, size="16m", interval=0, wait_max=20)
 bus.register(lambda data, event, source, pid: seen.append(data), "test")
 post_and_claim()  # what is imported late is, by now
+traceback.format_stack()
+gc.collect()  # and no finaliser of the importing is left, which would swallow what interrupts it
 signal.signal(signal.SIGALRM, interrupt)
 to_other, from_other = os.pipe(), os.pipe()
 other = os.fork()
