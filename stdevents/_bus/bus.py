@@ -180,7 +180,7 @@ class Bus(Together):
         PayloadTooLarge is for all of them together, and so is the room for which
         `overflow="wait"` waits. Nothing was posted then.
         """
-        given = list(events)
+        given = codec.listed(events)
         if not given:
             return []
         encode = codec.encode_one
@@ -232,6 +232,8 @@ class Bus(Together):
         if at_hand is not None:
             words, progress, local, owner, seat = at_hand
             if words[LAST] == progress.position and not local and not owner:  # R1
+                if wait is not None:
+                    settings.seconds("wait", wait)
                 for _ in seat.quiet_polls:
                     return "done"
                 if self._polling.stays_quiet(seat):

@@ -120,6 +120,17 @@ def data_text(source: str, event: str, data: Any) -> str:
     return record[len(_new_prefix(source, event).encode()) : -2].decode()
 
 
+def listed(events: Any) -> list[Any]:
+    """What a `post_many` is given, which may be had only once."""
+    try:
+        each = iter(events)
+    except TypeError:
+        raise TypeError(
+            f"events: {type(events).__name__}, where an iterable of (source, event, data) is wanted"
+        ) from None
+    return list(each)
+
+
 def encode_one(index: int, one: Any) -> bytes:
     """The record of one event of a `post_many`; errors say which one it is."""
     if not isinstance(one, (tuple, list)) or len(one) not in (3, 4):

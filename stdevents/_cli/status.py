@@ -80,7 +80,7 @@ def main(name: str | None, every: float, as_json: bool, metrics: bool) -> int:
     except KeyboardInterrupt:
         if terminal.is_live:
             terminal.line()  # the shell goes on below
-        return 0
+        return 0 if every else 130
 
 
 # -- all buses -------------------------------------------------------------------------------------

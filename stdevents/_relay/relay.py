@@ -180,7 +180,7 @@ class Relay:
         `events`; PayloadTooLarge is for one, or for all of them together. Nothing was posted then,
         unless the connection was lost in the middle.
         """
-        records = [codec.encode_one(index, one) for index, one in enumerate(events)]
+        records = [codec.encode_one(index, one) for index, one in enumerate(codec.listed(events))]
         return self._life.post(records) if records else None
 
 

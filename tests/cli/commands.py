@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -71,6 +72,15 @@ class Program:
         """Close our end of one of its standard streams."""
         getattr(self.process, stream).close()
         setattr(self.process, stream, None)
+
+
+def wait_until_open(process, path):
+    """Wait until the process has the file open, or has ended."""
+    while process.poll() is None:
+        for number in os.listdir(f"/proc/{process.pid}/fd"):
+            with contextlib.suppress(OSError):  # it is closed by now
+                if os.path.samefile(f"/proc/{process.pid}/fd/{number}", path):
+                    return
 
 
 def stop(process, name):

@@ -9,7 +9,7 @@ import signal
 import sys
 
 import pytest
-from commands import WORKER, Program
+from commands import WORKER, Program, wait_until_open
 from inside import (
     clean,
     lock_file_of,
@@ -222,6 +222,9 @@ def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, w
     fcntl.flock(lock, fcntl.LOCK_EX)
     # All at once: each waits for the lock.
     waiting = [command("status", name), command("check", name), command("post", name, "a", "b")]
+    interrupted = command("status", name)
+    wait_until_open(interrupted.process, lock_file_of(name))
+    assert interrupted.signal(signal.SIGINT).end() == (130, "", ""), "one look that was not had"
     for each in waiting:
         status, out, err = each.end()
         assert (status, out) == (1, "")

@@ -124,6 +124,12 @@ def test_one_that_is_wrong_is_named_by_its_place_and_none_is_posted(bus, wrong, 
     assert bus.stats() == before
 
 
+@pytest.mark.parametrize("wrong", [5, None])
+def test_what_is_not_iterable_is_refused(bus, wrong):
+    with pytest.raises(TypeError, match=f"^events: {type(wrong).__name__}, where an iterable"):
+        bus.post_many(wrong)
+
+
 def test_an_iterable_that_raises_posts_none(bus):
     before = bus.stats()
     with pytest.raises(Broken):
