@@ -7,19 +7,41 @@ import contextlib
 import errno
 import os
 import sys
-import threading
-from multiprocessing import resource_tracker
+from functools import partial
+from multiprocessing import shared_memory
 from multiprocessing.shared_memory import SharedMemory
+from types import FunctionType
 
+from . import resource_tracker
 from .files import above_standard_streams, never_close
 from .folder import Folder, root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
+    from typing import Any, Callable
 
 
 PIECE = 1 << 26  # bytes
+
+
+def _untracked() -> Callable[..., None]:
+    """The constructor of SharedMemory, without the tracker, which removes it under its users.
+
+    Before 3.13, which has an option for that, it runs with another module for the tracker. To
+    replace the tracker's function while it runs would be seen by other threads; two of them, of two
+    copies of this package, would put back each other's.
+    """
+    constructor: Any = SharedMemory.__init__
+    if sys.version_info >= (3, 13):
+        return partial(constructor, track=False)
+    # Before 3.10 it imports the tracker each time, from the package that it finds itself in.
+    package = __name__.rpartition(".")[0]  # __package__ is not there yet in a zip
+    around = {"resource_tracker": resource_tracker, "__package__": package, "__spec__": None}
+    code, defaults = constructor.__code__, constructor.__defaults__
+    return FunctionType(code, {**vars(shared_memory), **around}, "__init__", defaults)
+
+
+_construct = _untracked()
 
 
 class Memory(SharedMemory):
@@ -30,7 +52,7 @@ class Memory(SharedMemory):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         try:
-            super().__init__(*arguments, **options)
+            _construct(self, *arguments, **options)
         except BaseException:
             self.close()  # not left to __del__, which PyPy calls late
             raise
@@ -92,8 +114,8 @@ def exists(name: str) -> bool:
 
 def open_memory(folder: Folder, size: int = 0) -> Memory:
     """Create it, with a `size`, or open what is there."""
-    with above_standard_streams(), _untracked(folder.segment_name) as options:
-        return Memory(folder.segment_name, create=size > 0, size=size, **options)
+    with above_standard_streams():
+        return Memory(folder.segment_name, create=size > 0, size=size)
 
 
 def remove(folder: Folder) -> None:
@@ -108,42 +130,6 @@ def remove(folder: Folder) -> None:
             f"the shared memory /{folder.segment_name} is somebody else's, and in the way; "
             "have its owner remove it, or take another name",
         ) from error
-
-
-_swapping = threading.RLock()  # a signal handler may open another bus while it is held
-
-
-def _renew_swapping() -> None:
-    global _swapping
-    _swapping = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_renew_swapping)
-
-
-@contextlib.contextmanager
-def _untracked(name: str) -> Iterator[dict[str, Any]]:
-    """Keep the segment `name` from the resource tracker, which removes it under its users.
-
-    From 3.13 there is an option for that. Before, the tracker is kept from hearing of it: to
-    register and then unregister prints tracebacks where two processes do so together.
-    """
-    if sys.version_info >= (3, 13):
-        yield {"track": False}
-        return
-    with _swapping:
-        tracker: Any = resource_tracker
-        tracked = tracker.register
-
-        def register(path: Any, kind: str) -> None:
-            if path.lstrip("/") != name:
-                tracked(path, kind)
-
-        tracker.register = register
-        try:
-            yield {}
-        finally:
-            tracker.register = tracked
 
 
 def reserve(memory: Memory, folder: Folder, size: int) -> None:
