@@ -31,9 +31,10 @@ def interrupted(work):
     struck.clear()
     try:
         signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 2e-4))
-        while not struck:
+        while True:  # not `while not struck`, whose jump back CPython 3.13 leaves out of the try
             work()
-        sys.exit("it was swallowed, by\\n" + "".join(traceback.format_stack(struck[0])))
+            if struck:
+                sys.exit("it was swallowed, by\\n" + "".join(traceback.format_stack(struck[0])))
     except KeyboardInterrupt as interrupt:
         functions = [entry.name for entry in traceback.extract_tb(interrupt.__traceback__)]
         where["poll" if "poll" in functions else "post" if "post" in functions else "other"] += 1
