@@ -128,7 +128,7 @@ class FileLock:
                 raise
         finally:
             if self._waiting or self.deferred:
-                self._let_others()
+                self._let_others(me)
         return result
 
     def is_inside(self, frame: FrameType | None = None) -> bool:
@@ -162,7 +162,8 @@ class FileLock:
         self.owner.clear()
         self.deferred.clear()
 
-    def _let_others(self) -> None:
+    def _let_others(self, me: int) -> None:
+        self._waiting.discard(me)  # not where it waits: what ends that may come amid a clean-up
         if self._waiting:
             # Else they starve: `flock` releases the interpreter's lock, and a thread that only
             # posts does so only while it holds this one.
@@ -180,18 +181,15 @@ class FileLock:
 
     def _wait_for_thread(self, me: int) -> None:
         deadline = monotonic() + self._bounds.wait_max
-        try:
+        pause, look = 0.0, min(deadline, monotonic() + ENDED_EVERY)
+        while self.owner.setdefault("thread", me) != me:
             self._waiting.add(me)
-            pause, look = 0.0, min(deadline, monotonic() + ENDED_EVERY)
-            while self.owner.setdefault("thread", me) != me:
-                if monotonic() >= look:
-                    look = monotonic() + ENDED_EVERY
-                    if self._threads.free_from_ended_thread():
-                        continue
-                time.sleep(min(pause, self._left(deadline)))
-                pause = min(2 * pause or LONGEST_PAUSE / 32, self._longest())
-        finally:
-            self._waiting.discard(me)
+            if monotonic() >= look:
+                look = monotonic() + ENDED_EVERY
+                if self._threads.free_from_ended_thread():
+                    continue
+            time.sleep(min(pause, self._left(deadline)))
+            pause = min(2 * pause or LONGEST_PAUSE / 32, self._longest())
 
     def _wait_for_file(self) -> None:
         """Try again, first after mere yields, then in growing pauses.

@@ -20,16 +20,18 @@ from inside import (
     is_of_handlers,
     is_of_polls,
     is_of_quiet_polls,
+    is_wait_for_lock,
     keeps_waiting_for_lock,
     lock_file_of,
     look_at_ground,
     look_at_ground_always,
     remove_folder,
     runs_loop,
+    under_lock,
     wait_for_idle_loops,
     watch_of,
 )
-from steps import at_each, with_steps
+from steps import at, at_each, interrupt, with_steps
 from waiting import LONG, OFTEN, loop_threads, wait_until_in
 
 import stdevents
@@ -109,6 +111,25 @@ def test_threads_that_find_nothing_still_notice_that_the_bus_is_removed(bus, nam
 def test_threads_that_waited_for_the_lock_do_not_slow_down_each_later_call(bus, watchdog):
     at_once(*[lambda _: bus.post("test", "event")] * 3)
     assert not keeps_waiting_for_lock(bus)
+
+
+def test_an_interrupted_wait_for_another_thread_slows_down_no_later_call(bus, watchdog):
+    """At whatever opcode: some of a loop's are in no try of CPython 3.12 and 3.13."""
+    held, may_end = threading.Event(), threading.Event()
+    keep = lambda: (held.set(), may_end.wait(LONG))  # noqa: E731
+    swallowed = (SystemError, stdevents.LockTimeout) if sys.version_info < (3, 9) else ()
+    holder = threading.Thread(target=under_lock, args=(bus, keep))
+    holder.start()
+    held.wait(LONG)
+    try:
+        for step in range(1, 200):
+            at_step = at(step, interrupt)
+            with pytest.raises((KeyboardInterrupt, *swallowed)):
+                with_steps(bus.workers, at_step, traced=is_wait_for_lock, opcodes=True)
+            assert not keeps_waiting_for_lock(bus)
+    finally:
+        may_end.set()
+        holder.join()
 
 
 def test_each_failure_of_two_threads_is_counted(bus, caplog):
