@@ -35,7 +35,7 @@ from ._bus import tasks
 from ._bus.bus import Bus, default, life_of
 from ._bus.callbacks import check_callable
 from ._bus.handlers import decorator, same
-from ._bus.settings import duration
+from ._bus.settings import duration, period
 from ._bus.together import asking_of, check_event_id
 from ._bus.waiting import LIVES_EVERY, Ear, Waiting, check_may_wait
 from ._errors import StdeventsError
@@ -148,14 +148,15 @@ class AsyncBus:
         at once; in a burst it polls about once a millisecond, by a timer. Without epoll (macOS), or
         on an event loop that watches no descriptors, it polls at the interval alone: make it
         shorter. Several on one bus and one event loop poll together, at the shortest interval.
-        A poster handles nothing, and may `wait` and `ask` then.
+        Handlers run in the context (contextvars) in which this was called, not in that of a task
+        that posts or waits. A poster handles nothing, and may `wait` and `ask` then.
 
         RuntimeError if no event loop runs, or it is attached already; NotConfigured if the bus is
         not open; ValueError if the bus has a loop of its own; TypeError or ValueError for a bad
         `interval`. What ends the first poll, as KeyboardInterrupt in a handler, is raised. It is
         not attached then.
         """
-        interval = duration("interval", interval)
+        interval = period("interval", interval)
         loop = self._running_loop()
         if self._life.polling.loop.interval:
             raise ValueError(
@@ -303,7 +304,7 @@ class AsyncBus:
         try:
             while True:
                 if self._waking is not None:
-                    self._waking.poll()
+                    await self._waking.polled()
                 else:
                     self._life.polling.poll_for_call()
                 if is_over():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 
 from .._bus.loop import AT_MOST_EVERY
 from .._bus.waiting import DEAF_PAUSE
@@ -44,6 +45,7 @@ class Waking:
         self.descriptor = -1
         self._bus = bus
         self._has_news = has_news
+        self._context = contextvars.copy_context()
         #: how each is detached when the bus was closed, and how often it has this look
         self._attached: dict[Callable[[], None], float] = {}
         self._interval = 0.0  # the shortest of these
@@ -57,7 +59,8 @@ class Waking:
         self._interval = min(self._attached.values())
         if self._next_look is not None:
             self._next_look.cancel()
-        self.look()
+        # Which timers and the descriptor copy. What handlers set in it is not set for the caller.
+        self._context.copy().run(self.look)
 
     def end(self, detach: Callable[[], None]) -> bool:
         """Poll for it no more; was it the last one?"""
@@ -85,6 +88,16 @@ class Waking:
         if self._next_look is not None:
             self._next_look.cancel()
         self._next_look = None
+
+    async def polled(self) -> None:
+        """Poll for a task that waits: on its event loop, yet not in its place.
+
+        So nothing of its context gets to the handlers, or the other way round; nor is a
+        CancelledError that a plain handler raises its own.
+        """
+        loop = asyncio.get_running_loop()
+        self._context.copy().run(loop.call_soon, self.poll)
+        await asyncio.sleep(0)
 
     def poll(self) -> None:
         """Poll now."""

@@ -297,6 +297,28 @@ def test_after_it_is_detached_a_worker_is_not_waited_for_in_vain(bus, other):
         assert bus.wait(bus.post("test", "event"), 0)
 
 
+def test_what_an_event_loop_was_given_and_never_began_is_not_waited_for(bus, other):
+    """A poll in another thread gave it; that event loop has ended, and there is another one."""
+
+    async def main():
+        async with other:
+            return await other.wait(bus.post("test", "event"), LONG)
+
+    async def attach():
+        other.attach()
+
+    other.register(lambda *event: None, "test")
+    ended = asyncio.new_event_loop()
+    ended.run_until_complete(attach())
+    bus.post("test", "event")
+    polling = threading.Thread(target=bus.poll)
+    polling.start()
+    polling.join()
+    ended.close()
+    other.detach()
+    assert run(main())
+
+
 def test_a_task_that_waits_for_its_own_event_is_refused(bus, other):
     async def main():
         errors = asyncio.Queue()
