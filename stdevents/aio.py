@@ -29,15 +29,16 @@ import weakref
 from typing import Any, Callable, NoReturn, Optional, Tuple, TypeVar
 
 from ._aio.events import Events
+from ._aio.hearing import Hearing
 from ._aio.running import Answerer, Caller, Running
-from ._aio.waking import Waking, sleep_with
+from ._aio.waking import Waking
 from ._bus import tasks
 from ._bus.bus import Bus, default, life_of
 from ._bus.callbacks import check_callable
 from ._bus.handlers import decorator, same
 from ._bus.settings import duration, period
 from ._bus.together import asking_of, check_event_id
-from ._bus.waiting import LIVES_EVERY, Ear, Waiting, check_may_wait
+from ._bus.waiting import LIVES_EVERY, Waiting, check_may_wait
 from ._errors import StdeventsError
 from ._names import check_names
 from ._protocols import AsyncHandler, Event
@@ -72,6 +73,7 @@ class AsyncBus:
         self._streams: weakref.WeakSet[Events] = weakref.WeakSet()
         self._running = Running(self._bus, self._life)
         self._waking: Waking | None = None
+        self._hearings: dict[asyncio.AbstractEventLoop, Hearing] = {}
 
     def __repr__(self) -> str:
         return f"<AsyncBus of {self._bus!r}{', attached' if self.attached() else ''}>"
@@ -244,8 +246,9 @@ class AsyncBus:
         check_event_id(event_id)
         timeout = duration("timeout", timeout)
         self._check_may_wait("wait")
-        waiting, ear = Waiting(self._life, event_id), Ear(self._life)
-        return await self._until(waiting.is_over, lambda: True, timeout, ear)
+        waiting = Waiting(self._life, event_id)
+        with Hearing.here(self._life, self._hearings) as hearing:
+            return await self._until(waiting.is_over, lambda: True, timeout, hearing)
 
     async def ask(
         self, source: str, event: str, data: Any = None, timeout: float = 1.0
@@ -258,14 +261,15 @@ class AsyncBus:
         source, event = check_names(source, event)
         timeout = duration("timeout", timeout)
         self._check_may_wait("ask")
-        asking, ear = asking_of(self._bus), Ear(self._life)
-        question = asking.begin(ear)
-        try:
-            question.post(source, event, data)
-            await self._until(question.is_over, question.may_sleep, timeout, ear)
-            return question.answers(timeout)
-        finally:
-            asking.end(question)
+        asking = asking_of(self._bus)
+        with Hearing.here(self._life, self._hearings) as hearing:
+            question = asking.begin(hearing.ear)
+            try:
+                question.post(source, event, data)
+                await self._until(question.is_over, question.may_sleep, timeout, hearing)
+                return question.answers(timeout)
+            finally:
+                asking.end(question)
 
     def answer(self, source: str, event: str) -> Callable[[AnyHandler], AnyHandler]:
         """`Bus.answer`, for coroutine functions, too: have the decorated function answer.
@@ -296,28 +300,25 @@ class AsyncBus:
         is_over: Callable[[], bool],
         may_sleep: Callable[[], bool],
         timeout: float,
-        ear: Ear,
+        hearing: Hearing,
     ) -> bool:
         """Poll, look, and sleep until the bell rings, until it is over; False if it never is."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        try:
-            while True:
-                if self._waking is not None:
-                    await self._waking.polled()
-                else:
-                    self._life.polling.poll_for_call()
-                if is_over():
-                    return True
-                left = deadline - loop.time()
-                if left <= 0:
-                    return False
-                if ear.listens() and may_sleep():
-                    await sleep_with(ear, min(left, LIVES_EVERY))
-                else:  # look once more, but not for ever where others post and post
-                    await asyncio.sleep(0)
-        finally:
-            ear.close()
+        while True:
+            if self._waking is not None:
+                await self._waking.polled()
+            else:
+                self._life.polling.poll_for_call()
+            if is_over():
+                return True
+            left = deadline - loop.time()
+            if left <= 0:
+                return False
+            if hearing.listens() and may_sleep():
+                await hearing.sleep(min(left, LIVES_EVERY))
+            else:  # look once more, but not for ever where others post and post
+                await asyncio.sleep(0)
 
     async def __aenter__(self) -> AsyncBus:
         self.attach()

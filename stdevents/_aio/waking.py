@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 
 from .._bus.loop import AT_MOST_EVERY
-from .._bus.waiting import DEAF_PAUSE
 from .._errors import NotConfigured, StdeventsError
 from .._log import report
 from .._system.clock import monotonic
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from typing import Callable
 
     from .._bus.bus import Bus
-    from .._bus.waiting import Ear
 
 
 ONE_CLOCK = 60.0  # seconds that the event loop's clock may differ from ours
@@ -167,26 +165,3 @@ class Waking:
         else:
             self._next_poll = None
             self._watch(self.descriptor)
-
-
-async def sleep_with(ear: Ear, seconds: float) -> None:
-    """Sleep until its bell rings, so long at most, while the event loop goes on."""
-    loop, number = asyncio.get_running_loop(), ear.fileno()
-    rung: asyncio.Future[None] = loop.create_future()
-    try:
-        if number is None:
-            raise NotImplementedError
-        loop.add_reader(number, _be_rung, rung)
-    except NotImplementedError:  # there is no epoll, or this event loop watches no descriptors
-        await asyncio.sleep(min(seconds, DEAF_PAUSE))
-        return
-    try:
-        await asyncio.wait({rung}, timeout=seconds)
-    finally:
-        loop.remove_reader(number)
-    ear.sleep(0)  # what was heard is not heard again
-
-
-def _be_rung(rung: asyncio.Future[None]) -> None:
-    if not rung.done():
-        rung.set_result(None)

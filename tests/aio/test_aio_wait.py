@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 
 import pytest
@@ -128,6 +129,35 @@ def test_it_works_where_the_bell_is_not_heard(bus, other, fork, name, monkeypatc
             await asyncio.sleep(0)
             child.say()
             assert await waiting
+            child.say("leave")
+
+    run(main())
+    child.result()
+
+
+def test_a_hundred_that_wait_or_ask_take_no_more_files_than_one(bus, other, fork, name):
+    """A worker is stopped, and requests wait for it: others have to be accepted meanwhile."""
+    child = fork(poll_when_told, bus, name)
+    child.hear()
+
+    async def begin(count):
+        begun = []
+        for _ in range(count):
+            waited = other.wait(bus.post("test", "event"), LONG)
+            begun += map(asyncio.ensure_future, (waited, other.ask("test", "ask", timeout=LONG)))
+        for _ in range(20):  # each is asleep after some steps
+            await asyncio.sleep(0)
+        return begun, len(os.listdir("/dev/fd"))
+
+    async def main():
+        async with other:
+            before = len(os.listdir("/dev/fd"))
+            first, files_of_one = await begin(1)
+            others, files_of_all = await begin(50)
+            assert files_of_all == files_of_one
+            child.say()
+            assert all(await asyncio.gather(*first, *others))
+            assert len(os.listdir("/dev/fd")) == before
             child.say("leave")
 
     run(main())
