@@ -37,7 +37,7 @@ from ._bus.bus import Bus, default, life_of
 from ._bus.callbacks import check_callable
 from ._bus.handlers import decorator, same
 from ._bus.settings import duration, period
-from ._bus.together import asking_of, check_event_id
+from ._bus.together import asking_of, check_event_id, check_no_poster
 from ._bus.waiting import LIVES_EVERY, Waiting, check_may_wait
 from ._errors import StdeventsError
 from ._names import check_names
@@ -126,11 +126,13 @@ class AsyncBus:
 
         It ends when the bus is detached, after what came until then. An iterator that is `limit`
         events behind loses the oldest of them: a `lost` event stands in their place, of which
-        only the `count` is known. NotConfigured if the bus is not attached.
+        only the `count` is known. NotConfigured if the bus is not attached; StdeventsError for a
+        poster; TypeError or ValueError for a bad source, event or `limit`.
         """
         if not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit={limit!r} is not a number of events; give 1 or more")
         self._running.check()
+        check_no_poster(self._life)
         stream = Events(repr(self), self._running.on_loop, limit)
         # Weakly: it ends with its last reference.
         self._bus.register_weak(stream.handle, source, *events)
@@ -189,7 +191,10 @@ class AsyncBus:
             ) from None
 
     def detach(self) -> None:
-        """Leave the event loop; handlers that are running continue. Twice is fine."""
+        """Leave the event loop, which has to be that of this thread, or to have ended.
+
+        Handlers that are running continue. Twice is fine.
+        """
         if self.attached():
             watch = self._life.polling.watch
             watch.watchers.discard(self._detach_before)
@@ -278,6 +283,7 @@ class AsyncBus:
         function is run as a task. While the bus is not attached, the askers are told so.
         """
         source, event = check_names(source, event)
+        check_no_poster(self._life)
 
         def register(callback: AnyHandler) -> AnyHandler:
             check_callable(callback)

@@ -24,6 +24,13 @@ def check_event_id(event_id: object) -> None:
         raise TypeError(f"event_id: {event_id!r} is not an int; give what post returned")
 
 
+def check_no_poster(life: Life) -> None:
+    """StdeventsError for a poster, which would handle nothing of what it asks for here."""
+    seat = life.state.seat
+    if seat is not None:
+        seat.progress_of_worker()
+
+
 class Together:
     """The calls of a bus that concern all of its workers."""
 
@@ -109,9 +116,7 @@ class Together:
         have an answerer; StdeventsError for a poster.
         """
         source, event = check_names(source, event)
-        seat = self._life.state.seat
-        if seat is not None:
-            seat.progress_of_worker()
+        check_no_poster(self._life)
 
         def register(callback: Answerer) -> Answerer:
             check(callback)
