@@ -87,9 +87,9 @@ class Together:
         Each worker's answerer for `source` and `event` (see `answer`) is called with `data`, as one
         of its handlers; what it returns is the `value` of its `Answer`. There is one for every
         worker that was alive when asked and did not die before it answered. It has an `error` if
-        that worker has no answerer, failed, or did not answer within `timeout` seconds, or if its
-        answer was too large for the ring or was overwritten before it was read here. Listeners and
-        posters are not asked; a poster may ask.
+        that worker has no answerer, failed, was interrupted, or did not answer within `timeout`
+        seconds, or if its answer was too large for the ring or was overwritten before it was read
+        here. Listeners and posters are not asked; a poster may ask.
 
         The question and its answers are events, `asked` and `answered` of source "stdevents"; the
         answers are handled by the asker alone. Where no loop runs (`interval=0`), it polls for its
