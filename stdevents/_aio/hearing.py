@@ -35,6 +35,8 @@ class Hearing:
     def __enter__(self) -> Hearing:
         self._users += 1
         self._hearings[self._loop] = self
+        if self.ear.fileno() is None:  # there were no descriptors left: try again
+            self.ear.close()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -119,8 +119,8 @@ class Ear:
             listener.wake()
 
     def close(self) -> None:
-        """Close its files."""
-        listener, self._listener = self._listener, None
+        """Close its files; the next `listens` opens others."""
+        listener, self._listener, self._seat = self._listener, None, None
         if listener is not None:
             listener.close()
         self._life.polling.ears.discard(self)

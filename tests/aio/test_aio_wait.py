@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import threading
 
 import pytest
 from event_loops import run
-from inside import is_deaf, look_at_ground, recover, remove_memory, tasks_of
+from inside import has_ears, is_deaf, look_at_ground, recover, remove_memory, tasks_of
 
 import stdevents
 from stdevents import aio
@@ -158,6 +159,34 @@ def test_a_hundred_that_wait_or_ask_take_no_more_files_than_one(bus, other, fork
             child.say()
             assert all(await asyncio.gather(*first, *others))
             assert len(os.listdir("/dev/fd")) == before
+            child.say("leave")
+
+    run(main())
+    child.result()
+
+
+def test_the_bell_is_heard_again_though_others_wait_still(bus, other, fork, name, monkeypatch):
+    """They began when no descriptors were left, and there is always somebody who waits."""
+    child = fork(poll_when_told, bus, name)
+    child.hear()
+
+    async def begin():
+        begun = asyncio.ensure_future(other.wait(bus.post("test", "event"), LONG))
+        for _ in range(20):  # it is asleep after some steps
+            await asyncio.sleep(0)
+        return begun
+
+    async def main():
+        async with other:
+            with monkeypatch.context() as meanwhile:
+                is_deaf(meanwhile)
+                first = await begin()
+                assert not has_ears(bus)
+            second = await begin()
+            assert has_ears(bus) == hasattr(select, "epoll")
+            child.say()
+            assert await first
+            assert await second
             child.say("leave")
 
     run(main())
