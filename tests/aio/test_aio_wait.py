@@ -30,7 +30,7 @@ def poll_when_told(parent, bus, name):
 
 
 def count_files():
-    """How many this process has open; without those of garbage, as of earlier tests on PyPy."""
+    """How many this process has open; some of them may be garbage yet, of earlier tests."""
     gc.collect()
     return len(os.listdir("/dev/fd"))
 
@@ -162,10 +162,10 @@ def test_a_hundred_that_wait_or_ask_take_no_more_files_than_one(bus, other, fork
             before = count_files()
             first, files_of_one = await begin(1)
             others, files_of_all = await begin(50)
-            assert files_of_all == files_of_one
+            assert files_of_all <= files_of_one
             child.say()
             assert all(await asyncio.gather(*first, *others))
-            assert count_files() == before
+            assert count_files() <= before
             child.say("leave")
 
     run(main())
