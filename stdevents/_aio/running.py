@@ -60,8 +60,8 @@ class Running:
         with self._life.handlers.changing:  # two event loops may try at once
             if self.attached():
                 raise RuntimeError(f"<AsyncBus of {self._bus!r}, attached>; detach it first")
-            self.loop, self.owner = loop, (os.getpid(), threading.get_ident())
             self._context = contextvars.copy_context()
+            self.loop, self.owner = loop, (os.getpid(), threading.get_ident())
         # A copy is one step: a task on another event loop may end just now.
         for task in self.tasks.copy():
             if task.get_loop() is not loop and not task.get_loop().is_running():
