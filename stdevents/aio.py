@@ -29,15 +29,16 @@ import weakref
 from typing import Any, Callable, NoReturn, Optional, Tuple, TypeVar
 
 from ._aio.events import Events
+from ._aio.hearing import Hearing
 from ._aio.running import Answerer, Caller, Running
-from ._aio.waking import Waking, sleep_with
+from ._aio.waking import Waking
 from ._bus import tasks
 from ._bus.bus import Bus, default, life_of
 from ._bus.callbacks import check_callable
 from ._bus.handlers import decorator, same
-from ._bus.settings import duration
-from ._bus.together import asking_of, check_event_id
-from ._bus.waiting import LIVES_EVERY, Ear, Waiting, check_may_wait
+from ._bus.settings import duration, period
+from ._bus.together import asking_of, check_event_id, check_no_poster
+from ._bus.waiting import LIVES_EVERY, Waiting, check_may_wait
 from ._errors import StdeventsError
 from ._names import check_names
 from ._protocols import AsyncHandler, Event
@@ -72,6 +73,7 @@ class AsyncBus:
         self._streams: weakref.WeakSet[Events] = weakref.WeakSet()
         self._running = Running(self._bus, self._life)
         self._waking: Waking | None = None
+        self._hearings: dict[asyncio.AbstractEventLoop, Hearing] = {}
 
     def __repr__(self) -> str:
         return f"<AsyncBus of {self._bus!r}{', attached' if self.attached() else ''}>"
@@ -124,11 +126,13 @@ class AsyncBus:
 
         It ends when the bus is detached, after what came until then. An iterator that is `limit`
         events behind loses the oldest of them: a `lost` event stands in their place, of which
-        only the `count` is known. NotConfigured if the bus is not attached.
+        only the `count` is known. NotConfigured if the bus is not attached; StdeventsError for a
+        poster; TypeError or ValueError for a bad source, event or `limit`.
         """
         if not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit={limit!r} is not a number of events; give 1 or more")
         self._running.check()
+        check_no_poster(self._life)
         stream = Events(repr(self), self._running.on_loop, limit)
         # Weakly: it ends with its last reference.
         self._bus.register_weak(stream.handle, source, *events)
@@ -148,14 +152,15 @@ class AsyncBus:
         at once; in a burst it polls about once a millisecond, by a timer. Without epoll (macOS), or
         on an event loop that watches no descriptors, it polls at the interval alone: make it
         shorter. Several on one bus and one event loop poll together, at the shortest interval.
-        A poster handles nothing, and may `wait` and `ask` then.
+        Handlers run in the context (contextvars) in which this was called, not in that of a task
+        that posts or waits. A poster handles nothing, and may `wait` and `ask` then.
 
         RuntimeError if no event loop runs, or it is attached already; NotConfigured if the bus is
         not open; ValueError if the bus has a loop of its own; TypeError or ValueError for a bad
         `interval`. What ends the first poll, as KeyboardInterrupt in a handler, is raised. It is
         not attached then.
         """
-        interval = duration("interval", interval)
+        interval = period("interval", interval)
         loop = self._running_loop()
         if self._life.polling.loop.interval:
             raise ValueError(
@@ -186,7 +191,10 @@ class AsyncBus:
             ) from None
 
     def detach(self) -> None:
-        """Leave the event loop; handlers that are running continue. Twice is fine."""
+        """Leave the event loop, which has to be that of this thread, or to have ended.
+
+        Handlers that are running continue. Twice is fine.
+        """
         if self.attached():
             watch = self._life.polling.watch
             watch.watchers.discard(self._detach_before)
@@ -243,8 +251,9 @@ class AsyncBus:
         check_event_id(event_id)
         timeout = duration("timeout", timeout)
         self._check_may_wait("wait")
-        waiting, ear = Waiting(self._life, event_id), Ear(self._life)
-        return await self._until(waiting.is_over, lambda: True, timeout, ear)
+        waiting = Waiting(self._life, event_id)
+        with Hearing.here(self._life, self._hearings) as hearing:
+            return await self._until(waiting.is_over, lambda: True, timeout, hearing)
 
     async def ask(
         self, source: str, event: str, data: Any = None, timeout: float = 1.0
@@ -257,14 +266,15 @@ class AsyncBus:
         source, event = check_names(source, event)
         timeout = duration("timeout", timeout)
         self._check_may_wait("ask")
-        asking, ear = asking_of(self._bus), Ear(self._life)
-        question = asking.begin(ear)
-        try:
-            question.post(source, event, data)
-            await self._until(question.is_over, question.may_sleep, timeout, ear)
-            return question.answers(timeout)
-        finally:
-            asking.end(question)
+        asking = asking_of(self._bus)
+        with Hearing.here(self._life, self._hearings) as hearing:
+            question = asking.begin(hearing.ear)
+            try:
+                question.post(source, event, data)
+                await self._until(question.is_over, question.may_sleep, timeout, hearing)
+                return question.answers(timeout)
+            finally:
+                asking.end(question)
 
     def answer(self, source: str, event: str) -> Callable[[AnyHandler], AnyHandler]:
         """`Bus.answer`, for coroutine functions, too: have the decorated function answer.
@@ -273,6 +283,7 @@ class AsyncBus:
         function is run as a task. While the bus is not attached, the askers are told so.
         """
         source, event = check_names(source, event)
+        check_no_poster(self._life)
 
         def register(callback: AnyHandler) -> AnyHandler:
             check_callable(callback)
@@ -295,28 +306,25 @@ class AsyncBus:
         is_over: Callable[[], bool],
         may_sleep: Callable[[], bool],
         timeout: float,
-        ear: Ear,
+        hearing: Hearing,
     ) -> bool:
         """Poll, look, and sleep until the bell rings, until it is over; False if it never is."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        try:
-            while True:
-                if self._waking is not None:
-                    self._waking.poll()
-                else:
-                    self._life.polling.poll_for_call()
-                if is_over():
-                    return True
-                left = deadline - loop.time()
-                if left <= 0:
-                    return False
-                if ear.listens() and may_sleep():
-                    await sleep_with(ear, min(left, LIVES_EVERY))
-                else:  # look once more, but not for ever where others post and post
-                    await asyncio.sleep(0)
-        finally:
-            ear.close()
+        while True:
+            if self._waking is not None:
+                await self._waking.polled()
+            else:
+                self._life.polling.poll_for_call()
+            if is_over():
+                return True
+            left = deadline - loop.time()
+            if left <= 0:
+                return False
+            if hearing.listens() and may_sleep():
+                await hearing.sleep(min(left, LIVES_EVERY))
+            else:  # look once more, but not for ever where others post and post
+                await asyncio.sleep(0)
 
     async def __aenter__(self) -> AsyncBus:
         self.attach()

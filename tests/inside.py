@@ -1134,7 +1134,7 @@ def status(monkeypatch, names, as_json):
     command = _late("_cli.status")
     monkeypatch.setattr(command, "names", lambda: names)
     monkeypatch.setattr(command, "of_others", list)
-    return command.main(None, every=0.0, as_json=as_json, metrics=False)
+    return command.main(None, watch=False, every=0.0, as_json=as_json, metrics=False)
 
 
 def watch_pause_of(monkeypatch, *arguments):

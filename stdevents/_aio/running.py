@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import threading
 from functools import partial
@@ -37,7 +38,10 @@ class Running:
         # What is becoming one of them: an eager task takes its first step before it is there.
         self._starting: object = None
         self._begun: dict[asyncio.Task[object], object] = {}  # by which the bus knows each of them
+        # What polls in other threads have given to which event loop, and that has not begun yet.
+        self._given: dict[object, asyncio.AbstractEventLoop] = {}
         self._closing: set[asyncio.Task[Any] | None] = set()  # those of them that await `end`
+        self._context = contextvars.Context()  # in which it was attached
 
     def attached(self) -> bool:
         """Is there an event loop, in this process?"""
@@ -56,11 +60,15 @@ class Running:
         with self._life.handlers.changing:  # two event loops may try at once
             if self.attached():
                 raise RuntimeError(f"<AsyncBus of {self._bus!r}, attached>; detach it first")
+            self._context = contextvars.copy_context()
             self.loop, self.owner = loop, (os.getpid(), threading.get_ident())
         # A copy is one step: a task on another event loop may end just now.
         for task in self.tasks.copy():
             if task.get_loop() is not loop and not task.get_loop().is_running():
                 self._forget(task)
+        for begun, given_to in self._given.copy().items():
+            if given_to is not loop and not given_to.is_running():
+                self._end_given(begun)
         self._closing = set()
 
     def of(self, loop: asyncio.AbstractEventLoop) -> set[asyncio.Task[object]]:
@@ -79,8 +87,11 @@ class Running:
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         closing = self._closing if self.is_in(task) else set()
         closing.add(task)
-        while left := self.of(loop) - closing:
-            await asyncio.wait(left)
+        try:
+            while left := self.of(loop) - closing:
+                await asyncio.wait(left)
+        finally:
+            closing.discard(task)  # what it goes on with, others wait for
 
     def on_loop(self, do: Callable[..., bool], *event: Any) -> None:
         """Do it on the event loop; the poll may be in another thread."""
@@ -95,14 +106,17 @@ class Running:
             try:
                 goes_on = do(begun, *event)
             finally:
+                self._given.pop(begun, None)
                 if not goes_on:
                     tasks.end(life, begun)
 
         tasks.begin(life, begun)
+        self._given[begun] = loop
         try:
-            loop.call_soon_threadsafe(do_it)
+            # Not in the context of who polls there, as a request that has a thread of its own.
+            self._context.copy().run(loop.call_soon_threadsafe, do_it)
         except BaseException:  # the event loop is closed
-            tasks.end(life, begun)
+            self._end_given(begun)
             raise
 
     def run(self, outcome: object, event: Event, begun: object, reply: Reply | None = None) -> bool:
@@ -152,6 +166,11 @@ class Running:
     def tell_failure(self, error: BaseException, event: Event) -> None:
         """Count and log an exception of a handler, without the payload."""
         self._life.handlers.tell_failure(error, event.source, event.event, event.pid)
+
+    def _end_given(self, begun: object) -> None:
+        """No event loop will begin it."""
+        self._given.pop(begun, None)
+        tasks.end(self._life, begun)
 
     def _forget(self, task: asyncio.Task[object]) -> None:
         """It is done, or never will be."""

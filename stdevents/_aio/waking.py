@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 
 from .._bus.loop import AT_MOST_EVERY
-from .._bus.waiting import DEAF_PAUSE
 from .._errors import NotConfigured, StdeventsError
 from .._log import report
 from .._system.clock import monotonic
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from typing import Callable
 
     from .._bus.bus import Bus
-    from .._bus.waiting import Ear
 
 
 ONE_CLOCK = 60.0  # seconds that the event loop's clock may differ from ours
@@ -44,6 +43,7 @@ class Waking:
         self.descriptor = -1
         self._bus = bus
         self._has_news = has_news
+        self._context = contextvars.copy_context()
         #: how each is detached when the bus was closed, and how often it has this look
         self._attached: dict[Callable[[], None], float] = {}
         self._interval = 0.0  # the shortest of these
@@ -57,7 +57,8 @@ class Waking:
         self._interval = min(self._attached.values())
         if self._next_look is not None:
             self._next_look.cancel()
-        self.look()
+        # Which timers and the descriptor copy. What handlers set in it is not set for the caller.
+        self._context.copy().run(self.look)
 
     def end(self, detach: Callable[[], None]) -> bool:
         """Poll for it no more; was it the last one?"""
@@ -85,6 +86,16 @@ class Waking:
         if self._next_look is not None:
             self._next_look.cancel()
         self._next_look = None
+
+    async def polled(self) -> None:
+        """Poll for a task that waits: on its event loop, yet not in its place.
+
+        So nothing of its context gets to the handlers, or the other way round; nor is a
+        CancelledError that a plain handler raises its own.
+        """
+        loop = asyncio.get_running_loop()
+        self._context.copy().run(loop.call_soon, self.poll)
+        await asyncio.sleep(0)
 
     def poll(self) -> None:
         """Poll now."""
@@ -154,26 +165,3 @@ class Waking:
         else:
             self._next_poll = None
             self._watch(self.descriptor)
-
-
-async def sleep_with(ear: Ear, seconds: float) -> None:
-    """Sleep until its bell rings, so long at most, while the event loop goes on."""
-    loop, number = asyncio.get_running_loop(), ear.fileno()
-    rung: asyncio.Future[None] = loop.create_future()
-    try:
-        if number is None:
-            raise NotImplementedError
-        loop.add_reader(number, _be_rung, rung)
-    except NotImplementedError:  # there is no epoll, or this event loop watches no descriptors
-        await asyncio.sleep(min(seconds, DEAF_PAUSE))
-        return
-    try:
-        await asyncio.wait({rung}, timeout=seconds)
-    finally:
-        loop.remove_reader(number)
-    ear.sleep(0)  # what was heard is not heard again
-
-
-def _be_rung(rung: asyncio.Future[None]) -> None:
-    if not rung.done():
-        rung.set_result(None)

@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 NUMBERS = 53  # bits, which every reader of JSON can hold
 NO_ANSWERER = "it has no answerer for this"
-LOST = "its answer is lost: overwritten before it was read here, or it could not be posted"
+LOST = (
+    "its answer is lost: it was overwritten before it was read here, "
+    "or its answerer was interrupted, or could not post it"
+)
 
 
 class Reply:

@@ -173,7 +173,8 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
-def _positive_number(name: str, value: Any) -> float:
+def period(name: str, value: Any) -> float:
+    """A number of seconds that is more than 0."""
     number = _number(name, value)
     if not number:
         raise ValueError(f"{name}: {value!r} seconds is too short; give more than 0")
@@ -213,10 +214,10 @@ def _one_of(*choices: str) -> Any:
 
 _CHECKS = {
     "size": _size,
-    "timeout": _positive_number,
+    "timeout": period,
     "interval": _number,
-    "wait_interval": _positive_number,
-    "wait_max": _positive_number,
+    "wait_interval": period,
+    "wait_max": period,
     "shm_retries": count,
     "overflow": _one_of(*OVERFLOWS),
     "start": _one_of("new", "oldest"),

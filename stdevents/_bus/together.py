@@ -24,6 +24,13 @@ def check_event_id(event_id: object) -> None:
         raise TypeError(f"event_id: {event_id!r} is not an int; give what post returned")
 
 
+def check_no_poster(life: Life) -> None:
+    """StdeventsError for a poster, which would handle nothing of what it asks for here."""
+    seat = life.state.seat
+    if seat is not None:
+        seat.progress_of_worker()
+
+
 class Together:
     """The calls of a bus that concern all of its workers."""
 
@@ -80,9 +87,9 @@ class Together:
         Each worker's answerer for `source` and `event` (see `answer`) is called with `data`, as one
         of its handlers; what it returns is the `value` of its `Answer`. There is one for every
         worker that was alive when asked and did not die before it answered. It has an `error` if
-        that worker has no answerer, failed, or did not answer within `timeout` seconds, or if its
-        answer was too large for the ring or was overwritten before it was read here. Listeners and
-        posters are not asked; a poster may ask.
+        that worker has no answerer, failed, was interrupted, or did not answer within `timeout`
+        seconds, or if its answer was too large for the ring or was overwritten before it was read
+        here. Listeners and posters are not asked; a poster may ask.
 
         The question and its answers are events, `asked` and `answered` of source "stdevents"; the
         answers are handled by the asker alone. Where no loop runs (`interval=0`), it polls for its
@@ -109,9 +116,7 @@ class Together:
         have an answerer; StdeventsError for a poster.
         """
         source, event = check_names(source, event)
-        seat = self._life.state.seat
-        if seat is not None:
-            seat.progress_of_worker()
+        check_no_poster(self._life)
 
         def register(callback: Answerer) -> Answerer:
             check(callback)

@@ -83,11 +83,10 @@ class Ear:
 
     def listens(self) -> bool:
         """Has it been listening? If not, it begins now: look once more before you sleep."""
-        seat, listener = self._life.state.seat, self._listener
-        if seat is self._seat and (listener is None or listener.is_intact()):
+        if self.is_of_now():
             return True
         self.close()
-        self._seat = seat
+        self._seat = seat = self._life.state.seat
         if seat is not None:
             self._life.polling.ears.add(self)  # before it has files
             try:
@@ -95,6 +94,12 @@ class Ear:
             except OSError:  # no epoll, or no descriptors are left
                 pass
         return self._listener is None
+
+    def is_of_now(self) -> bool:
+        """Does it hear the bell of the seat that there is, if it can?"""
+        listener = self._listener
+        is_intact = listener is None or listener.is_intact()
+        return is_intact and self._seat is self._life.state.seat
 
     def sleep(self, seconds: float) -> None:
         """Until a ring or a `wake`, so long at most, and less where it is deaf."""
@@ -114,8 +119,8 @@ class Ear:
             listener.wake()
 
     def close(self) -> None:
-        """Close its files."""
-        listener, self._listener = self._listener, None
+        """Close its files; the next `listens` opens others."""
+        listener, self._listener, self._seat = self._listener, None, None
         if listener is not None:
             listener.close()
         self._life.polling.ears.discard(self)

@@ -50,10 +50,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", dest="as_json", action="store_true", help="one JSON object a look")
     form.add_argument("--metrics", action="store_true", help="OpenMetrics text, once")
-    about = "look every second, until Ctrl-C"
-    add("--watch", dest="every", action="store_const", const=EVERY, default=0.0, help=about)
+    add("--watch", action="store_true", help="look every second, until Ctrl-C")
     about = "look as often as this, until Ctrl-C"
-    add("--every", dest="every", metavar="SECONDS", type=_period, help=about)
+    add("--every", metavar="SECONDS", type=_period, default=0.0, help=about)
 
 
 def _period(text: str) -> float:
@@ -66,8 +65,9 @@ def _period(text: str) -> float:
     return every
 
 
-def main(name: str | None, every: float, as_json: bool, metrics: bool) -> int:
+def main(name: str | None, watch: bool, every: float, as_json: bool, metrics: bool) -> int:
     """Show a bus, or list those of this user, once; or `every` so many seconds until Ctrl-C."""
+    every = every or watch * EVERY
     terminal = Terminal(sys.stdout)
     if metrics:
         if every:

@@ -215,6 +215,39 @@ def test_handlers_may_close_it_and_wait_for_the_others_only(bus, other):
     run(main())
 
 
+def test_a_handler_that_goes_on_after_it_gave_up_closing_is_waited_for(bus, other):
+    async def main():
+        tasks, gave_up, ended = [], asyncio.Event(), []
+
+        @other.on("test", "gives up")
+        async def give_up(data, event, source, pid):
+            tasks.append(asyncio.current_task())
+            try:
+                await other.close()
+            except asyncio.CancelledError:
+                gave_up.set()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            ended.append(event)
+
+        @other.on("test", "closes")
+        async def close(data, event, source, pid):
+            await gave_up.wait()
+            await other.close()
+            ended.append(event)
+
+        async with other:
+            for event in ("gives up", "closes"):
+                bus.post("test", event)
+            bus.poll()
+            await asyncio.sleep(0)
+            tasks[0].cancel()
+            await gave_up.wait()
+        assert ended == ["gives up", "closes"]
+
+    run(main())
+
+
 @pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="no eager tasks here")
 def test_handlers_may_close_it_in_the_first_step_of_an_eager_task(bus, other):
     """It does not wait for itself then, nor the others for it, though it is not started yet."""

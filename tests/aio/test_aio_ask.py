@@ -169,6 +169,10 @@ def test_a_poster_asks_and_waits_and_handles_nothing(name, fork, monkeypatch, ca
             child.say("mine")
             assert await asking == {0: (child.pid, "mine", None)}
             assert await other.wait(poster.post("test", "over"), PATIENT)
+            with pytest.raises(stdevents.StdeventsError, match="only posts"):
+                other.events("test")
+            with pytest.raises(stdevents.StdeventsError, match="only posts"):
+                other.answer("test", "what")
         assert not other.attached()
 
     with contextlib.closing(poster):

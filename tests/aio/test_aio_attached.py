@@ -323,8 +323,10 @@ def test_a_bus_with_a_thread_of_its_own_is_refused(bus, other):
     run(main())
 
 
-@pytest.mark.parametrize("interval", ["x", None, True, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("interval", ["x", None, True, 0, -1, float("nan"), float("inf")])
 def test_an_interval_is_a_number_of_seconds(bus, other, interval):
+    """More than 0: an event loop that polls in each of its steps never sleeps."""
+
     async def main():
         with pytest.raises((TypeError, ValueError), match="interval: "):
             other.attach(interval)

@@ -65,6 +65,22 @@ def test_what_a_plain_handler_raises_leaves_the_descriptor_readable(bus, other, 
     assert run(five_events(bus, other, first, 1000)) == [0, 1, 2, 3, 4]
 
 
+def test_who_waits_is_not_cancelled_by_what_a_plain_handler_raises(bus, other):
+    """Nobody has cancelled that task; the event loop is told, as of any callback that fails."""
+
+    async def main():
+        reported = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: reported.append(type(context["exception"]))
+        )
+        other.register(lambda *event: raise_cancelled(), "test")
+        async with other:
+            assert await other.wait(bus.post("test", "event"), SECONDS)
+        assert reported == [asyncio.CancelledError]
+
+    run(main())
+
+
 def test_a_post_that_would_wait_for_its_own_event_loop_is_told_at_once(name):
     """DESIGN: nothing but its own return lets that worker go on."""
 

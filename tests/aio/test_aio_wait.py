@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import select
 import threading
 
 import pytest
 from event_loops import run
-from inside import is_deaf, look_at_ground, recover, remove_memory, tasks_of
+from inside import has_ears, is_deaf, look_at_ground, recover, remove_memory, tasks_of
 
 import stdevents
 from stdevents import aio
@@ -24,6 +27,12 @@ def poll_when_told(parent, bus, name):
     while parent.hear() != "leave":
         other.poll()
     other.close()
+
+
+def count_files():
+    """How many this process has open; some of them may be garbage yet, of earlier tests."""
+    gc.collect()
+    return len(os.listdir("/dev/fd"))
 
 
 async def begin_slowly(bus, other):
@@ -128,6 +137,63 @@ def test_it_works_where_the_bell_is_not_heard(bus, other, fork, name, monkeypatc
             await asyncio.sleep(0)
             child.say()
             assert await waiting
+            child.say("leave")
+
+    run(main())
+    child.result()
+
+
+def test_a_hundred_that_wait_or_ask_take_no_more_files_than_one(bus, other, fork, name):
+    """A worker is stopped, and requests wait for it: others have to be accepted meanwhile."""
+    child = fork(poll_when_told, bus, name)
+    child.hear()
+
+    async def begin(count):
+        begun = []
+        for _ in range(count):
+            waited = other.wait(bus.post("test", "event"), LONG)
+            begun += map(asyncio.ensure_future, (waited, other.ask("test", "ask", timeout=LONG)))
+        for _ in range(20):  # each is asleep after some steps
+            await asyncio.sleep(0)
+        return begun, count_files()
+
+    async def main():
+        async with other:
+            before = count_files()
+            first, files_of_one = await begin(1)
+            others, files_of_all = await begin(50)
+            assert files_of_all <= files_of_one
+            child.say()
+            assert all(await asyncio.gather(*first, *others))
+            assert count_files() <= before
+            child.say("leave")
+
+    run(main())
+    child.result()
+
+
+def test_the_bell_is_heard_again_though_others_wait_still(bus, other, fork, name, monkeypatch):
+    """They began when no descriptors were left, and there is always somebody who waits."""
+    child = fork(poll_when_told, bus, name)
+    child.hear()
+
+    async def begin():
+        begun = asyncio.ensure_future(other.wait(bus.post("test", "event"), LONG))
+        for _ in range(20):  # it is asleep after some steps
+            await asyncio.sleep(0)
+        return begun
+
+    async def main():
+        async with other:
+            with monkeypatch.context() as meanwhile:
+                is_deaf(meanwhile)
+                first = await begin()
+                assert not has_ears(bus)
+            second = await begin()
+            assert has_ears(bus) == hasattr(select, "epoll")
+            child.say()
+            assert await first
+            assert await second
             child.say("leave")
 
     run(main())
@@ -295,6 +361,28 @@ def test_after_it_is_detached_a_worker_is_not_waited_for_in_vain(bus, other):
     for _ in range(2):
         run(main())
         assert bus.wait(bus.post("test", "event"), 0)
+
+
+def test_what_an_event_loop_was_given_and_never_began_is_not_waited_for(bus, other):
+    """A poll in another thread gave it; that event loop has ended, and there is another one."""
+
+    async def main():
+        async with other:
+            return await other.wait(bus.post("test", "event"), LONG)
+
+    async def attach():
+        other.attach()
+
+    other.register(lambda *event: None, "test")
+    ended = asyncio.new_event_loop()
+    ended.run_until_complete(attach())
+    bus.post("test", "event")
+    polling = threading.Thread(target=bus.poll)
+    polling.start()
+    polling.join()
+    ended.close()
+    other.detach()
+    assert run(main())
 
 
 def test_a_task_that_waits_for_its_own_event_is_refused(bus, other):

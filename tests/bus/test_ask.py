@@ -45,6 +45,10 @@ def live(parent, name, **options):
     def kill_itself(data, event, source, pid):
         die()
 
+    @bus.answer("test", "interrupted")
+    def interrupted(data, event, source, pid):
+        raise KeyboardInterrupt
+
     @bus.answer("test", "slow")
     def tell_and_hear(data, event, source, pid):
         parent.tell("in the answerer")
@@ -289,6 +293,15 @@ def test_an_answer_that_the_asker_was_lapped_on_is_told_to_be_lost(worker, asker
     found = bus.ask("test", "who", None, PATIENT)
     assert found[0].error.startswith("its answer is lost: ")
     assert bus.stats().lost > 0
+
+
+def test_an_answerer_that_was_interrupted_gives_none_and_the_asker_is_told(worker, asker):
+    """Not that its answer was overwritten: a larger ring would help nobody."""
+    child = worker()
+    bus = asker(interval=0)
+    found = bus.ask("test", "interrupted", None, PATIENT)
+    assert [one.pid for one in found.values()] == [child.pid, os.getpid()]
+    assert "its answerer was interrupted" in found[0].error
 
 
 def test_a_poster_asks_and_is_not_asked(worker, asker):

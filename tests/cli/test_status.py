@@ -143,7 +143,13 @@ def test_a_watch_without_a_name_shows_all_buses_as_they_come(command, name, work
 
 @pytest.mark.parametrize(
     ("options", "pause"),
-    [([], None), (["--watch"], 1), (["--every", "2.5"], 2.5), (["--watch", "--every", "7"], 7)],
+    [
+        ([], None),
+        (["--watch"], 1),
+        (["--every", "2.5"], 2.5),
+        (["--watch", "--every", "7"], 7),
+        (["--every", "7", "--watch"], 7),
+    ],
 )
 def test_a_watch_looks_every_second_or_as_often_as_is_wanted(
     bus, name, monkeypatch, options, pause
