@@ -202,6 +202,8 @@ class Reader:
         """The place with what is known of it by now, also when Redis was away since."""
         if before.entry == snapshot.last and snapshot.is_end:
             before = before._replace(added=snapshot.added)
+        if before.entry == (0, 0):  # of a group that somebody has set back to the beginning, too
+            before = before._replace(added=0)
         if before.check:
             return before
         if snapshot.at is not None and (self._seen is None or self._seen.entry != before.entry):

@@ -45,6 +45,25 @@ def test_what_was_trimmed_meanwhile_is_told_with_its_count(restarted, client):
     restarted(meanwhile).until(lost(count=2, first="3-2", last="6-0"), ("event", 6))
 
 
+def test_a_host_that_was_set_back_to_the_beginning_has_lost_nothing(restarted):
+    """By an operator, and there is nothing before that."""
+
+    def meanwhile(client):
+        (group,) = client.xinfo_groups("stream")
+        client.xgroup_setid("stream", group["name"], "0")
+
+    restarted(meanwhile).until(*only((1, 2, 3)))
+
+
+def test_what_was_trimmed_of_all_from_the_beginning_is_told(restarted):
+    def meanwhile(client):
+        (group,) = client.xinfo_groups("stream")
+        client.xgroup_setid("stream", group["name"], "0")
+        client.xtrim("stream", 1, approximate=False)
+
+    restarted(meanwhile).until(lost(count=2, first="0-1", last="3-0"), ("event", 3))
+
+
 def test_start_new_skips_what_came_meanwhile(restarted, client):
     again = restarted(post_three, start="new")
     again.wait_for(lambda: again.relay.stats().position == "6-1")
