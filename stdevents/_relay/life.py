@@ -159,6 +159,7 @@ class RelayLife:
             self.bus.use(self._step_on)
         except NotConfigured:  # the bus is closed
             self._goes_on = False
+            self._leave()
         except Overtaken as error:
             report("bus %r: %s", self.loop.name, error, level=INFO)
         finally:

@@ -232,8 +232,12 @@ class Reader:
 
     def keep_at_end(self) -> None:
         """Have Redis keep the place now, unless another process reads; no more is read."""
-        if self.elect():  # also where the one before was killed before it could
-            self._keeper.keep(self._locked(self._cursor.position), at_once=True)
+        try:
+            # Also where the one before was killed before it could.
+            place = self._locked(self._cursor.position) if self.elect() else None
+        except StdeventsError:  # the bus was closed before its relay; nobody else read until then
+            place, self._term = self._position if self.reading else None, 0
+        self._keeper.keep(place, at_once=True)
 
     def standing(self) -> Standing:
         """How far the bus is."""
