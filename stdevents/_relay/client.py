@@ -17,7 +17,7 @@ PASSING = frozenset(
         "ConnectionError",
         "TimeoutError",
         "OSError",
-        "ClusterDownError",
+        "ClusterError",  # while a slot moves to another node, after some tries of the client
         "MasterDownError",
         "TryAgainError",
         "RedisClusterException",
