@@ -161,6 +161,17 @@ def test_a_second_loss_is_told_as_the_first_one_was(host, server, client, rewoun
     assert lost(last=third) in losses_of(a)
 
 
+def test_what_others_write_where_it_is_noted_keeps_no_loss_from_being_told(host, client):
+    a = host("a")
+    first = a.relay.post("test", "event", 1)
+    a.until(("event", 1))
+    client.flushall()
+    client.set("{stream}:told", "no id")
+    a.relay.post("test", "event", 2)
+    a.wait_for(lambda: ("event", 2) in a.seen)
+    assert lost(last=first) in losses_of(a)
+
+
 def test_a_poster_whose_entries_are_there_tells_nothing(host, server, client):
     """Not after a restart that kept everything, and not after posts that failed."""
     a = host("a")
