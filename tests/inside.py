@@ -1360,6 +1360,27 @@ def put_into_buffer(relay, count):
         life.posting._keep((_codec.without_pid(record),), None)
 
 
+def keep_rarely(monkeypatch):
+    """Have readers tell Redis how far they are when they begin and end, and never in between."""
+    monkeypatch.setattr(_late("_relay.keeping"), "EVERY", 1_000_000_000_000)
+
+
+def refill_buffer(relay, monkeypatch, goes_on):
+    """Have one more post come for each that is sent from a relay's buffer, as long as it goes on.
+
+    So it is not empty before that.
+    """
+    posting = relay._life.posting
+    send = posting.send_next
+
+    def send_and_refill():
+        if goes_on():
+            put_into_buffer(relay, 1)
+        send()
+
+    monkeypatch.setattr(posting, "send_next", send_and_refill)
+
+
 def worker_patience(monkeypatch, seconds):
     """Have readers wait so long for a worker that takes nothing."""
     monkeypatch.setattr(_late("_relay.pace"), "PATIENCE", seconds)

@@ -17,14 +17,13 @@ PASSING = frozenset(
         "ConnectionError",
         "TimeoutError",
         "OSError",
-        "ClusterDownError",
+        "ClusterError",  # while a slot moves to another node, after some tries of the client
         "MasterDownError",
         "TryAgainError",
         "RedisClusterException",
     }
 )
 PASSING_WORDS = "BUSY ", "LOADING ", "MASTERDOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "NOREPLICAS "
-LASTING = frozenset({"MaxConnectionsError"})  # derived from one of those
 OTHER_SLOT = "key slot"  # of a cluster: the name of a stream is none for it
 
 
@@ -87,9 +86,7 @@ def is_away(error: RelayError) -> bool:
     """Is it that Redis cannot be reached, not that it refuses?"""
     cause = error.__cause__
     names, words = {kind.__name__ for kind in type(cause).__mro__}, str(cause)
-    if names & LASTING or OTHER_SLOT in words:
-        return False
-    return bool(names & PASSING) or words.startswith(PASSING_WORDS)
+    return OTHER_SLOT not in words and bool(names & PASSING or words.startswith(PASSING_WORDS))
 
 
 def _options(client: Any) -> dict[str, Any]:

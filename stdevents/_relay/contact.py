@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 READ, POST = "read", "post"
 TOLD_EVERY = 60.0  # seconds between two warnings that it is so still
+LOGGED = 10  # up to which all is told; from then on only where a power of two is reached
 PAUSES = 0.1, 0.5  # seconds, the first and the longest, between two tries
+
+
+def is_told(before: int, after: int) -> bool:
+    """Is it worth a line in the log that a count has grown? Often while it is small."""
+    return after <= LOGGED or before.bit_length() < after.bit_length()
 
 
 class Contact:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .._bus import codec
 from .._log import WARNING, report
+from .contact import is_told
 from .ids import EntryId, parse
 from .snapshot import check_of
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 255  # bytes of UTF-8, of a stream or a host
 LARGEST_PID = (1 << 31) - 1
-LOGGED = 10  # skipped entries; from then on only those whose count is a power of two
 
 
 class Entry(NamedTuple):
@@ -64,7 +64,7 @@ class Entries:
     def _skip(self, entry: str, error: Exception) -> None:
         self._counts["skipped"] += 1
         count = self._counts["skipped"]
-        if count <= LOGGED or not count & (count - 1):
+        if is_told(count - 1, count):
             report(
                 "bus %r: entry %s of stream %r is not an event of a relay of this version, and is "
                 "skipped (%s); %d so far",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .ids import Position
 
 BLOCK = 0.2  # seconds: longest wait for an entry; a fork may have to wait as long for the thread
+AT_A_TIME = 0.02  # seconds for which the buffer is sent; about as much is read at a time
 EVERY = 0.25  # seconds between two looks whether there is a reader
 NOW = 0.0  # of the clock: a deadline that is over
 
@@ -158,6 +159,7 @@ class RelayLife:
             self.bus.use(self._step_on)
         except NotConfigured:  # the bus is closed
             self._goes_on = False
+            self._leave()
         except Overtaken as error:
             report("bus %r: %s", self.loop.name, error, level=INFO)
         finally:
@@ -201,8 +203,14 @@ class RelayLife:
             self.contact.succeeded(POST)
 
     def send_waiting(self) -> None:
-        """Put on the stream what is buffered; RelayError if Redis is away."""
+        """Put on the stream some of what is buffered; RelayError if Redis is away."""
+        # Not all of it at once: that may take longer than an election holds, and more may come
+        # all the time, while nobody reads.
+        until = monotonic() + AT_A_TIME
         while self.posting.waiting and not self._hurry:
+            if monotonic() > until:
+                self._goes_on = True
+                return
             self.posting.send_next()
 
     def listen(self) -> Pause:

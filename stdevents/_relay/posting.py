@@ -15,7 +15,7 @@ from .._errors import NotConfigured, PayloadTooLarge, RelayError
 from .._log import WARNING, report
 from .._system.clock import monotonic
 from .client import is_away
-from .contact import POST
+from .contact import POST, is_told
 from .ids import LARGEST_ID, written
 from .scripts import REMEMBERED
 from .stream import Origin
@@ -219,9 +219,11 @@ class Posting:
         except RelayError as error:
             if is_away(error):
                 raise
+            before = self._counts["refused"]
             self._count("refused", payloads)
-            what = "bus %r: %s; a post from the buffer is dropped, %d so far"
-            report(what, self._bus, error, self._counts["refused"], level=WARNING)
+            if is_told(before, self._counts["refused"]):
+                what = "bus %r: %s; a post from the buffer is dropped, %d events so far"
+                report(what, self._bus, error, self._counts["refused"], level=WARNING)
         else:
             poster = poster.answer(entry)
             if is_of_queue:

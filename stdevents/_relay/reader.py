@@ -202,6 +202,8 @@ class Reader:
         """The place with what is known of it by now, also when Redis was away since."""
         if before.entry == snapshot.last and snapshot.is_end:
             before = before._replace(added=snapshot.added)
+        if before.entry == (0, 0):  # of a group that somebody has set back to the beginning, too
+            before = before._replace(added=0)
         if before.check:
             return before
         if snapshot.at is not None and (self._seen is None or self._seen.entry != before.entry):
@@ -230,8 +232,12 @@ class Reader:
 
     def keep_at_end(self) -> None:
         """Have Redis keep the place now, unless another process reads; no more is read."""
-        if self.elect():  # also where the one before was killed before it could
-            self._keeper.keep(self._locked(self._cursor.position), at_once=True)
+        try:
+            # Also where the one before was killed before it could.
+            place = self._locked(self._cursor.position) if self.elect() else None
+        except StdeventsError:  # the bus was closed before its relay; nobody else read until then
+            place, self._term = self._position if self.reading else None, 0
+        self._keeper.keep(place, at_once=True)
 
     def standing(self) -> Standing:
         """How far the bus is."""

@@ -145,8 +145,8 @@ class Relay:
         """Stop; posts that are still buffered are dropped, with a warning. Twice is fine.
 
         The process that reads, if no other one does, tells Redis how far the host is: as long as
-        the client waits at most. The bus stays open. If the bus was closed first, this does
-        nothing.
+        the client waits at most. The bus stays open. Where the bus is closed first, its relays tell
+        Redis by themselves, a moment later.
         """
         self._life.close()
 

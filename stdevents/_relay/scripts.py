@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 REMEMBERED = 86_400_000  # milliseconds for which a post may be sent again
-TOLD = 1000  # milliseconds for which others do not tell of the same loss
 LOOK_BYTES = 1 << 20  # of entries, after which a look ends
 FIRST_LOOK = 4  # entries, by whose size it is known how many more to take at once
 MOST_AT_ONCE = 32  # entries: others may be much larger
@@ -21,6 +20,12 @@ local function add(event)
     return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*',
         'v', '1', 'host', ARGV[4], 'pid', ARGV[5], 'event', event)
 end
+-- An id as text, which sorts as ids do; what somebody else may have written is before them.
+local function sorted(id)
+    local time, sequence = string.match(id, '^(%d+)-(%d+)$')
+    if not time then return '' end
+    return string.rep('0', 20 - #time) .. time .. string.rep('0', 20 - #sequence) .. sequence
+end
 if known ~= ARGV[2] then -- else it is as the poster knows it, as nearly always
     local number, last = string.match(known or '0 0-0', '(%d+) (.+)')
     if tonumber(number) >= tonumber(ARGV[1]) then return last end
@@ -29,10 +34,13 @@ if known ~= ARGV[2] then -- else it is as the poster knows it, as nearly always
     if not known then redis.call('SET', KEYS[2], '0 0-0', 'PX', {REMEMBERED}) end
     if answered and tonumber(number) < tonumber(answered) then
         gone = ' gone'
-        -- Of many posters that find it out one tells it.
-        if redis.call('SET', KEYS[3], '', 'NX', 'PX', {TOLD}) then
-            add('["stdevents","lost",{{"first":null,"last":"' .. lost
+        -- Of many posters that find it out, today or tomorrow, one tells it: where that is behind
+        -- all that another one has posted, it tells of that as well.
+        local told = redis.call('GET', KEYS[3])
+        if not told or sorted(told) <= sorted(lost) then
+            told = add('["stdevents","lost",{{"first":null,"last":"' .. lost
                 .. '","count":null,"stream":' .. cjson.encode(KEYS[1]) .. '}}]')
+            redis.call('SET', KEYS[3], told, 'PX', {REMEMBERED})
         end
     end
 end
@@ -98,15 +106,26 @@ return answer
 # each. A mark for the event decides, never the key alone: so it holds for hosts that are late.
 CLAIM = """
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+-- Asked for once: thousands that were posted together are all of one millisecond.
+local marks = {}
+local function marks_of(time)
+    if not marks[time] then
+        marks[time] = {}
+        for _, known in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], time, time)) do
+            local entry, holder = string.match(known, '(%S+) (.*)')
+            marks[time][entry] = holder
+        end
+    end
+    return marks[time]
+end
 local function claim(entry, key)
     local time = string.match(entry, '%d+')
-    for _, known in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], time, time)) do
-        local marked, holder = string.match(known, '(%S+) (.*)')
-        if marked == entry then return holder == ARGV[1] and 1 or 0 end
-    end
+    local known = marks_of(time)
+    if known[entry] then return known[entry] == ARGV[1] and 1 or 0 end
     if not redis.call('XRANGE', KEYS[1], entry, entry)[1] then return -1 end
     local mine = redis.call('SET', key, ARGV[1], 'NX', 'PX', ARGV[2])
-    redis.call('ZADD', KEYS[2], time, entry .. ' ' .. (mine and ARGV[1] or ''))
+    known[entry] = mine and ARGV[1] or ''
+    redis.call('ZADD', KEYS[2], time, entry .. ' ' .. known[entry])
     return mine and 1 or 0
 end
 local answer = {}

@@ -4,7 +4,7 @@ An entry is `v 1 host HOST pid PID event JSON`, the JSON being `[source, event, 
 of `unique` behind it if there is one. Each host has a consumer group, which says how far it is.
 Beside the stream there are, under names that begin with `{stream}:`,
 
-    told            there is, for a moment, when a poster has told that Redis has lost entries
+    told            by which entry a poster has told last that Redis has lost entries
     post:TOKEN      number and entry of the last post of one poster: a post that is sent again
                     after its connection was lost is not added again
     unique          which host has which `unique` event, as long as the event is in the stream

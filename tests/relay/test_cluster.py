@@ -73,6 +73,30 @@ def test_what_is_buffered_comes_when_the_cluster_is_back(host, server):
         one.until(*only(range(20)))
 
 
+def test_what_is_posted_while_the_stream_moves_to_another_master_waits(host, server):
+    """For so long the cluster takes no post, as it says: try again."""
+    a, b = host("a", buffer=100), host("b")
+    exchange(a, b)
+    before = server.master_of("stream")
+    after = next(node for node in server.nodes if node is not before)
+    source, target = before.client(), after.client()
+    names = [node.cluster("myid") for node in (source, target)]
+    old, new = (name if isinstance(name, str) else name.decode() for name in names)
+    slot = source.cluster("keyslot", "stream")
+    target.cluster("setslot", slot, "IMPORTING", old)
+    source.cluster("setslot", slot, "MIGRATING", new)
+    assert a.relay.post("test", "event", 100) is None
+    keys = source.cluster("getkeysinslot", slot, 1000)
+    place = after.address, after.port, "", 0, 5000
+    source.execute_command("MIGRATE", *place, "KEYS", *keys)
+    for node in (target, source):
+        node.cluster("setslot", slot, "NODE", new)
+    for one in (a, b):
+        one.wait_for(lambda: ("event", 100) in one.seen)  # noqa: B023
+    assert a.relay.stats().refused == 0
+    exchange(a, b, first=200)
+
+
 def test_after_the_failover_of_a_master_all_goes_on(host, replicated):
     """What is posted meanwhile waits, or is told to be lost: no replica has all at once."""
     clients = [replicated.client() for _ in range(2)]

@@ -129,6 +129,49 @@ def test_a_poster_that_finds_its_last_entry_gone_tells_all_hosts(
     assert first < second
 
 
+def test_one_loss_is_told_by_one_poster_also_when_others_post_later(host, client):
+    """All of them find it out. Each host would drop its caches as often as there are posters."""
+    a, *posters = hosts = [host(suffix) for suffix in "abc"]
+    for one in posters:
+        one.relay.post("test", "event", 1)
+    a.until(("event", 1), ("event", 1))
+    client.flushall()
+    for one in hosts:
+        one.wait_for(lambda: losses_of(one) == [lost()])  # noqa: B023  its own
+    for number, one in enumerate(posters):
+        one.relay.post("test", "new", number)
+        over = client.time()[0] + 2
+        one.wait_for(lambda: client.time()[0] >= over)  # noqa: B023  later
+    a.wait_for(lambda: ("new", 1) in a.seen)
+    assert len(losses_of(a)) == 2
+
+
+def test_a_second_loss_is_told_as_the_first_one_was(host, server, client, rewound):
+    a = host("a")
+    a.relay.post("test", "event", 1)
+    client.flushall()
+    a.relay.post("test", "event", 2)
+    a.wait_for(lambda: ("event", 2) in a.seen)
+    rewound.keep()
+    third = reconnect(a.relay, "test", "event", 3)
+    a.wait_for(lambda: ("event", 3) in a.seen)
+    rewound.rewind()
+    reconnect(a.relay, "test", "event", 4)
+    a.wait_for(lambda: ("event", 4) in a.seen)
+    assert lost(last=third) in losses_of(a)
+
+
+def test_what_others_write_where_it_is_noted_keeps_no_loss_from_being_told(host, client):
+    a = host("a")
+    first = a.relay.post("test", "event", 1)
+    a.until(("event", 1))
+    client.flushall()
+    client.set("{stream}:told", "no id")
+    a.relay.post("test", "event", 2)
+    a.wait_for(lambda: ("event", 2) in a.seen)
+    assert lost(last=first) in losses_of(a)
+
+
 def test_a_poster_whose_entries_are_there_tells_nothing(host, server, client):
     """Not after a restart that kept everything, and not after posts that failed."""
     a = host("a")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import redis
-from entries import only
+from entries import entry_of, only
 from inside import (
     close_amid_failure,
     close_before_keeping,
@@ -16,6 +16,9 @@ from inside import (
     pass_time_while_away,
     pause_of,
     place_in_stream,
+    put_into_buffer,
+    refill_buffer,
+    relay_once,
     runs,
     send_buffer_later,
     stopped,
@@ -145,6 +148,36 @@ def test_what_is_posted_behind_a_buffer_comes_behind_it(host, server):
     begin()
     assert a.relay.post("test", "event", 2) is not None
     a.until(*only(range(3)))
+
+
+def test_a_buffer_that_is_never_empty_keeps_nobody_from_reading(host, client, monkeypatch):
+    """What is long, or what others post all the time, would else be sent first."""
+    a = host("a", buffer=10)
+    refill_buffer(a.relay, monkeypatch, lambda: ("other", None) not in a.seen)
+    put_into_buffer(a.relay, 1)
+    a.wait_for(lambda: a.relay.stats().posted > 0)
+    client.xadd("stream", entry_of("other", None))
+    a.wait_for(lambda: ("other", None) in a.seen)
+    a.wait_for(lambda: a.relay.stats().buffered == 0)
+
+
+def test_a_post_for_which_no_connection_is_free_waits_in_the_buffer(host, server):
+    """Redis has refused nothing; that passes."""
+    client = server.client(max_connections=3)
+    a = host("a", client=client, buffer=10)
+    taken = []
+    with stopped(a.relay):
+        with pytest.raises(redis.ConnectionError):
+            while True:
+                taken.append(client.client())
+        assert a.relay.post("test", "event", 1) is None
+        put_into_buffer(a.relay, 1)
+        relay_once(a.relay)
+        for one in taken:
+            one.close()
+    a.wait_for(lambda: a.relay.stats().buffered == 0)
+    a.until(("event", 1), ("event", 0))
+    assert a.relay.stats().refused == 0
 
 
 def test_a_buffer_that_is_closed_is_dropped_with_a_warning(host, server, caplog):

@@ -7,7 +7,8 @@ import time
 import pytest
 from children import SECONDS
 from entries import entry_of, lost, only
-from inside import as_before_redis_7, reader_of, stopped
+from inside import as_before_redis_7, keep_rarely, reader_of, stopped
+from server import until
 
 import stdevents
 
@@ -43,6 +44,38 @@ def test_what_was_trimmed_meanwhile_is_told_with_its_count(restarted, client):
         client.xtrim("stream", 1, approximate=False)
 
     restarted(meanwhile).until(lost(count=2, first="3-2", last="6-0"), ("event", 6))
+
+
+def test_a_host_that_was_set_back_to_the_beginning_has_lost_nothing(restarted):
+    """By an operator, and there is nothing before that."""
+
+    def meanwhile(client):
+        (group,) = client.xinfo_groups("stream")
+        client.xgroup_setid("stream", group["name"], "0")
+
+    restarted(meanwhile).until(*only((1, 2, 3)))
+
+
+def test_what_was_trimmed_of_all_from_the_beginning_is_told(restarted):
+    def meanwhile(client):
+        (group,) = client.xinfo_groups("stream")
+        client.xgroup_setid("stream", group["name"], "0")
+        client.xtrim("stream", 1, approximate=False)
+
+    restarted(meanwhile).until(lost(count=2, first="0-1", last="3-0"), ("event", 3))
+
+
+def test_a_bus_may_be_closed_before_its_relay(host, client, monkeypatch):
+    """Its place is kept all the same: nothing comes once more."""
+    keep_rarely(monkeypatch)
+    first = host("a")
+    for number in (1, 2, 3):
+        client.xadd("stream", entry_of("event", number), f"{number}-1")
+    first.until(*only((1, 2, 3)))
+    first.bus.close()
+    until(lambda: [one["last-delivered-id"] for one in client.xinfo_groups("stream")] == [b"3-1"])
+    post_three(client)
+    host("a").until(*only((4, 5, 6)))
 
 
 def test_start_new_skips_what_came_meanwhile(restarted, client):

@@ -107,6 +107,14 @@ def test_they_are_a_unique_one_each(host):
     assert sorted(a.seen + b.seen) == [("one", number) for number in range(20)]
 
 
+def test_for_a_unique_one_redis_does_not_look_through_all_of_them(host, client):
+    """They are all of one millisecond: for thousands that took more than a second."""
+    a = host("a", size="4m")
+    a.relay.post_many(("test", "one", number, number) for number in range(500))
+    a.wait_for(lambda: len(a.seen) == 500)
+    assert client.info("commandstats")["cmdstat_zrangebyscore"]["calls"] < 100
+
+
 def test_while_redis_is_away_all_or_none_are_buffered(host, server):
     a = host("a", buffer=10)
     server.kill()

@@ -72,9 +72,18 @@ def test_a_buffer_that_is_refused_is_dropped_with_a_count(host, server, client, 
     put_into_buffer(a.relay, 2)
     a.wait_for(lambda: a.relay.stats().buffered == 0)
     assert a.relay.stats().refused == 2
-    assert "a post from the buffer is dropped, 2 so far" in caplog.text
+    assert "a post from the buffer is dropped, 2 events so far" in caplog.text
     client.xadd("stream", entry_of("event", 3))
     a.until(("event", 3))
+
+
+def test_a_long_buffer_that_is_refused_is_few_lines_in_the_log(host, server, client, caplog):
+    allow(client, "poster", "-xadd")
+    a = host("a", buffer=100, client=server.client(username="poster"))
+    put_into_buffer(a.relay, 100)
+    a.wait_for(lambda: a.relay.stats().buffered == 0)
+    assert a.relay.stats().refused == 100
+    assert caplog.text.count("a post from the buffer is dropped") == 13  # 1 to 10, 16, 32, 64
 
 
 def test_a_reader_that_is_refused_tells_it_once_and_posts_nevertheless(
