@@ -20,15 +20,15 @@ local function add(event)
     return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*',
         'v', '1', 'host', ARGV[4], 'pid', ARGV[5], 'event', event)
 end
--- An id as text, which sorts as ids do; what somebody else may have written is before them.
-local function sorted(id)
-    local time, sequence = string.match(id, '^(%d+)-(%d+)$')
-    if not time then return '' end
-    return string.rep('0', 20 - #time) .. time .. string.rep('0', 20 - #sequence) .. sequence
-end
 if known ~= ARGV[2] then -- else it is as the poster knows it, as nearly always
     local number, last = string.match(known or '0 0-0', '(%d+) (.+)')
     if tonumber(number) >= tonumber(ARGV[1]) then return last end
+    -- An id as text, which sorts as ids do; what somebody else may have written is before them.
+    local function sorted(id)
+        local time, sequence = string.match(id, '^(%d+)-(%d+)$')
+        if not time then return '' end
+        return string.rep('0', 20 - #time) .. time .. string.rep('0', 20 - #sequence) .. sequence
+    end
     local answered, lost = string.match(ARGV[2], '(%d+) (.+)')
     -- Of a new poster, first of all, what may be refused: afterwards nothing is.
     if not known then redis.call('SET', KEYS[2], '0 0-0', 'PX', {REMEMBERED}) end
