@@ -72,7 +72,6 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 FOREIGN = {"os", "sys"}
 PUBLIC = {"_source", "_replace", "_asdict"}  # of an event list; of named tuples
 STANDARD = {
-    ("_system/memory.py", "_fd"),  # SharedMemory tells its file in no other way
     ("_system/living.py", "_enumerate"),  # the public one takes a lock
 }
 

@@ -114,7 +114,7 @@ except ImportError as error:
 
 
 WORKER = """
-import io, json, multiprocessing.resource_tracker, multiprocessing.shared_memory, sys
+import io, json, sys
 before = set(sys.modules)
 import stdevents
 

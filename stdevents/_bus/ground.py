@@ -76,7 +76,7 @@ def in_use(folder: Folder, lock_file: OpenFile, resume: Resume | None = None) ->
 
 def _checked_layout(folder: Folder, memory: shared.Memory) -> Layout:
     """The layout that the header tells of, if owner, version, sizes and length are sound."""
-    owner = os.fstat(shared.descriptor(memory)).st_uid
+    owner = os.fstat(memory.number).st_uid
     try:
         if owner != folder.user:
             raise ValueError(f"belongs to user {owner}, not to user {folder.user}")

@@ -1,4 +1,9 @@
-"""The memory of a bus: the only file that knows `SharedMemory` and the resource tracker."""
+"""The memory of a bus: the only file that knows how shared memory is made.
+
+Not by `SharedMemory`: before Python 3.13 the resource tracker hears of each, and removes it under
+its users when a process ends. To keep it from that, its function was replaced for a moment, which
+other threads, other copies of this package, and other libraries do as well, at the same moment.
+"""
 
 from __future__ import annotations
 
@@ -7,43 +12,51 @@ import contextlib
 import errno
 import os
 import sys
-import threading
-from multiprocessing import resource_tracker
-from multiprocessing.shared_memory import SharedMemory
+from mmap import mmap
 
 from .files import above_standard_streams, never_close
 from .folder import Folder, root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
+    from typing import Any
 
 
 PIECE = 1 << 26  # bytes
 
 
-class Memory(SharedMemory):
-    """Shared memory that only `remove` removes: no tracker, and no failing constructor.
+class Memory:
+    """Shared memory of this name: it is created, where a `size` is given, or opened.
 
     It is never closed but dropped: the last view of it that any thread still has unmaps it.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    buf: Any = None
+    _mapping: Any = None
+    _inode: tuple[int, int] | None = None
+
+    def __init__(self, name: str, size: int = 0) -> None:
+        self._name = name
+        create = os.O_CREAT | os.O_EXCL if size else 0
+        #: of its descriptor
+        self.number: int = _posixshmem.shm_open(f"/{name}", os.O_RDWR | create, 0o600)
         try:
-            super().__init__(*arguments, **options)
+            if size:
+                os.ftruncate(self.number, size)
+            status = os.fstat(self.number)
+            self._inode = status.st_dev, status.st_ino
+            self._mapping = mmap(self.number, status.st_size)
+            self.buf = memoryview(self._mapping)
         except BaseException:
             self.close()  # not left to __del__, which PyPy calls late
             raise
-        self._number = descriptor(self)
-        status = os.fstat(self._number)
-        self._inode = status.st_dev, status.st_ino
 
     def is_linked(self) -> bool:
         """Do newcomers still find it?"""
         if not sys.platform.startswith("linux"):  # macOS has no link count for memory
-            return exists(self.name)
+            return exists(self._name)
         try:
-            status = os.fstat(self._number)
+            status = os.fstat(self.number)
         except OSError:  # the descriptor was closed; the memory is still mapped
             return True
         return status.st_nlink > 0 or (status.st_dev, status.st_ino) != self._inode
@@ -51,32 +64,24 @@ class Memory(SharedMemory):
     def is_ours(self) -> bool:
         """Is its descriptor open, and its own?"""
         try:
-            status = os.fstat(self._number)
+            status = os.fstat(self.number)
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == self._inode
 
     def close(self) -> None:
         """Close its descriptor, and drop the mapping, which ends with its last view."""
-        mapping: Any = getattr(self, "_mmap", None)
-        number = getattr(self, "_fd", -1)
-        if hasattr(self, "_inode") and number >= 0 and not self.is_ours():
-            never_close(mapping)  # it has a descriptor of its own, which was most likely closed too
-        elif number >= 0:
-            os.close(number)
-        self._fd = -1
-        self._buf = self._mmap = None
-
-    def unlink(self) -> None:
-        """Nothing: the constructor calls this when it fails, even on a segment of others."""
+        if self._inode and self.number >= 0 and not self.is_ours():
+            # It has a descriptor of its own, which was most likely closed, too.
+            never_close(self._mapping)
+        elif self.number >= 0:
+            os.close(self.number)
+        self.number = -1
+        self.buf = self._mapping = None
 
     def __del__(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, AttributeError):  # it was never opened
             self.close()
-
-
-def descriptor(memory: SharedMemory) -> int:
-    return memory._fd  # type: ignore[attr-defined,no-any-return]
 
 
 def exists(name: str) -> bool:
@@ -92,12 +97,12 @@ def exists(name: str) -> bool:
 
 def open_memory(folder: Folder, size: int = 0) -> Memory:
     """Create it, with a `size`, or open what is there."""
-    with above_standard_streams(), _untracked(folder.segment_name) as options:
-        return Memory(folder.segment_name, create=size > 0, size=size, **options)
+    with above_standard_streams():
+        return Memory(folder.segment_name, size)
 
 
 def remove(folder: Folder) -> None:
-    # Not by SharedMemory.unlink: that needs the segment mapped, and an empty one cannot be.
+    """Remove the memory of its bus, if there is some; SegmentError."""
     try:
         folder.remove_by(_posixshmem.shm_unlink, f"/{folder.segment_name}")
     except FileNotFoundError:
@@ -110,48 +115,12 @@ def remove(folder: Folder) -> None:
         ) from error
 
 
-_swapping = threading.RLock()  # a signal handler may open another bus while it is held
-
-
-def _renew_swapping() -> None:
-    global _swapping
-    _swapping = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_renew_swapping)
-
-
-@contextlib.contextmanager
-def _untracked(name: str) -> Iterator[dict[str, Any]]:
-    """Keep the segment `name` from the resource tracker, which removes it under its users.
-
-    From 3.13 there is an option for that. Before, the tracker is kept from hearing of it: to
-    register and then unregister prints tracebacks where two processes do so together.
-    """
-    if sys.version_info >= (3, 13):
-        yield {"track": False}
-        return
-    with _swapping:
-        tracker: Any = resource_tracker
-        tracked = tracker.register
-
-        def register(path: Any, kind: str) -> None:
-            if path.lstrip("/") != name:
-                tracked(path, kind)
-
-        tracker.register = register
-        try:
-            yield {}
-        finally:
-            tracker.register = tracked
-
-
 def reserve(memory: Memory, folder: Folder, size: int) -> None:
     """Have all pages now: where there is no room, a later store would kill with SIGBUS."""
     allocate = getattr(os, "posix_fallocate", None)
     if allocate is None:
         return  # macOS: shared memory is backed by swap there, and fills no file system
-    number = descriptor(memory)
+    number = memory.number
     try:
         # Looked at first: else it would take all there is before it fails, from all programs.
         room = os.fstatvfs(number)

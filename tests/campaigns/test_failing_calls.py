@@ -1,9 +1,8 @@
 """The n-th system call fails: of open, flock, mmap, ftruncate, fallocate, write, epoll and more.
 
 They fail where the interpreter calls the C library, by a library that is preloaded: so the whole
-of Python is in between, with all that it does of its own (what SharedMemory cleans up, what is
-repeated after EINTR), and calls of the standard library fail as well as ours. A tracer that has
-the kernel refuse them would need a permission that containers lack, and a process for each case.
+of Python is in between, with all that it does of its own (what is repeated after EINTR), and calls
+of the standard library fail as well as ours. A tracer that has the kernel refuse them would need a permission that containers lack, and a process for each case.
 What such a library cannot see is what the C library calls by itself; `shm_open` is such a case,
 and so one call here.
 """

@@ -6,6 +6,8 @@ import errno
 import os
 import shutil
 import sys
+import types
+from multiprocessing import resource_tracker
 
 import pytest
 from inside import MAGIC, VERSION
@@ -87,3 +89,25 @@ def test_a_link_in_place_of_the_memory_is_not_followed(name, folder, stale, tmp_
         assert_refused(name)
     assert_opens_anew(name)
     assert victim.read_bytes() == sound
+
+
+def test_no_bus_touches_the_resource_tracker_of_multiprocessing(name, fork):
+    """Two threads that replace its function put back each other's: it removed a bus in use."""
+
+    def open_bus(parent):
+        touched = []
+
+        class Watched(types.ModuleType):
+            def __setattr__(self, attribute, value):
+                touched.append(attribute)
+                super().__setattr__(attribute, value)
+
+        def register(path, kind):
+            touched.append(path)
+
+        resource_tracker.register = register
+        resource_tracker.__class__ = Watched
+        stdevents.Bus(name, interval=0).close()
+        return touched
+
+    assert fork(open_bus).result() == []
