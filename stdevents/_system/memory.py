@@ -14,7 +14,7 @@ import os
 import sys
 from mmap import mmap
 
-from .files import above_standard_streams, never_close
+from .files import above_standard_streams, allow_owner, never_close
 from .folder import Folder, root
 
 TYPE_CHECKING = False
@@ -42,6 +42,7 @@ class Memory:
         self.number: int = _posixshmem.shm_open(f"/{name}", os.O_RDWR | create, 0o600)
         try:
             if size:
+                allow_owner(self.number)
                 os.ftruncate(self.number, size)
             status = os.fstat(self.number)
             self._inode = status.st_dev, status.st_ino

@@ -2,9 +2,9 @@
 
 They fail where the interpreter calls the C library, by a library that is preloaded: so the whole
 of Python is in between, with all that it does of its own (what is repeated after EINTR), and calls
-of the standard library fail as well as ours. A tracer that has the kernel refuse them would need a permission that containers lack, and a process for each case.
-What such a library cannot see is what the C library calls by itself; `shm_open` is such a case,
-and so one call here.
+of the standard library fail as well as ours. A tracer that has the kernel refuse them would need a
+permission that containers lack, and a process for each case. What such a library cannot see is what
+the C library calls by itself; `shm_open` is such a case, and so one call here.
 """
 
 from __future__ import annotations
