@@ -205,6 +205,28 @@ print(stdevents.post("test", "event"))
     assert out == "2\n"
 
 
+def test_a_finaliser_at_the_end_of_the_program_can_open_no_bus(name):
+    """The loop's thread could not run any more, and its start, with all signals blocked, hung."""
+    out = run(
+        """
+import sys, stdevents
+
+class Late:
+    def __del__(self, stdevents=stdevents, name=sys.argv[1]):
+        for options in {}, {"interval": 0}:
+            try:
+                stdevents.configure(name, **options)
+            except stdevents.StdeventsError as error:
+                print(error, flush=True)
+
+late = Late()
+sys.modules["kept to the end"] = late
+""",
+        name,
+    )
+    assert sys.implementation.name == "pypy" or out.count("shutting down") == 2
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 @pytest.mark.skipif(
     sys.implementation.name == "pypy",
