@@ -1,4 +1,4 @@
-"""Has a thread ended? Looked at where it still owns a lock of this process."""
+"""Has a thread ended that owns a lock of this process, or with which the process is over?"""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+LOOK_EVERY = 0.5  # seconds
+MAIN = type(threading.main_thread())  # of the thread that runs the exit handlers when it ends
 IS_PYPY = sys.implementation.name == "pypy"
 
 
@@ -25,6 +27,24 @@ def has_ended(ident: int) -> bool:
     if ident in living or threading.get_ident() not in living:
         return False
     return not (IS_PYPY and _is_known_to_threading(ident))
+
+
+def is_over() -> bool:
+    """Is this process at its end, but for its daemon threads?
+
+    A child that a thread has forked runs no exit handlers: when that thread ends, as by sys.exit,
+    the process does, unless another one goes on.
+    """
+    module: Any = threading
+    main = threading.main_thread()
+    if isinstance(main, MAIN) or main.is_alive():
+        return False
+    return all(thread.daemon for thread in module._enumerate())
+
+
+def until_next_look(seconds: float) -> float:
+    """For how long a daemon thread may sleep, `seconds` at most, that would keep such a process."""
+    return seconds if isinstance(threading.main_thread(), MAIN) else min(seconds, LOOK_EVERY)
 
 
 def _is_known_to_threading(ident: int) -> bool:

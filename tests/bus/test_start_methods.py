@@ -278,3 +278,41 @@ if __name__ == "__main__":
             "    bus = stdevents.Bus(sys", "    bus = stdevents.configure(sys"
         )
     assert run_file(tmp_path, program, name, method) == [["was here", "is gone"] * 3, 0]
+
+
+ENDS_WITH_ITS_THREAD = """
+import os, sys, threading, warnings
+import stdevents
+
+warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+bus = stdevents.Bus(sys.argv[1], interval=600)
+handled = threading.Event()
+bus.register(lambda *_: handled.set(), "test")
+children, told = [], os.pipe()
+
+def go_on():
+    handled.wait()  # by the loop of the child, since its thread that forked has ended
+    os.write(told[1], b"handled")
+
+def fork():
+    child = os.fork()
+    if not child:
+        if "goes on" in sys.argv:
+            threading.Thread(target=go_on).start()
+        sys.exit()
+    children.append(child)
+
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+if "goes on" in sys.argv:
+    bus.post("test", "event")
+    assert os.read(told[0], 100) == b"handled"
+print(os.waitpid(children[0], 0)[1], [worker.pid for worker in bus.workers()] == [os.getpid()])
+"""
+
+
+@pytest.mark.parametrize("another_thread", ["goes on", "is not there"])
+def test_a_child_that_a_thread_forks_ends_with_that(name, another_thread):
+    """Or with its last thread that is no daemon. Its loop does not keep it as a worker for ever."""
+    assert run(ENDS_WITH_ITS_THREAD, name, another_thread) == "0 True\n"
