@@ -598,7 +598,7 @@ class Memory:
         self.map = Map(layout.size)
         self.words, self.bytes = seat.words, self.whole[: layout.ring_at]
         self.ring = self.whole[layout.ring_at : layout.total]
-        self.descriptor = seat.memory._fd
+        self.descriptor = seat.memory.number
 
     @property
     def last(self):
