@@ -203,7 +203,7 @@ class LoopThread:
         self._in_burst = False
         self._signals: Signals | None = None
         self._joining = threading.RLock()  # a signal handler may end it amid that
-        self._thread = threading.Thread(
+        self._thread = living.LoopsThread(
             target=self._run, name=f"stdevents {loop.name}", daemon=True
         )
 

@@ -29,6 +29,10 @@ def has_ended(ident: int) -> bool:
     return not (IS_PYPY and _is_known_to_threading(ident))
 
 
+class LoopsThread(threading.Thread):
+    """A thread of ours. A child that a handler forks in it goes on without that, by its own."""
+
+
 def is_over() -> bool:
     """Is this process at its end, but for its daemon threads?
 
@@ -36,15 +40,18 @@ def is_over() -> bool:
     the process does, unless another one goes on.
     """
     module: Any = threading
-    main = threading.main_thread()
-    if isinstance(main, MAIN) or main.is_alive():
+    if not _may_end_unnoticed() or threading.main_thread().is_alive():
         return False
     return all(thread.daemon for thread in module._enumerate())
 
 
 def until_next_look(seconds: float) -> float:
     """For how long a daemon thread may sleep, `seconds` at most, that would keep such a process."""
-    return seconds if isinstance(threading.main_thread(), MAIN) else min(seconds, LOOK_EVERY)
+    return min(seconds, LOOK_EVERY) if _may_end_unnoticed() else seconds
+
+
+def _may_end_unnoticed() -> bool:
+    return not isinstance(threading.main_thread(), (MAIN, LoopsThread))
 
 
 def _is_known_to_threading(ident: int) -> bool:

@@ -316,3 +316,34 @@ print(os.waitpid(children[0], 0)[1], [worker.pid for worker in bus.workers()] ==
 def test_a_child_that_a_thread_forks_ends_with_that(name, another_thread):
     """Or with its last thread that is no daemon. Its loop does not keep it as a worker for ever."""
     assert run(ENDS_WITH_ITS_THREAD, name, another_thread) == "0 True\n"
+
+
+def test_a_child_that_a_handler_of_the_loop_forks_goes_on_by_its_own_loop(name):
+    program = """
+import os, sys, warnings
+import stdevents
+
+warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+bus = stdevents.Bus(sys.argv[1], interval=600)
+parent, told = os.getpid(), os.pipe()
+
+@bus.on("test", "fork")
+def fork(data, event, source, pid):
+    os.fork()
+
+@bus.on("test", "after")
+def after(data, event, source, pid):
+    if os.getpid() != parent:
+        os.write(told[1], str(data).encode())
+        if data == 2:
+            os._exit(0)
+
+bus.post("test", "fork")
+while len(bus.workers()) < 2:
+    pass
+for number in range(3):
+    bus.post("test", "after", number)
+    print(os.read(told[0], 1).decode())
+os.wait()
+"""
+    assert run(program, name) == "0\n1\n2\n"
