@@ -78,8 +78,13 @@ def _present() -> list[Participant]:
 
 
 def watch_exit() -> None:
-    """Close all of them at the exit; called when the first one opens."""
+    """Close all of them at the exit; called when one opens. StdeventsError where that is over."""
     global _exit_is_watched
+    if sys.is_finalizing():  # nobody would close it, and the start of its loop would never end
+        raise StdeventsError(
+            "the interpreter is shutting down: a bus cannot be opened any more; open it before "
+            "that, or in a function that atexit calls"
+        )
     if _exit_is_watched:
         return
     _exit_is_watched = True

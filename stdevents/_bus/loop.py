@@ -17,6 +17,7 @@ from signal import SIG_BLOCK, SIG_SETMASK, valid_signals
 
 from .._errors import NotConfigured, StdeventsError
 from .._log import report
+from .._system import living
 from .._system.clock import monotonic
 from .._system.listener import Listener, Sleeper
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
         def is_busy(self) -> bool: ...
 
         def start_again(self) -> None: ...
+
+        def leave(self) -> None: ...
 
 
 # Seconds. News sooner than that after falling asleep are a burst, which is handled by the clock, in
@@ -200,7 +203,7 @@ class LoopThread:
         self._in_burst = False
         self._signals: Signals | None = None
         self._joining = threading.RLock()  # a signal handler may end it amid that
-        self._thread = threading.Thread(
+        self._thread = living.LoopsThread(
             target=self._run, name=f"stdevents {loop.name}", daemon=True
         )
 
@@ -277,6 +280,8 @@ class LoopThread:
             self.listener.wait(self._pause)
         while not self.ended and self._loop.is_current(self):
             try:
+                if self._signals is not None and living.is_over():
+                    self._poller.leave()
                 self._poll_and_sleep()
             except BaseException as error:
                 self._tell(error)
@@ -305,7 +310,7 @@ class LoopThread:
         self.asleep = True  # before the last look, so that a wake from now on is not missed
         fell_asleep = monotonic()
         if self._poller.may_sleep():
-            self.listener.wait(self._loop.interval)  # W3
+            self.listener.wait(living.until_next_look(self._loop.interval))  # W3
         too_soon = fell_asleep + self._poller.burst_pause - monotonic()
         if too_soon > 0:
             self._in_burst = True

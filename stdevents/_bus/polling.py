@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
         def is_nested(self) -> bool: ...
 
+        def close(self) -> None: ...
+
 
 LOOK_EVERY = 0.5  # seconds between two looks whether the bus is still there
 QUIET_POLLS = 16  # that find nothing, between two looks at the clock
@@ -246,6 +248,10 @@ class Polling:
         with contextlib.suppress(RuntimeError):
             # With a pause: what ends each thread at once would take the whole processor.
             self.loop.start(PAUSE_AFTER_FORK)
+
+    def leave(self) -> None:
+        """Close the bus: this process is over, and only its loop would keep it."""
+        self._life.close()
 
     def _look_until_loop_does(self) -> None:
         seat = self._life.state.seat

@@ -267,6 +267,10 @@ class RelayLife:
         if not self._is_closed:
             self._start_loop(PAUSE_AFTER_FORK)
 
+    def leave(self) -> None:
+        """Close it: this process is over, and only its thread would keep it."""
+        self.close()
+
     def _start_loop(self, pause: float = 0.0) -> None:
         """Start the thread; where that cannot be, the next post tries again."""
         try:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LARGEST_OFFSET = (1 << 40) - 1  # that every file system has
 STANDARD_ERROR = 2
+# O_PATH: nobody needs the permission to read it, which sandboxes do not give.
+FILLER = os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 DESCRIPTORS = "/dev/fd"  # those of this process, by number
 
 
@@ -93,17 +95,27 @@ NONE = OpenFile()
 
 
 @contextlib.contextmanager
-def above_standard_streams() -> Iterator[None]:
-    """Have all files that are opened meanwhile get numbers above 2."""
+def above_standard_streams(and_one_to_spare: bool = False) -> Iterator[None]:
+    """Have all files that are opened meanwhile get numbers above 2; OSError.
+
+    With `and_one_to_spare` there is a number left after that: to clean up takes one.
+    """
     fillers: list[int] = []
     try:
         while not fillers or fillers[-1] <= STANDARD_ERROR:
-            fillers.append(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
-        os.close(fillers.pop())
+            fillers.append(os.open("/", FILLER))
+        if not and_one_to_spare:
+            os.close(fillers.pop())
         yield
     finally:
         for number in fillers:
             os.close(number)
+
+
+def allow_owner(number: int) -> None:
+    """Let the owner of a new file, and nobody else, read and write it, whatever the umask is."""
+    with contextlib.suppress(OSError):  # it is not new, and of another user
+        os.fchmod(number, 0o600)
 
 
 #: the files that are being opened, and that nobody knows yet: by which thread, path, offset to be

@@ -18,7 +18,7 @@ import stat
 import sys
 
 from .._errors import SegmentError
-from .files import OpenFile, above_standard_streams, opening
+from .files import OpenFile, above_standard_streams, allow_owner, opening
 from .process import Mark
 
 TYPE_CHECKING = False
@@ -148,6 +148,11 @@ class Folder:
                 f"{self.path} is open to other users (mode {status.st_mode & 0o777:o}); "
                 "chmod it to 700, or remove it",
             )
+        if status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            # By the umask of who made it, perhaps just now; which is not changed for a moment: it
+            # is that of all threads.
+            with contextlib.suppress(OSError):  # it may have given up the privileges for it
+                os.chmod(self.path, stat.S_IRWXU)
 
     def path_of(self, file: str) -> str:
         """Where the file is, or would be."""
@@ -167,8 +172,9 @@ class Folder:
         path = self.path_of(file)
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         try:
-            with above_standard_streams():
-                return os.open(path, flags, 0o600)
+            # To spare: who cannot look into the folder leaves it behind where a next step fails.
+            with above_standard_streams(and_one_to_spare=create and file == LOCK):
+                number = os.open(path, flags, 0o600)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -176,6 +182,9 @@ class Folder:
                 with contextlib.suppress(OSError):  # it is not empty
                     os.rmdir(self.path)
             raise self.error(error.errno, f"cannot open {path}: {error.strerror}") from error
+        if create:
+            allow_owner(number)
+        return number
 
     def open_fifo(self, file: str) -> int:
         """A new open file of the FIFO `file`, which is made if it is missing; never blocks."""
@@ -183,6 +192,7 @@ class Folder:
         try:
             with contextlib.suppress(FileExistsError):
                 os.mkfifo(path, 0o600)
+                os.chmod(path, 0o600)  # whatever the umask is
             flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
             with above_standard_streams():
                 return os.open(path, flags)

@@ -1,4 +1,4 @@
-"""Has a thread ended? Looked at where it still owns a lock of this process."""
+"""Has a thread ended that owns a lock of this process, or with which the process is over?"""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+LOOK_EVERY = 0.5  # seconds
+MAIN = type(threading.main_thread())  # of the thread that runs the exit handlers when it ends
 IS_PYPY = sys.implementation.name == "pypy"
 
 
@@ -25,6 +27,31 @@ def has_ended(ident: int) -> bool:
     if ident in living or threading.get_ident() not in living:
         return False
     return not (IS_PYPY and _is_known_to_threading(ident))
+
+
+class LoopsThread(threading.Thread):
+    """A thread of ours. A child that a handler forks in it goes on without that, by its own."""
+
+
+def is_over() -> bool:
+    """Is this process at its end, but for its daemon threads?
+
+    A child that a thread has forked runs no exit handlers: when that thread ends, as by sys.exit,
+    the process does, unless another one goes on.
+    """
+    module: Any = threading
+    if not _may_end_unnoticed() or threading.main_thread().is_alive():
+        return False
+    return all(thread.daemon for thread in module._enumerate())
+
+
+def until_next_look(seconds: float) -> float:
+    """For how long a daemon thread may sleep, `seconds` at most, that would keep such a process."""
+    return min(seconds, LOOK_EVERY) if _may_end_unnoticed() else seconds
+
+
+def _may_end_unnoticed() -> bool:
+    return not isinstance(threading.main_thread(), (MAIN, LoopsThread))
 
 
 def _is_known_to_threading(ident: int) -> bool:

@@ -13,7 +13,7 @@ from multiprocessing.shared_memory import SharedMemory
 from types import FunctionType
 
 from . import resource_tracker
-from .files import above_standard_streams, never_close
+from .files import above_standard_streams, allow_owner, never_close
 from .folder import Folder, root
 
 TYPE_CHECKING = False
@@ -115,7 +115,10 @@ def exists(name: str) -> bool:
 def open_memory(folder: Folder, size: int = 0) -> Memory:
     """Create it, with a `size`, or open what is there."""
     with above_standard_streams():
-        return Memory(folder.segment_name, create=size > 0, size=size)
+        memory = Memory(folder.segment_name, create=size > 0, size=size)
+    if size:
+        allow_owner(descriptor(memory))
+    return memory
 
 
 def remove(folder: Folder) -> None:

@@ -205,6 +205,28 @@ print(stdevents.post("test", "event"))
     assert out == "2\n"
 
 
+def test_a_finaliser_at_the_end_of_the_program_can_open_no_bus(name):
+    """The loop's thread could not run any more, and its start, with all signals blocked, hung."""
+    out = run(
+        """
+import sys, stdevents
+
+class Late:
+    def __del__(self, stdevents=stdevents, name=sys.argv[1]):
+        for options in {}, {"interval": 0}:
+            try:
+                stdevents.configure(name, **options)
+            except stdevents.StdeventsError as error:
+                print(error, flush=True)
+
+late = Late()
+sys.modules["kept to the end"] = late
+""",
+        name,
+    )
+    assert sys.implementation.name == "pypy" or out.count("shutting down") == 2
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 @pytest.mark.skipif(
     sys.implementation.name == "pypy",
@@ -256,3 +278,72 @@ if __name__ == "__main__":
             "    bus = stdevents.Bus(sys", "    bus = stdevents.configure(sys"
         )
     assert run_file(tmp_path, program, name, method) == [["was here", "is gone"] * 3, 0]
+
+
+ENDS_WITH_ITS_THREAD = """
+import os, sys, threading, warnings
+import stdevents
+
+warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+bus = stdevents.Bus(sys.argv[1], interval=600)
+handled = threading.Event()
+bus.register(lambda *_: handled.set(), "test")
+children, told = [], os.pipe()
+
+def go_on():
+    handled.wait()  # by the loop of the child, since its thread that forked has ended
+    os.write(told[1], b"handled")
+
+def fork():
+    child = os.fork()
+    if not child:
+        if "goes on" in sys.argv:
+            threading.Thread(target=go_on).start()
+        sys.exit()
+    children.append(child)
+
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+if "goes on" in sys.argv:
+    bus.post("test", "event")
+    assert os.read(told[0], 100) == b"handled"
+print(os.waitpid(children[0], 0)[1], [worker.pid for worker in bus.workers()] == [os.getpid()])
+"""
+
+
+@pytest.mark.parametrize("another_thread", ["goes on", "is not there"])
+def test_a_child_that_a_thread_forks_ends_with_that(name, another_thread):
+    """Or with its last thread that is no daemon. Its loop does not keep it as a worker for ever."""
+    assert run(ENDS_WITH_ITS_THREAD, name, another_thread) == "0 True\n"
+
+
+def test_a_child_that_a_handler_of_the_loop_forks_goes_on_by_its_own_loop(name):
+    program = """
+import os, sys, warnings
+import stdevents
+
+warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+bus = stdevents.Bus(sys.argv[1], interval=600)
+parent, told = os.getpid(), os.pipe()
+
+@bus.on("test", "fork")
+def fork(data, event, source, pid):
+    os.fork()
+
+@bus.on("test", "after")
+def after(data, event, source, pid):
+    if os.getpid() != parent:
+        os.write(told[1], str(data).encode())
+        if data == 2:
+            os._exit(0)
+
+bus.post("test", "fork")
+while len(bus.workers()) < 2:
+    pass
+for number in range(3):
+    bus.post("test", "after", number)
+    print(os.read(told[0], 1).decode())
+os.wait()
+"""
+    assert run(program, name) == "0\n1\n2\n"

@@ -12,6 +12,8 @@ import pytest
 from inside import names, names_by_user
 from remains import NOBODY, assert_opens_anew, assert_refused, needs_root
 
+import stdevents
+
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="looks into /dev/shm, which is of Linux"
 )
@@ -148,3 +150,51 @@ def test_buses_are_told_apart_by_their_users(name, folder):
     finally:
         os.rmdir(folder)
         os.rmdir(its)
+
+
+# -- where permissions are few ---------------------------------------------------------------------
+
+
+def become_nobody():
+    if os.geteuid() == 0:  # which no permission keeps out
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+
+@pytest.mark.parametrize("umask", [0o177, 0o277, 0o777])
+def test_a_umask_that_takes_what_the_owner_needs_keeps_nobody_out(name, fork, umask):
+    def post(parent):
+        bus.post("test", "event")
+        return len(bus.workers())
+
+    def open_bus(parent):
+        nonlocal bus
+        become_nobody()
+        os.umask(umask)
+        with stdevents.Bus(name, interval=0) as bus:
+            assert bus.lead("task")
+            assert fork(post).result() == 2
+            bus.poll()
+            return bus.stats().handled
+
+    bus = None
+    assert fork(open_bus).result() >= 2
+
+
+@needs_root
+@pytest.mark.skipif(sys.implementation.name == "pypy", reason="PyPy opens /dev/urandom")
+def test_a_root_folder_that_cannot_be_read_keeps_nobody_out(name, fork, tmp_path):
+    """As in a sandbox. It is opened only to pass over the numbers of closed standard streams."""
+
+    def open_bus(parent):
+        (tmp_path / "dev" / "shm").mkdir(parents=True)
+        os.chmod(tmp_path / "dev" / "shm", 0o1777)
+        os.chmod(tmp_path, 0o711)
+        os.chroot(tmp_path)
+        become_nobody()
+        with stdevents.Bus(name, interval=0) as bus:
+            bus.post("test", "event")
+            bus.poll()
+            return bus.stats().handled
+
+    assert fork(open_bus).result() > 0

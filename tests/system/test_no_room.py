@@ -103,10 +103,11 @@ def test_a_bus_that_was_created_has_all_its_pages(name):
 
 
 def test_without_descriptors_configure_fails_until_there_are_enough(name):
-    """Whichever of them is the one too many; what that one was for must not be in the way then."""
+    """Whichever of them is the one too many; what that one was for is not left behind then."""
     program = """
 import errno, gc, os, resource, sys
 import stdevents
+from inside import remains_of
 
 stdevents.Bus(sys.argv[1], interval=0).close()  # what is opened once stays open
 limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -119,6 +120,8 @@ for free in range(20):
         print("works")
     except stdevents.SegmentError as error:
         assert error.errno == errno.EMFILE and sys.argv[1] in str(error), error
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+        assert remains_of(sys.argv[1]) == []
         print("fails")
     gc.collect()  # PyPy unmaps memory no earlier
 """
