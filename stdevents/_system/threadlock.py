@@ -133,6 +133,10 @@ class ThreadLock:
             owner = self.owner.get("thread")
             if owner is None or not has_ended(owner):
                 return False
+            # It may have let go of it before it ended, and others have it. Not by the number, which
+            # may be that of a younger thread by now: each `hold` has an object of its own for it.
+            if self.owner.get("thread") is not owner:
+                return False
             self.owner.clear()
             return True
 

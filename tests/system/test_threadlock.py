@@ -11,7 +11,7 @@ from children import threads_are_ours
 from inside import Busy, Inside, clock_of_pauses, thread_lock, when_the_living_are_looked_for
 from outside import come_at_once, raising
 from programs import run
-from waiting import LONG
+from waiting import LONG, wait_for_the_end_of
 
 FOREVER = float("inf")
 
@@ -163,6 +163,34 @@ def test_a_child_forked_while_the_living_are_looked_for_collects_garbage(lock, f
     lock.owner.clear()
     assert collects == [True]
     assert gc.isenabled()
+
+
+def test_who_takes_it_from_a_thread_that_ends_amid_the_look_keeps_it(lock, monkeypatch):
+    """Else two threads would own it: events were handled twice, and in no order."""
+
+    def holder():
+        has_it, may_end = threading.Event(), threading.Event()
+        work = lambda: (has_it.set(), may_end.wait(LONG))  # noqa: E731
+        thread = threading.Thread(target=lock.hold, args=(FOREVER, work))
+        thread.start()
+        return thread, has_it, may_end
+
+    first, first_has_it, first_may_end = holder()
+    assert first_has_it.wait(LONG)
+    second, second_has_it, second_may_end = holder()
+
+    def change_owner():
+        first_may_end.set()
+        wait_for_the_end_of([first])
+        assert second_has_it.wait(LONG)
+
+    when_the_living_are_looked_for(monkeypatch, change_owner)
+    try:
+        assert not lock.free_from_ended_thread()
+        assert lock.owner == {"thread": second.ident}
+    finally:
+        second_may_end.set()
+        wait_for_the_end_of([second])
 
 
 THREAD_OF_A_HOOK = """
