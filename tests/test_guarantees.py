@@ -51,7 +51,7 @@ def start_together(children):
 
 def test_a_slow_reader_learns_exactly_what_it_lost(name, fork):
     """G3: delivered and lost are together what was posted, in ascending order, on 256 KiB."""
-    bus = stdevents.Bus(name, size="256k", interval=0)
+    bus = stdevents.Bus(name, size="256k", interval=0, wait_max=LONG)
     total = 20_000
 
     def read(parent):
