@@ -203,9 +203,10 @@ class LoopThread:
         self._in_burst = False
         self._signals: Signals | None = None
         self._joining = threading.RLock()  # a signal handler may end it amid that
-        self._thread = living.LoopsThread(
+        self._thread = threading.Thread(
             target=self._run, name=f"stdevents {loop.name}", daemon=True
         )
+        living.of_loops.add(self._thread)
 
     def start(self) -> None:
         """Start it with all signals blocked, from its first instant on."""

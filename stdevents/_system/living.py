@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import threading
+import weakref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 LOOK_EVERY = 0.5  # seconds
 MAIN = type(threading.main_thread())  # of the thread that runs the exit handlers when it ends
 IS_PYPY = sys.implementation.name == "pypy"
+#: threads of ours: a child that a handler forks in one goes on without that, by a loop of its own.
+#: Not by a class, whose base gevent replaces when it comes later
+of_loops: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 def has_ended(ident: int) -> bool:
@@ -27,10 +31,6 @@ def has_ended(ident: int) -> bool:
     if ident in living or threading.get_ident() not in living:
         return False
     return not (IS_PYPY and _is_known_to_threading(ident))
-
-
-class LoopsThread(threading.Thread):
-    """A thread of ours. A child that a handler forks in it goes on without that, by its own."""
 
 
 def is_over() -> bool:
@@ -51,7 +51,8 @@ def until_next_look(seconds: float) -> float:
 
 
 def _may_end_unnoticed() -> bool:
-    return not isinstance(threading.main_thread(), (MAIN, LoopsThread))
+    main = threading.main_thread()
+    return not (isinstance(main, MAIN) or main in of_loops)
 
 
 def _is_known_to_threading(ident: int) -> bool:
