@@ -117,7 +117,7 @@ def test_an_interrupted_wait_for_another_thread_slows_down_no_later_call(bus, wa
     """At whatever opcode: some of a loop's are in no try of CPython 3.12 and 3.13."""
     held, may_end = threading.Event(), threading.Event()
     keep = lambda: (held.set(), may_end.wait(LONG))  # noqa: E731
-    swallowed = (SystemError, stdevents.LockTimeout) if sys.version_info < (3, 9) else ()
+    swallowed = (SystemError, stdevents.LockTimeout) if sys.version_info < (3, 10) else ()
     holder = threading.Thread(target=under_lock, args=(bus, keep))
     holder.start()
     held.wait(LONG)
