@@ -312,6 +312,10 @@ print(os.waitpid(children[0], 0)[1], [worker.pid for worker in bus.workers()] ==
 """
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14),
+    reason="CPython stops all other threads of such a child when that thread ends",
+)
 @pytest.mark.parametrize("another_thread", ["goes on", "is not there"])
 def test_a_child_that_a_thread_forks_ends_with_that(name, another_thread):
     """Or with its last thread that is no daemon. Its loop does not keep it as a worker for ever."""
