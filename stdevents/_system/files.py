@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LARGEST_OFFSET = (1 << 40) - 1  # that every file system has
 STANDARD_ERROR = 2
-# O_PATH: nobody needs the permission to read it, which sandboxes do not give.
+# With O_PATH "/" is opened without the permission to read it, which a sandbox may withhold.
 FILLER = os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 DESCRIPTORS = "/dev/fd"  # those of this process, by number
 
