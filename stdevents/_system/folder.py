@@ -149,8 +149,8 @@ class Folder:
                 "chmod it to 700, or remove it",
             )
         if status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
-            # The umask of its maker took what the owner needs. The umask itself is left alone: it is
-            # that of all threads.
+            # The umask of its maker took what the owner needs. The umask itself is left alone: it
+            # is that of all threads.
             with contextlib.suppress(OSError):  # it may have given up the privileges for it
                 os.chmod(self.path, stat.S_IRWXU)
 
