@@ -18,6 +18,8 @@ import stdevents
 PACKAGE_PARENT = Path(stdevents.__file__).parent.parent
 #: where a program finds the package, and `inside`
 PYTHONPATH = os.pathsep.join(map(str, (PACKAGE_PARENT, Path(__file__).parent)))
+#: a new interpreter, with all warnings shown as errors, and as strict as this one
+PYTHON = [sys.executable, *(["-X", "dev"] if sys.flags.dev_mode else []), "-W", "error"]
 
 
 def redirected(words):
@@ -36,7 +38,7 @@ def start(program, *arguments, before=(), **options):
     program = [str(program)] if isinstance(program, Path) else ["-c", program]
     environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     return subprocess.Popen(
-        [*before, sys.executable, "-X", "dev", "-W", "error", *program, *map(str, arguments)],
+        [*before, *PYTHON, *program, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -72,7 +74,7 @@ def run_on_small_memory(options, program, *arguments):
     """Run a program that has a /dev/shm of its own, mounted with these options."""
     unshare = ["unshare", "--mount"] + ["--map-root-user"] * (os.geteuid() != 0)
     mount = f'mount -t tmpfs -o {options} tmpfs /dev/shm && echo mounted && exec "$@"'
-    python = [sys.executable, "-X", "dev", "-W", "error", "-c", program]
+    python = [*PYTHON, "-c", program]
     if not shutil.which("unshare"):
         pytest.skip("there is no unshare command to make a mount namespace with")
     done = subprocess.run(

@@ -8,12 +8,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 from children import SECONDS
+from programs import PYTHON
 
 import stdevents
 
@@ -225,7 +225,7 @@ def core(tmp_path):
 
     def run(program, *arguments):
         done = subprocess.run(
-            [sys.executable, "-X", "dev", "-W", "error", "-c", program, *arguments],
+            [*PYTHON, "-c", program, *arguments],
             env={**os.environ, "PYTHONPATH": str(tmp_path)},
             cwd=tmp_path,
             capture_output=True,

@@ -19,6 +19,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from programs import PYTHON
 
 import stdevents
 
@@ -56,7 +57,7 @@ def is_standard(name):
 def run(program, *arguments, python_path, cwd):
     """What `program` prints in a fresh process that is strict and may say nothing on stderr."""
     result = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", program, *arguments],
+        [*PYTHON, "-c", program, *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(python_path)},
         capture_output=True,

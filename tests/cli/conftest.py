@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 from commands import WORKER, Program
-from programs import PACKAGE_PARENT, start
+from programs import PACKAGE_PARENT, PYTHON, start
+
+from stdevents.__main__ import main
 
 
 @pytest.fixture
@@ -40,14 +41,32 @@ def worker(programs, name):
 
 
 @pytest.fixture
+def called(monkeypatch, capsys):
+    """`status, out, err = called(...)`: a command in this process, which is quick."""
+
+    def called(*arguments, **environment):
+        monkeypatch.setattr("sys.argv", ["stdevents", *arguments])
+        for key, value in environment.items():
+            monkeypatch.setenv(key, value)
+        capsys.readouterr()
+        try:
+            status = main()
+        except SystemExit as end:
+            status = end.code
+        return (status, *capsys.readouterr())
+
+    return called
+
+
+@pytest.fixture
 def command(programs):
-    """`command(...)` starts a command; `status, out, err = command(...).end()`."""
+    """`command(...)` starts one as a process; `status, out, err = command(...).end()`."""
 
     def command(
         *arguments, module="stdevents", path=PACKAGE_PARENT, stdout=subprocess.PIPE, **environment
     ):
         process = subprocess.Popen(
-            [sys.executable, "-X", "dev", "-W", "error", "-m", module, *arguments],
+            [*PYTHON, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=subprocess.PIPE,

@@ -42,9 +42,9 @@ def answerer(programs, name):
         program.end()
 
 
-def test_the_workers_answer_in_lines_of_json(command, name, answerer):
+def test_the_workers_answer_in_lines_of_json(called, name, answerer):
     pids = [answerer().process.pid for _ in range(2)]
-    status, out, err = command("ask", name, "cache", "size", '{"key": 7}', "--timeout", "20").end()
+    status, out, err = called("ask", name, "cache", "size", '{"key": 7}', "--timeout", "20")
     assert (status, err) == (0, "")
     assert lines_of(out) == [
         {"slot": slot, "pid": pid, "value": [pid, {"key": 7}, "\x1b[2J"], "error": None}
@@ -52,11 +52,11 @@ def test_the_workers_answer_in_lines_of_json(command, name, answerer):
     ]
 
 
-def test_a_worker_that_gives_no_answer_is_a_failure(command, name, worker, answerer):
+def test_a_worker_that_gives_no_answer_is_a_failure(called, name, worker, answerer):
     """The others' answers are printed."""
     answerer()
     other = worker()
-    status, out, err = command("ask", name, "cache", "size", "--timeout", "0.5").end()
+    status, out, err = called("ask", name, "cache", "size", "--timeout", "0.5")
     assert (status, err) == (1, "")
     first, second = lines_of(out)
     assert first["error"] is None
@@ -68,9 +68,9 @@ def test_a_worker_that_gives_no_answer_is_a_failure(command, name, worker, answe
     }
 
 
-def test_an_error_comes_without_the_payload(command, name, answerer):
+def test_an_error_comes_without_the_payload(called, name, answerer):
     program = answerer()
-    status, out, err = command("ask", name, "cache", "size", '"fail"', "--timeout", "20").end()
+    status, out, err = called("ask", name, "cache", "size", '"fail"', "--timeout", "20")
     assert (status, err) == (1, "")
     assert lines_of(out)[0]["error"] == "its answerer failed: ValueError; see its log"
     assert "event callback failed; source=cache, event=size" in program.end()[2]
@@ -103,14 +103,14 @@ def test_a_question_reads_its_data_from_standard_input(command, name, answerer):
     "arguments",
     [("cache", "size", "{key: 7}"), ("cache", "size", "1", "--timeout", "-1"), ("", "size")],
 )
-def test_what_cannot_be_asked_is_an_error(command, name, answerer, arguments):
+def test_what_cannot_be_asked_is_an_error(called, name, answerer, arguments):
     answerer()
-    status, out, err = command("ask", name, *arguments).end()
+    status, out, err = called("ask", name, *arguments)
     assert (status, out) == (2, "")
     assert err.startswith("stdevents: ") and err.count("\n") == 1
 
 
-def test_where_there_is_no_bus_nobody_is_asked(command, name):
-    status, out, err = command("ask", name, "cache", "size").end()
+def test_where_there_is_no_bus_nobody_is_asked(called, name):
+    status, out, err = called("ask", name, "cache", "size")
     assert (status, out) == (2, "")
     assert name in err

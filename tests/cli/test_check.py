@@ -43,22 +43,22 @@ def memory(name, request):
     bus.close()
 
 
-def test_a_sound_bus_has_no_fault(command, name, memory):
+def test_a_sound_bus_has_no_fault(called, name, memory):
     layout = memory.map
     slots = layout.events + layout.claims + layout.workers
 
-    status, out, err = command("check", name).end()
+    status, out, err = called("check", name)
     assert (status, err) == (0, "")
     program = f" {command_of(os.getpid())}" if sys.platform.startswith("linux") else ""
     who = f"1 worker ({os.getpid()}{program})"
     assert out == f"bus {name}, {who}, {slots:,} slots: no fault\n"
 
 
-def test_a_fault_is_told_in_a_line(command, name, memory):
+def test_a_fault_is_told_in_a_line(called, name, memory):
     number = memory.last - 1
     memory.words[memory.map.event(number, "CHECK")] ^= 1
 
-    status, out, err = command("check", name).end()
+    status, out, err = called("check", name)
     fault, total = out.splitlines()
     assert (status, fault, err) == (1, f"event {number}: its checksum is wrong", "")
     assert total.startswith(f"bus {name}, 1 worker ({os.getpid()}") and total.endswith(": 1 fault")

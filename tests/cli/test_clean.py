@@ -24,38 +24,38 @@ from programs import start
 pytestmark = pytest.mark.usefixtures("interruptible")
 
 
-def test_clean_leaves_a_live_bus_alone(command, name, worker):
+def test_clean_leaves_a_live_bus_alone(called, name, worker):
     a_worker = worker()
 
-    assert command("clean", name).end() == (0, f"{name}: in use, left alone\n", "")
+    assert called("clean", name) == (0, f"{name}: in use, left alone\n", "")
     assert a_worker.say('["test", "tick"]') == []
     assert a_worker.say('"poll"') == ['["tick", null]']
 
 
-def test_clean_removes_what_killed_workers_left(command, name, worker):
+def test_clean_removes_what_killed_workers_left(called, name, worker):
     """G9."""
     workers = [worker(), worker()]
     for a_worker in workers:
         a_worker.signal(signal.SIGKILL).end()
     assert len(remains_of(name)) == 2
 
-    assert command("clean", name).end() == (0, f"{name}: removed\n", "")
+    assert called("clean", name) == (0, f"{name}: removed\n", "")
     assert remains_of(name) == []
 
 
-def test_clean_removes_a_folder_that_was_only_just_made(command, name):
+def test_clean_removes_a_folder_that_was_only_just_made(called, name):
     make_folder(name)
 
-    assert command("clean", name).end() == (0, f"{name}: removed\n", "")
+    assert called("clean", name) == (0, f"{name}: removed\n", "")
 
 
-def test_clean_says_what_is_in_the_way(command, name):
+def test_clean_says_what_is_in_the_way(called, name):
     """A FIFO where the lock belongs: it cannot be locked, so nothing is known of the bus."""
     make_folder(name)
     lock = lock_file_of(name)
     os.mkfifo(lock)
 
-    status, out, err = command("clean", name).end()
+    status, out, err = called("clean", name)
     os.unlink(lock)
     remove_folder(name)
     what = f"{lock} is in the way: it is not a plain file; remove it"

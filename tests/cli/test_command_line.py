@@ -21,8 +21,8 @@ COMMAND = "import runpy; runpy.run_module('stdevents', run_name='__main__')"
 pytestmark = pytest.mark.usefixtures("interruptible")
 
 
-def test_alone_it_prints_its_help(command):
-    status, out, err = command(COLUMNS="80").end()
+def test_alone_it_prints_its_help(called):
+    status, out, err = called(COLUMNS="80")
 
     assert (status, err) == (0, "")
     assert out.startswith("usage: python -m stdevents ")
@@ -32,8 +32,8 @@ def test_alone_it_prints_its_help(command):
 
 
 @pytest.mark.parametrize("name", ["demo", "status", "tail", "post", "check", "clean", "bench"])
-def test_each_command_has_a_help_with_an_example(command, name):
-    status, out, err = command(name, "--help", COLUMNS="80").end()
+def test_each_command_has_a_help_with_an_example(called, name):
+    status, out, err = called(name, "--help", COLUMNS="80")
 
     assert (status, err) == (0, "")
     assert f"example:\n  python -m stdevents {name}" in out
@@ -48,8 +48,8 @@ def test_the_version(command):
     "arguments",
     ["bogus", "--bogus", "tail", "post bus source", "demo 5", "clean --all"],
 )
-def test_a_wrong_command_line_is_told_in_one_line_that_says_where_to_look(command, arguments):
-    status, out, err = command(*arguments.split()).end()
+def test_a_wrong_command_line_is_told_in_one_line_that_says_where_to_look(called, arguments):
+    status, out, err = called(*arguments.split())
 
     assert (status, out) == (2, "")
     assert err.startswith("stdevents: ")
@@ -93,8 +93,8 @@ def test_what_an_encoding_cannot_show_ends_no_command(tmp_path, programs, comman
 
 
 @pytest.mark.parametrize("rounds", ["0", "-1"])
-def test_a_bench_of_no_rounds_is_refused(command, rounds):
-    status, out, err = command("bench", "--rounds", rounds).end()
+def test_a_bench_of_no_rounds_is_refused(called, rounds):
+    status, out, err = called("bench", "--rounds", rounds)
     assert (status, out) == (2, "")
     assert err == f"stdevents: --rounds: {rounds} is too small; give 1 or more\n"
 
@@ -154,10 +154,10 @@ def test_a_fault_inside_the_command_line_is_not_taken_for_a_missing_one(command,
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["check"], ["clean"], ["post"]])
-def test_a_wrong_name_says_which_buses_there_are(command, name, worker, arguments):
+def test_a_wrong_name_says_which_buses_there_are(called, name, worker, arguments):
     worker()
     more = ["source", "event"] if arguments == ["post"] else []
-    status, out, err = command(*arguments, f"{name}-not", *more).end()
+    status, out, err = called(*arguments, f"{name}-not", *more)
 
     assert (status, out) == (2, "")
     known = f"stdevents: no bus '{name}-not': it exists while a worker has it open; there are: "
@@ -166,13 +166,13 @@ def test_a_wrong_name_says_which_buses_there_are(command, name, worker, argument
     assert err.count("\n") == 1
 
 
-def test_a_wrong_name_says_which_buses_are_stale(command, name, worker):
+def test_a_wrong_name_says_which_buses_are_stale(called, name, worker):
     worker().signal(signal.SIGKILL).end()
 
-    assert f"{name} (stale)" in command("status", f"{name}-not").end()[2]
-    assert "no live worker" in command("status", name).end()[2]
+    assert f"{name} (stale)" in called("status", f"{name}-not")[2]
+    assert "no live worker" in called("status", name)[2]
 
-    assert command("clean", name).end() == (0, f"{name}: removed\n", "")
+    assert called("clean", name) == (0, f"{name}: removed\n", "")
 
 
 # Run the commands that its arguments are, each with its exit status after what it said.
@@ -229,8 +229,8 @@ run(*{commands})
     assert told == [f"stdevents: {missing}", "1"] * len(commands)
 
 
-def test_what_cannot_name_a_bus_is_told_so(command):
-    status, out, err = command("status", "a/b").end()
+def test_what_cannot_name_a_bus_is_told_so(called):
+    status, out, err = called("status", "a/b")
 
     assert (status, out) == (2, "")
     assert "cannot name a bus" in err

@@ -8,13 +8,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 from inside import Evidence, Posted, judge, remains_of
-from programs import PACKAGE_PARENT
+from programs import PACKAGE_PARENT, PYTHON
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -35,7 +34,7 @@ FINDINGS = [
 def demo(tmp_path):
     """A running demo, which makes its database under `tmp_path`; and what it left there."""
     process = subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "error", "-m", "stdevents", "demo"],
+        [*PYTHON, "-m", "stdevents", "demo"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

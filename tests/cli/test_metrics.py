@@ -103,28 +103,28 @@ def test_the_parser_of_prometheus_client_takes_it():
     assert found["stdevents_worker_lag_events"].labels == {"bus": "my-app", "slot": "1"}
 
 
-def test_the_command_writes_it_of_one_bus_or_of_all(command, name, worker):
+def test_the_command_writes_it_of_one_bus_or_of_all(called, name, worker):
     a_worker = worker()
     for arguments in ([name], []):
-        _, out, err = command("status", *arguments, "--metrics").end()
+        _, out, err = called("status", *arguments, "--metrics")
         families = families_in(out)
         assert err == ""
         assert families["stdevents_workers"][1][name, None] == 1
         assert families["stdevents_worker_pid"][1][name, "0"] == a_worker.process.pid
-    assert list(families_in(command("status", name, "--metrics").end()[1])["stdevents_up"][1]) == [
+    assert list(families_in(called("status", name, "--metrics")[1])["stdevents_up"][1]) == [
         (name, None)
     ]
 
 
 @pytest.mark.parametrize("others", [["--watch"], ["--every", "2"], ["--json"]])
-def test_it_is_written_once_and_in_one_form(command, others):
-    status, out, err = command("status", "--metrics", *others).end()
+def test_it_is_written_once_and_in_one_form(called, others):
+    status, out, err = called("status", "--metrics", *others)
     assert (status, out) == (2, "")
     assert err.startswith("stdevents: ")
 
 
-def test_a_bus_that_is_not_there_is_an_error(command, name):
-    status, out, err = command("status", name, "--metrics").end()
+def test_a_bus_that_is_not_there_is_an_error(called, name):
+    status, out, err = called("status", name, "--metrics")
     assert (status, out) == (2, "")
     assert err.startswith(f"stdevents: no bus {name!r}")
     assert stdevents.configured() is False

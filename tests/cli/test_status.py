@@ -26,12 +26,12 @@ pytestmark = pytest.mark.usefixtures("interruptible")
 OFTEN = ("--every", "0.05")
 
 
-def test_status_as_json(command, name, worker):
+def test_status_as_json(called, name, worker):
     ahead, behind = worker(size="4k"), worker()
     for _ in range(3):
         ahead.say('["test", "tick"]')
     ahead.say('"poll"')
-    status, out, err = command("status", name, "--json").end()
+    status, out, err = called("status", name, "--json")
     state = json.loads(out)
 
     assert (status, err) == (0, "")
@@ -44,22 +44,22 @@ def test_status_as_json(command, name, worker):
     assert first["behind"] == 0 < second["behind"] == pytest.approx(3 / 16, abs=0.001)
 
 
-def test_status_tells_who_only_listens(command, name, worker):
+def test_status_tells_who_only_listens(called, name, worker):
     """DESIGN 3: takes no event with `unique`, and is asked nothing."""
     worker(), worker(role="listener")
-    state = json.loads(command("status", name, "--json").end()[1])
+    state = json.loads(called("status", name, "--json")[1])
     assert [row["role"] for row in state["workers"]] == ["worker", "listener"]
-    assert "\n  workers  2, of which 1 only listens\n" in command("status", name).end()[1]
+    assert "\n  workers  2, of which 1 only listens\n" in called("status", name)[1]
     worker(role="listener")
-    assert "\n  workers  3, of which 2 only listen\n" in command("status", name).end()[1]
+    assert "\n  workers  3, of which 2 only listen\n" in called("status", name)[1]
 
 
-def test_status_tells_which_worker_is_lapped(command, name, worker):
+def test_status_tells_which_worker_is_lapped(called, name, worker):
     ahead, behind = worker(size="4k"), worker()
     for _ in range(20):
         ahead.say('["test", "tick"]')
     ahead.say('"poll"')
-    out = command("status", name).end()[1]
+    out = called("status", name)[1]
 
     (line,) = [line for line in out.splitlines() if f" {behind.process.pid} " in line]
     assert "100%" in line
@@ -119,11 +119,11 @@ def test_all_is_well_with_buses_that_are_live_or_stale(name, worker, monkeypatch
     assert status(monkeypatch, [name, f"{name}-gone"], as_json=False) == 0
 
 
-def test_the_list_of_all_buses_has_the_one_that_is_open(command, name, worker):
+def test_the_list_of_all_buses_has_the_one_that_is_open(called, name, worker):
     worker()
 
     assert f"{name} 1 worker" in [
-        " ".join(line.split()) for line in command("status").end()[1].splitlines()
+        " ".join(line.split()) for line in called("status")[1].splitlines()
     ]
 
 
@@ -158,8 +158,8 @@ def test_a_watch_looks_every_second_or_as_often_as_is_wanted(
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "nan", "inf", "86401", "often", ""])
-def test_what_is_no_time_between_two_looks_is_refused(command, wrong):
-    status, out, err = command("status", "--every", wrong).end()
+def test_what_is_no_time_between_two_looks_is_refused(called, wrong):
+    status, out, err = called("status", "--every", wrong)
     assert (status, out) == (2, "")
     assert f"--every: {wrong!r} is not more than 0 seconds, and a day (86400) at most" in err
 
@@ -175,7 +175,7 @@ def test_a_watch_waits_for_a_bus_that_is_not_there_yet(command, name, worker):
     assert watch.signal(signal.SIGINT).end()[::2] == (0, "")
 
 
-def test_a_watch_tells_what_a_worker_had_no_handler_for_and_what_it_lost(command, name, worker):
+def test_a_watch_tells_what_a_worker_had_no_handler_for_and_what_it_lost(called, name, worker):
     a_worker = worker(size="4k")
     for source, event in (("test", "tick"), ("tset", "tick"), ("other", "tick")):
         a_worker.say(json.dumps([source, event]))
@@ -183,11 +183,11 @@ def test_a_watch_tells_what_a_worker_had_no_handler_for_and_what_it_lost(command
     for _ in range(20):
         a_worker.say(json.dumps(["test", "tick", "x" * 400]))
     a_worker.say('"poll"')
-    (row,) = json.loads(command("status", name, "--json").end()[1])["workers"]
+    (row,) = json.loads(called("status", name, "--json")[1])["workers"]
     lost = row["lost"]
     assert (row["unhandled"], row["losing"]) == (2, 0)
     assert 10 <= lost < 20
-    assert f"\n  lost     {lost} so far\n" in command("status", name).end()[1]
+    assert f"\n  lost     {lost} so far\n" in called("status", name)[1]
     assert row["command"] in ("", f"{os.path.basename(sys.executable)} -c")
 
 
@@ -219,7 +219,7 @@ def test_a_watch_sees_the_bus_go_and_come_back(command, name, worker):
     assert (status, err) == (0, "")
 
 
-def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, worker):
+def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, called, name, worker):
     """G5: as by a worker that was stopped in the middle of a post."""
     worker()
     watch = command("status", name, *OFTEN, "--json")
@@ -237,7 +237,7 @@ def test_a_bus_whose_lock_is_held_is_in_use_and_a_watch_goes_on(command, name, w
         assert err.startswith(f"stdevents: bus {name!r}: its lock could not be taken ")
         holder = f"process {os.getpid()}" if sys.platform.startswith("linux") else "a worker"
         assert f"; {holder} holds it" in err
-    assert command("clean", name).end() == (0, f"{name}: in use, left alone\n", "")
+    assert called("clean", name) == (0, f"{name}: in use, left alone\n", "")
     while "error" not in json.loads(watch.line()):
         pass
     os.close(lock)

@@ -12,7 +12,7 @@ from commands import stop
 pytestmark = pytest.mark.usefixtures("interruptible")
 
 
-def test_tail_shows_what_comes(command, name, worker):
+def test_tail_shows_what_comes(command, called, name, worker):
     a_worker = worker()
     tail = command("tail", name, "--oldest")
     started = json.loads(tail.line())
@@ -20,7 +20,7 @@ def test_tail_shows_what_comes(command, name, worker):
     assert "time" not in started, "it was there before, and nobody knows since when"
     started_at = time.time() - 1
 
-    assert command("post", name, "cache", "drop", '{"é": 1}', "--unique", "k").end()[1] == "2\n"
+    assert called("post", name, "cache", "drop", '{"é": 1}', "--unique", "k")[1] == "2\n"
     event = json.loads(tail.line())
     assert event.pop("pid") > 0
     assert event.pop("time") > started_at
@@ -35,12 +35,12 @@ def test_tail_shows_what_comes(command, name, worker):
     assert tail.signal(signal.SIGINT).end() == (0, "", "")
 
 
-def test_tail_takes_no_worker_slot(command, name, worker):
+def test_tail_takes_no_worker_slot(command, called, name, worker):
     worker()
     tail = command("tail", name, "--oldest")
     tail.line()
 
-    state = json.loads(command("status", name, "--json").end()[1])
+    state = json.loads(called("status", name, "--json")[1])
     assert len(state["workers"]) == 1
 
 
