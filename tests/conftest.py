@@ -25,7 +25,7 @@ HANGS = 10 * SECONDS  # a test without a watchdog
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="campaigns at their long size")
     parser.addoption("--seed", type=int, default=4711, help="of the campaigns (%(default)s)")
-    parser.addoption("--every-step", action="store_true", help="of a call; else every fifth")
+    parser.addoption("--every-step", action="store_true", help="of a call; else every tenth")
     parser.addoption("--fences", action="store_true", help="as on a processor that reorders")
 
 

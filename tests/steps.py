@@ -11,7 +11,7 @@ from children import SECONDS
 import stdevents
 
 #: of so many steps a test tries one; each of them with --every-step, as in tox
-SAMPLE = 5
+SAMPLE = 10
 PACKAGE = os.path.dirname(stdevents.__file__) + os.sep
 
 
@@ -76,7 +76,7 @@ def at_each(action, stride=1):
     Or at each of so many; `sampled`. One after the other, until the work ends before its action.
     For tests with a `watchdog`.
     """
-    step, reached = 0, True
+    step, reached = 1 - sampled(stride), True
 
     def act():
         nonlocal reached

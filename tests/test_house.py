@@ -45,10 +45,6 @@ def syntax_of(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def each(paths, base):
-    return pytest.mark.parametrize("path", paths, ids=lambda path: str(path.relative_to(base)))
-
-
 # -- the package -----------------------------------------------------------------------------------
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -171,12 +167,12 @@ def test_a_function_fits_a_screen():
     assert long == set()
 
 
-@each(MODULES, PACKAGE)
-def test_a_module_says_its_idea_in_its_first_line(path):
+def test_a_module_says_its_idea_in_its_first_line():
     """Rule 3."""
-    first = path.read_text("utf-8").split("\n", 1)[0]
-    assert re.fullmatch(r'r?""".{10,}', first), first
-    assert ast.get_docstring(syntax_of(path))
+    for path in MODULES:
+        first = path.read_text("utf-8").split("\n", 1)[0]
+        assert re.fullmatch(r'r?""".{10,}', first), place_of(path)
+        assert ast.get_docstring(syntax_of(path)), place_of(path)
 
 
 # -- the core alone --------------------------------------------------------------------------------
@@ -293,11 +289,16 @@ def reaches_inside(node):
     return False
 
 
-@each([path for path in TEST_FILES if path not in INSIDERS], TESTS)
-def test_only_one_module_of_the_tests_reaches_inside(path):
+def test_only_one_module_of_the_tests_reaches_inside():
     """Rule 10: so that a change within changes `tests/inside.py`, and no test."""
-    found = [node.lineno for node in ast.walk(syntax_of(path)) if reaches_inside(node)]
-    assert found == [], f"lines {found}: say in inside.py what is wanted, and import that"
+    found = [
+        f"{path.relative_to(TESTS)}:{node.lineno}"
+        for path in TEST_FILES
+        if path not in INSIDERS
+        for node in ast.walk(syntax_of(path))
+        if reaches_inside(node)
+    ]
+    assert found == [], "say in inside.py what is wanted, and import that"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import uuid
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,7 @@ import stdevents
 PACKAGE = Path(stdevents.__file__).parent
 TREE = Path(__file__).parent.parent
 
-each_module = pytest.mark.parametrize(
-    "module", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name
-)
+MODULES = sorted(PACKAGE.rglob("*.py"))
 needs_the_tree = pytest.mark.skipif(
     not (TREE / "setup.cfg").exists(), reason="the tests are run from a copy, without the tree"
 )
@@ -42,6 +41,7 @@ def bus_name():
     return f"test-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
+@lru_cache(maxsize=None)
 def syntax_of(module):
     return ast.parse(module.read_text(encoding="utf-8"), str(module))
 
@@ -71,34 +71,37 @@ def run(program, *arguments, python_path, cwd):
 # What the modules import
 
 
-@each_module
-def test_absolute_imports_are_of_the_standard_library(module):
-    names = set()
+def absolute_imports_of(module):
     for node in ast.walk(syntax_of(module)):
         if isinstance(node, ast.Import):
-            names.update(alias.name.partition(".")[0] for alias in node.names)
+            yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names.add(node.module.partition(".")[0])
-
-    assert [name for name in sorted(names) if not is_standard(name)] == []
+            yield node.module.partition(".")[0]
 
 
-@each_module
-def test_relative_imports_stay_within_the_package(module):
-    depth = len(module.relative_to(PACKAGE).parts)
-    imports = [node for node in ast.walk(syntax_of(module)) if isinstance(node, ast.ImportFrom)]
-
-    assert max((node.level for node in imports), default=0) <= depth
+def test_absolute_imports_are_of_the_standard_library():
+    imported = {name for module in MODULES for name in absolute_imports_of(module)}
+    assert "json" in imported
+    assert [name for name in sorted(imported) if not is_standard(name)] == []
 
 
-@each_module
-def test_a_module_starts_with_the_future_import_of_annotations(module):
-    syntax = syntax_of(module)
-    first = syntax.body[0 if ast.get_docstring(syntax) is None else 1]
+def test_relative_imports_stay_within_the_package():
+    leaving = [
+        (str(module), node.lineno)
+        for module in MODULES
+        for node in ast.walk(syntax_of(module))
+        if isinstance(node, ast.ImportFrom) and node.level > len(module.relative_to(PACKAGE).parts)
+    ]
+    assert leaving == []
 
-    assert isinstance(first, ast.ImportFrom)
-    assert first.module == "__future__"
-    assert [alias.name for alias in first.names] == ["annotations"]
+
+def test_a_module_starts_with_the_future_import_of_annotations():
+    for module in MODULES:
+        syntax = syntax_of(module)
+        first = syntax.body[0 if ast.get_docstring(syntax) is None else 1]
+        assert isinstance(first, ast.ImportFrom), module
+        assert first.module == "__future__", module
+        assert [alias.name for alias in first.names] == ["annotations"], module
 
 
 def test_the_import_on_windows_fails_and_says_why(tmp_path):
