@@ -80,7 +80,7 @@ def _segments_of(user: int) -> str:
 
 def segments() -> re.Pattern[str]:
     """What the names of the shared memory of this user's buses look like."""
-    return re.compile(f"{re.escape(_segments_of(os.geteuid()))}[a-z2-7]{{8}}")
+    return re.compile(f"{re.escape(_segments_of(os.geteuid()))}[-\\w]{{8}}")
 
 
 class Folder:
@@ -91,9 +91,10 @@ class Folder:
         self.user = os.geteuid()
         self.name = name
         self.path = os.path.join(root(), f"{PREFIX}-{self.user}-{name}")
-        # A hash, since macOS allows 31 characters for this name.
-        digest = hashlib.blake2b(name.encode(), digest_size=5).digest()
-        self.segment_name = f"{_segments_of(self.user)}{base64.b32encode(digest).decode().lower()}"
+        # A hash, since macOS allows 31 characters for this name. Not in base 32: its table, of
+        # each two digits, would stay in memory.
+        digest = hashlib.blake2b(name.encode(), digest_size=6).digest()
+        self.segment_name = _segments_of(self.user) + base64.urlsafe_b64encode(digest).decode()
         self._mark = Mark()
 
     def forked(self) -> Folder:
