@@ -7,54 +7,70 @@ import fcntl
 import json
 import os
 import signal
-import threading
 
 import pytest
 from inside import lock_file_of
 
-SECONDS = 30  # until a program that hangs is killed
+import stdevents
 
 
-# A worker that does what the lines of its standard input say, until there are no more.
-WORKER = """
-import json, sys, stdevents
-name, options = sys.argv[1], json.loads(sys.argv[2])
-bus = stdevents.Bus(name, interval=0, **options)
-bus.poll()
-@bus.on("test")
-def handle(data, event, source, pid):
-    print(json.dumps([event, data]), flush=True)
-print("open", flush=True)
-for line in sys.stdin:
-    command = json.loads(line)
-    if command == "poll":
-        bus.poll()
-    else:
-        bus.post(*command)
-    print("done", flush=True)
-bus.close()
-"""
+def work(parent, bus_name, options):
+    """Be a worker that polls, or posts an event, when it is told to, until it is to leave."""
+    parent.close_other_files()  # else a command's pipes would stay open
+    bus = stdevents.Bus(bus_name, interval=0, **options)
+    bus.poll()
+    handled = []
+    bus.register(lambda data, event, source, pid: handled.append((event, data)), "test")
+    parent.tell()
+    for event in iter(parent.hear, "leave"):
+        if event == "poll":
+            bus.poll()
+        else:
+            bus.post(*event)
+        parent.tell(handled)
+        handled.clear()
+    bus.close()
+
+
+class Worker:
+    """A forked child that does `work`."""
+
+    def __init__(self, child):
+        self.pid = child.pid
+        self._child = child
+        child.hear()
+
+    def post(self, *event):
+        self._child.say(event)
+        self._child.hear()
+
+    def poll(self):
+        """What it handles: pairs of event and data."""
+        self._child.say("poll")
+        return self._child.hear()
+
+    def leave(self):
+        """Leave the bus and end, unless it has done so."""
+        if self._child.status is None:
+            self._child.say("leave")
+            self._child.result()
+
+    def kill(self):
+        self._child.kill()
 
 
 class Program:
-    """A running program, which is killed if it hangs."""
+    """A running program of its own."""
 
     def __init__(self, process):
         self.process = process
         self._ended = None
-        self._killer = threading.Timer(SECONDS, process.kill)
-        self._killer.start()
 
     def line(self):
         """The next line that it prints; the test fails if there is none."""
         line = self.process.stdout.readline()
         assert line, f"it ended: {self.end()}"
         return line.rstrip("\n")
-
-    def say(self, line):
-        """Give it a line, and return those that it prints until it has done it."""
-        print(line, file=self.process.stdin, flush=True)
-        return list(iter(self.line, "done"))
 
     def signal(self, number):
         self.process.send_signal(number)
@@ -64,7 +80,6 @@ class Program:
         """Wait for its end: (status, what it printed since, errors)."""
         if self._ended is None:
             out, err = self.process.communicate()
-            self._killer.cancel()
             self._ended = self.process.returncode, out, err
         return self._ended
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 
 import pytest
-from commands import WORKER, Program
-from programs import PACKAGE_PARENT, PYTHON, start
+from commands import Program, Worker, work
+from programs import PACKAGE_PARENT, PYTHON
 
 from stdevents.__main__ import main
 
 
 @pytest.fixture
-def programs():
+def programs(watchdog):
     """Keeps what was started, and ends it."""
     started = []
     yield started
@@ -24,20 +23,17 @@ def programs():
 
 
 @pytest.fixture
-def worker(programs, name):
+def worker(fork, name):
     """`worker(...)` starts one that has the bus open; all have left it when the test is over."""
     workers = []
 
-    def worker(**options):
-        program = Program(start(WORKER, name, json.dumps(options)))
-        programs.append(program)
-        workers.append(program)
-        assert program.line() == "open"
-        return program
+    def worker(bus_name=name, **options):
+        workers.append(Worker(fork(work, bus_name, options)))
+        return workers[-1]
 
     yield worker
-    for program in workers:
-        program.end()
+    for one in workers:
+        one.leave()
 
 
 @pytest.fixture

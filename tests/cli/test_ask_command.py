@@ -62,7 +62,7 @@ def test_a_worker_that_gives_no_answer_is_a_failure(called, name, worker, answer
     assert first["error"] is None
     assert second == {
         "slot": 1,
-        "pid": other.process.pid,
+        "pid": other.pid,
         "value": None,
         "error": "no answer within 0.5 s",
     }

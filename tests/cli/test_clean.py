@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 import pytest
-from commands import WORKER, Program
 from inside import (
     clean_all,
     lock_file_of,
@@ -19,7 +17,6 @@ from inside import (
     remove_folder,
     remove_lost_memory,
 )
-from programs import start
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -28,15 +25,15 @@ def test_clean_leaves_a_live_bus_alone(called, name, worker):
     a_worker = worker()
 
     assert called("clean", name) == (0, f"{name}: in use, left alone\n", "")
-    assert a_worker.say('["test", "tick"]') == []
-    assert a_worker.say('"poll"') == ['["tick", null]']
+    a_worker.post("test", "tick")
+    assert a_worker.poll() == [("tick", None)]
 
 
 def test_clean_removes_what_killed_workers_left(called, name, worker):
     """G9."""
     workers = [worker(), worker()]
     for a_worker in workers:
-        a_worker.signal(signal.SIGKILL).end()
+        a_worker.kill()
     assert len(remains_of(name)) == 2
 
     assert called("clean", name) == (0, f"{name}: removed\n", "")
@@ -65,9 +62,7 @@ def test_clean_says_what_is_in_the_way(called, name):
 def test_clean_without_a_name_takes_all_that_is_there(name, worker, monkeypatch, capsys):
     worker()
     stale = f"{name}-stale"
-    program = Program(start(WORKER, stale, "{}"))
-    program.line()
-    program.signal(signal.SIGKILL).end()
+    worker(stale).kill()
     assert {name, stale} <= set(names())
     # The buses of other tests are none of ours.
     assert clean_all(monkeypatch, [name, stale]) == 0
@@ -76,8 +71,7 @@ def test_clean_without_a_name_takes_all_that_is_there(name, worker, monkeypatch,
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="segments cannot be listed here")
 def test_clean_removes_a_segment_that_has_lost_its_folder(name, worker, monkeypatch):
-    program = worker()
-    program.signal(signal.SIGKILL).end()
+    worker().kill()
     remove_folder(name)
     path = memory_file_of(name)
     assert remove_lost_memory(monkeypatch, path) == [path]

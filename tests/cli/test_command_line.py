@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import signal
 import sys
 
 import pytest
-from commands import WORKER, Program
+from commands import Program
 from inside import (
     ROOT,
 )
@@ -17,6 +16,12 @@ from programs import PACKAGE_PARENT, WITHOUT_STDERR, redirected, run, run_on_sma
 
 import stdevents
 
+WORKER = """
+import sys, stdevents
+with stdevents.Bus(sys.argv[1], interval=0):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
 COMMAND = "import runpy; runpy.run_module('stdevents', run_name='__main__')"
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -81,7 +86,7 @@ def test_what_an_encoding_cannot_show_ends_no_command(tmp_path, programs, comman
     """A program with a name that is not ASCII, a unit, where standard output takes only that."""
     program = tmp_path / "wörker.py"
     program.write_text(WORKER)
-    worker = Program(start(program, name, "{}"))
+    worker = Program(start(program, name))
     programs.append(worker)
     assert worker.line() == "open"
 
@@ -167,7 +172,7 @@ def test_a_wrong_name_says_which_buses_there_are(called, name, worker, arguments
 
 
 def test_a_wrong_name_says_which_buses_are_stale(called, name, worker):
-    worker().signal(signal.SIGKILL).end()
+    worker().kill()
 
     assert f"{name} (stale)" in called("status", f"{name}-not")[2]
     assert "no live worker" in called("status", name)[2]

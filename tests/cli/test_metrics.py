@@ -110,7 +110,7 @@ def test_the_command_writes_it_of_one_bus_or_of_all(called, name, worker):
         families = families_in(out)
         assert err == ""
         assert families["stdevents_workers"][1][name, None] == 1
-        assert families["stdevents_worker_pid"][1][name, "0"] == a_worker.process.pid
+        assert families["stdevents_worker_pid"][1][name, "0"] == a_worker.pid
     assert list(families_in(called("status", name, "--metrics")[1])["stdevents_up"][1]) == [
         (name, None)
     ]

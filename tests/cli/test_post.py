@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from commands import lines_of
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -13,7 +12,7 @@ def test_a_post_from_outside_reaches_the_workers_and_tells_its_id(called, name, 
 
     assert called("post", name, "test", "told", '{"key": [7]}') == (0, "2\n", "")
     assert called("post", name, "test", "told") == (0, "3\n", "")
-    assert lines_of("\n".join(a_worker.say('"poll"'))) == [["told", {"key": [7]}], ["told", None]]
+    assert a_worker.poll() == [("told", {"key": [7]}), ("told", None)]
 
 
 def test_a_post_reads_its_data_from_standard_input(command, name, worker):
@@ -22,7 +21,7 @@ def test_a_post_reads_its_data_from_standard_input(command, name, worker):
     posting.process.stdin.write('["from\\nstdin"]')
 
     assert posting.end() == (0, "2\n", "")
-    assert lines_of("\n".join(a_worker.say('"poll"'))) == [["told", ["from\nstdin"]]]
+    assert a_worker.poll() == [("told", ["from\nstdin"])]
 
 
 def test_a_unique_post_from_outside_is_handled_by_one(called, name, worker):
@@ -31,7 +30,7 @@ def test_a_unique_post_from_outside_is_handled_by_one(called, name, worker):
     assert called("post", name, "test", "told", "1", "--unique", "key")[0] == 0
     assert called("post", name, "test", "told", "2", "--unique", "key")[0] == 0
 
-    assert [a_worker.say('"poll"') for a_worker in workers] == [['["told", 1]'], []]
+    assert [a_worker.poll() for a_worker in workers] == [[("told", 1)], []]
 
 
 @pytest.mark.parametrize("data", ["{key: 7}", "", "[" * 100000, "NaN", "[1e999]", '"\\ud800"'])

@@ -9,15 +9,15 @@ import signal
 import sys
 
 import pytest
-from commands import WORKER, Program, wait_until_open
+from commands import wait_until_open
 from inside import (
     clean,
+    command_of,
     lock_file_of,
     status,
     status_of_dead,
     watch_pause_of,
 )
-from programs import start
 
 import stdevents
 
@@ -29,8 +29,8 @@ OFTEN = ("--every", "0.05")
 def test_status_as_json(called, name, worker):
     ahead, behind = worker(size="4k"), worker()
     for _ in range(3):
-        ahead.say('["test", "tick"]')
-    ahead.say('"poll"')
+        ahead.post("test", "tick")
+    ahead.poll()
     status, out, err = called("status", name, "--json")
     state = json.loads(out)
 
@@ -39,8 +39,8 @@ def test_status_as_json(called, name, worker):
     assert (state["events"], state["event_slots"]) == (5, 16)
     assert 0 < state["used"] < 4096
     first, second = state["workers"]
-    assert (first["pid"], first["position"], first["lag"]) == (ahead.process.pid, 5, 0)
-    assert (second["pid"], second["position"], second["lag"]) == (behind.process.pid, 2, 3)
+    assert (first["pid"], first["position"], first["lag"]) == (ahead.pid, 5, 0)
+    assert (second["pid"], second["position"], second["lag"]) == (behind.pid, 2, 3)
     assert first["behind"] == 0 < second["behind"] == pytest.approx(3 / 16, abs=0.001)
 
 
@@ -57,14 +57,14 @@ def test_status_tells_who_only_listens(called, name, worker):
 def test_status_tells_which_worker_is_lapped(called, name, worker):
     ahead, behind = worker(size="4k"), worker()
     for _ in range(20):
-        ahead.say('["test", "tick"]')
-    ahead.say('"poll"')
+        ahead.post("test", "tick")
+    ahead.poll()
     out = called("status", name)[1]
 
-    (line,) = [line for line in out.splitlines() if f" {behind.process.pid} " in line]
+    (line,) = [line for line in out.splitlines() if f" {behind.pid} " in line]
     assert "100%" in line
     assert line.split()[-6:-1] == ["100%", "losing", "20", "0", "0"]  # 15 are there still
-    (line,) = [line for line in out.splitlines() if f" {ahead.process.pid} " in line]
+    (line,) = [line for line in out.splitlines() if f" {ahead.pid} " in line]
     assert "losing" not in line
     assert "  workers  2, 1 losing events\n  lost     0 so far, up to 5 to come\n" in out
     assert "\x1b" not in out
@@ -75,9 +75,7 @@ def listed(name, worker, monkeypatch, capsys):
     """`listed(...)` is what `status` says of a live bus, a stale one and a locked one."""
     worker(), worker()
     stale, locked = f"{name}-stale", f"{name}-lock"
-    program = Program(start(WORKER, stale, "{}"))
-    program.line()
-    program.signal(signal.SIGKILL).end()
+    worker(stale).kill()
     bus = stdevents.Bus(locked, interval=0)
     lock = os.open(lock_file_of(locked), os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -178,17 +176,17 @@ def test_a_watch_waits_for_a_bus_that_is_not_there_yet(command, name, worker):
 def test_a_watch_tells_what_a_worker_had_no_handler_for_and_what_it_lost(called, name, worker):
     a_worker = worker(size="4k")
     for source, event in (("test", "tick"), ("tset", "tick"), ("other", "tick")):
-        a_worker.say(json.dumps([source, event]))
-    a_worker.say('"poll"')
+        a_worker.post(source, event)
+    a_worker.poll()
     for _ in range(20):
-        a_worker.say(json.dumps(["test", "tick", "x" * 400]))
-    a_worker.say('"poll"')
+        a_worker.post("test", "tick", "x" * 400)
+    a_worker.poll()
     (row,) = json.loads(called("status", name, "--json")[1])["workers"]
     lost = row["lost"]
     assert (row["unhandled"], row["losing"]) == (2, 0)
     assert 10 <= lost < 20
     assert f"\n  lost     {lost} so far\n" in called("status", name)[1]
-    assert row["command"] in ("", f"{os.path.basename(sys.executable)} -c")
+    assert row["command"] == command_of(a_worker.pid)
 
 
 def test_status_can_be_shown_where_there_is_only_ascii(command, name, worker):
@@ -203,7 +201,7 @@ def test_a_watch_sees_the_bus_go_and_come_back(command, name, worker):
     first = worker()
     watch = command("status", name, *OFTEN, "--json")
     epochs = [json.loads(watch.line())["epoch"]]
-    first.close("stdin")
+    first.leave()
     while json.loads(watch.line())["workers"]:
         pass
     second = worker()
@@ -213,7 +211,7 @@ def test_a_watch_sees_the_bus_go_and_come_back(command, name, worker):
             break
     epochs.append(state["epoch"])
 
-    assert state["workers"][0]["pid"] == second.process.pid
+    assert state["workers"][0]["pid"] == second.pid
     assert epochs[0] != epochs[1]
     status, _, err = watch.signal(signal.SIGINT).end()
     assert (status, err) == (0, "")

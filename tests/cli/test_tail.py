@@ -27,11 +27,11 @@ def test_tail_shows_what_comes(command, called, name, worker):
     told = {"id": 2, "source": "cache", "event": "drop", "data": {"é": 1}, "unique": "k"}
     assert event == told
 
-    a_worker.say('["test", "mine", [3]]')
+    a_worker.post("test", "mine", [3])
     mine = {"id": 3, "source": "test", "event": "mine", "data": [3]}
     event = json.loads(tail.line())
     del event["time"]
-    assert event == {**mine, "pid": a_worker.process.pid}
+    assert event == {**mine, "pid": a_worker.pid}
     assert tail.signal(signal.SIGINT).end() == (0, "", "")
 
 
@@ -47,7 +47,7 @@ def test_tail_takes_no_worker_slot(command, called, name, worker):
 def test_tail_shows_only_what_it_is_asked_for(command, name, worker):
     a_worker = worker()
     for source, event in (("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"), ("end", "end")):
-        a_worker.say(json.dumps([source, event]))
+        a_worker.post(source, event)
 
     def first_ids(count, *options):
         tail = command("tail", name, "--oldest", *options)
@@ -67,7 +67,7 @@ def test_tail_shows_a_gap(command, name, worker):
     assert json.loads(tail.line())["id"] == 1
     stop(tail.process, name)
     for number in range(2, 12):
-        a_worker.say(json.dumps(["test", "tick", [number, "x" * 200]]))
+        a_worker.post("test", "tick", [number, "x" * 200])
     tail.signal(signal.SIGCONT)
 
     gap = json.loads(tail.line())
@@ -85,16 +85,16 @@ def test_tail_goes_on_when_the_bus_is_created_again(command, name, worker, numbe
     tail = command("tail", name, "--oldest")
     tail.line()
     if number == signal.SIGKILL:
-        first.signal(number).end()
+        first.kill()
     else:
-        first.close("stdin")
+        first.leave()
         assert json.loads(tail.line())["event"] == "stopping"
     assert "no live worker any more; waiting" in tail.process.stderr.readline()
 
     second = worker()
     assert "created again" in tail.process.stderr.readline()
     started = json.loads(tail.line())
-    assert (started["id"], started["pid"]) == (1, second.process.pid)
+    assert (started["id"], started["pid"]) == (1, second.pid)
     assert tail.signal(signal.SIGINT).end() == (0, "", "")
 
 
@@ -114,5 +114,5 @@ def test_tail_in_a_pipe_waits_for_a_bus_that_is_not_there_yet(command, name, wor
     assert "; waiting for one, Ctrl-C ends" in said
     a_worker = worker()
     started = json.loads(tail.line())
-    assert (started["id"], started["pid"]) == (1, a_worker.process.pid)
+    assert (started["id"], started["pid"]) == (1, a_worker.pid)
     assert tail.signal(signal.SIGINT).end() == (0, "", "")
