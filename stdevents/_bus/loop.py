@@ -281,8 +281,6 @@ class LoopThread:
             self.listener.wait(self._pause)
         while not self.ended and self._loop.is_current(self):
             try:
-                if self._signals is not None and living.is_over():
-                    self._poller.leave()
                 self._poll_and_sleep()
             except BaseException as error:
                 self._tell(error)
@@ -300,7 +298,9 @@ class LoopThread:
 
     def _poll_and_sleep(self) -> None:
         self._in_burst = self._poll() and self._in_burst
-        if not self.listener.is_intact():
+        if self._signals is not None and living.is_over():
+            self._poller.leave()
+        elif not self.listener.is_intact():
             self._listen_again()
         if self._in_burst:
             time.sleep(self._poller.burst_pause)  # meanwhile no post has to ring for it

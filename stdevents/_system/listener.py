@@ -91,8 +91,9 @@ class Listener:
             return False
         except ValueError:  # it was closed here, by another thread, and hears nothing any more
             return False
-        if any(number == self._called.number for number, _ in heard):
-            self._use(self._hear_call)
+        for number, _ in heard:
+            if number == self._called.number:
+                self._use(self._hear_call)
         return bool(heard)
 
     def _hear_call(self) -> None:
