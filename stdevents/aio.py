@@ -41,7 +41,7 @@ from ._bus.together import asking_of, check_event_id, check_no_poster
 from ._bus.waiting import LIVES_EVERY, Waiting, check_may_wait
 from ._errors import StdeventsError
 from ._names import check_names
-from ._protocols import AsyncHandler, Event
+from ._protocols import AsyncHandler, Event, Handler
 from ._types import Answer
 
 __all__ = ["AsyncBus", "AsyncHandler", "Event", "Events"]
@@ -124,7 +124,8 @@ class AsyncBus:
     def events(self, source: str | None = None, *events: str, limit: int = LIMIT) -> Events:
         """The events from now on, for `async for`: in their order, one at a time.
 
-        It ends when the bus is detached, after what came until then. An iterator that is `limit`
+        It ends when the bus is detached, after what came until then; and at its `aclose()`, or with
+        its last reference. An iterator that is `limit`
         events behind loses the oldest of them: a `lost` event stands in their place, of which
         only the `count` is known. NotConfigured if the bus is not attached; StdeventsError for a
         poster; TypeError or ValueError for a bad source, event or `limit`.
@@ -133,7 +134,11 @@ class AsyncBus:
             raise ValueError(f"limit={limit!r} is not a number of events; give 1 or more")
         self._running.check()
         check_no_poster(self._life)
-        stream = Events(repr(self), self._running.on_loop, limit)
+
+        def unregister(handle: Handler) -> bool:
+            return self._bus.unregister(handle, source, *events)
+
+        stream = Events(repr(self), self._running.on_loop, limit, unregister)
         # Weakly: it ends with its last reference.
         self._bus.register_weak(stream.handle, source, *events)
         self._streams.add(stream)

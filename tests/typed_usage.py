@@ -93,3 +93,4 @@ async def main() -> None:
         async for event in events:
             text: str = event.event + event.source
             print(text, event.data, event.pid)
+        await events.aclose()

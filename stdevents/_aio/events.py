@@ -13,14 +13,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from .._protocols import Handler
+
 
 class Events:
-    """What `AsyncBus.events` returns: an iterator for `async for`."""
+    """What `AsyncBus.events` returns: an iterator for `async for`.
 
-    def __init__(self, name: str, on_loop: Callable[..., None], limit: int) -> None:
+    With `contextlib.aclosing` it ends where its block does.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        on_loop: Callable[..., None],
+        limit: int,
+        unregister: Callable[[Handler], bool],
+    ) -> None:
         self._name = name
         self._on_loop = on_loop
         self._limit = limit
+        self._unregister = unregister
         self._waiting: deque[Event] = deque()
         self._lost = 0
         self._over = False
@@ -40,6 +52,16 @@ class Events:
         if self._waiting:
             return self._waiting.popleft()
         raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Take no more events, and drop those that nobody has taken: an `async for` of it ends.
+
+        Twice is fine, and so is an iterator that ended with its bus.
+        """
+        self._unregister(self.handle)
+        self.end()
+        self._waiting = deque(maxlen=0)  # also for what is on its way from another thread's poll
+        self._lost = 0
 
     def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
         """For the bus: take an event."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from event_loops import run
@@ -52,6 +53,49 @@ def test_async_for_that_waits_ends_when_the_bus_is_detached(bus, other):
             await asyncio.sleep(0)
             other.detach()
             assert await taking == []
+
+    run(main())
+
+
+def test_an_iterator_that_is_closed_ends_and_drops_what_it_has(bus, other):
+    async def main():
+        async with other:
+            events, others = other.events("test"), other.events("test")
+            waiting = asyncio.ensure_future(events.__anext__())
+            await asyncio.sleep(0)
+            await events.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await waiting
+            bus.post("test", "tick")
+            bus.poll()
+            await asyncio.sleep(0)
+            assert [event async for event in events] == []
+            assert (await others.__anext__()).event == "tick"
+            bus.post("test", "tick")
+            bus.poll()
+            assert bus.stats().unhandled == 0
+            await others.aclose()
+            await others.aclose()
+            assert [event async for event in others] == []
+            bus.post("test", "tick")
+            bus.poll()
+            assert bus.stats().unhandled == 1
+        await others.aclose()
+
+    run(main())
+
+
+def test_what_comes_to_a_closed_iterator_from_another_thread_is_dropped(bus, other):
+    async def main():
+        async with other:
+            events = other.events("test")
+            bus.post("test", "tick")
+            polling = threading.Thread(target=bus.poll)
+            polling.start()
+            polling.join()
+            await events.aclose()
+            await asyncio.sleep(0.01)
+            assert [event async for event in events] == []
 
     run(main())
 
