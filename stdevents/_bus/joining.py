@@ -147,15 +147,6 @@ def clean(name: str) -> bool:
         close(arrival.opened)
 
 
-def remains_of(name: str) -> list[str]:
-    """What there is of the bus `name`, in use or left behind: its folder, its shared memory."""
-    folder = Folder(name)
-    found = [folder.path] if os.path.lexists(folder.path) else []
-    if shared.exists(folder.segment_name):
-        found.append(f"/{folder.segment_name}")
-    return found
-
-
 def has_live_worker(seat: Seat) -> bool:
     """Has any worker the bus open that this seat is on? LostGround; LockTimeout.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from inside import encode_relayed
 from inside_log import (
     Delivery,
     Ground,
@@ -326,7 +327,7 @@ UNUSUAL = {
     "large": lambda worker: worker.post("x" * 60_000),
     "unique": lambda worker: worker.post("once", unique="key"),
     "relayed": lambda worker: worker.table.append(
-        (codec.encode_relayed("s", "e", "far", None, 5, "host", "1-1"),)
+        (encode_relayed("s", "e", "far", None, 5, "host", "1-1"),)
     ),
 }
 
