@@ -105,11 +105,12 @@ class Seat:
         worker would be taken for dead; and without the bell newcomers would not wake it.
         """
         self.mark.check()
-        if not all(file.is_ours() for file in self.files()):
+        links = [file.links() for file in self.files()]
+        if -1 in links:
             raise FilesClosed(
                 errno.EBADF, f"bus {self.name!r}: files of this process were closed under it"
             )
-        if not (all(file.is_linked() for file in self.files()) and self.memory.is_linked()):
+        if 0 in links or not self.memory.is_linked():
             raise BusRemoved(
                 errno.ENOENT, f"bus {self.name!r}: it was removed while this process was on it"
             )
