@@ -330,7 +330,7 @@ class Life:
             with contextlib.suppress(StdeventsError, OSError):
                 self._moving.hold(FOREVER, self._take_seat_in_child, away)
         finally:
-            self.polling.after_fork_in_child()
+            self.polling.start_again()
 
     def _take_seat_in_child(self, away: Away) -> None:
         if self.state is away and away.taken is None:

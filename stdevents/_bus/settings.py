@@ -163,7 +163,8 @@ def _size(name: str, value: Any) -> int:
     return int(value)
 
 
-def _number(name: str, value: Any) -> float:
+def duration(name: str, value: Any) -> float:
+    """A number of seconds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: {value!r} is not a number of seconds")
     if not 0 <= value <= threading.TIMEOUT_MAX:  # NaN is not, either
@@ -175,7 +176,7 @@ def _number(name: str, value: Any) -> float:
 
 def period(name: str, value: Any) -> float:
     """A number of seconds that is more than 0."""
-    number = _number(name, value)
+    number = duration(name, value)
     if not number:
         raise ValueError(f"{name}: {value!r} seconds is too short; give more than 0")
     return number
@@ -183,12 +184,7 @@ def period(name: str, value: Any) -> float:
 
 def seconds(name: str, value: Any) -> float | None:
     """A number of seconds that an argument gives, or None."""
-    return None if value is None else _number(name, value)
-
-
-def duration(name: str, value: Any) -> float:
-    """A number of seconds that an argument gives; None is none."""
-    return _number(name, value)
+    return None if value is None else duration(name, value)
 
 
 def count(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
@@ -215,7 +211,7 @@ def _one_of(*choices: str) -> Any:
 _CHECKS = {
     "size": _size,
     "timeout": period,
-    "interval": _number,
+    "interval": duration,
     "wait_interval": period,
     "wait_max": period,
     "shm_retries": count,
