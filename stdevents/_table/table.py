@@ -39,31 +39,23 @@ DEATH_EVERY = 0.1  # seconds after which a post that waits looks again whether i
 class Later:
     """A post that is left to the call which it interrupted; it knows whether it is done."""
 
-    def __init__(
-        self,
-        words: memoryview,
-        write: Callable[[], int],
-        hold: Callable[[Callable[[], None]], None],
-        wake: Callable[[], None],
-    ) -> None:
+    def __init__(self, table: Table, write: Callable[[], int]) -> None:
         self.is_done = False
-        self._words = words
+        self._table = table
         self._write = write
-        self._hold = hold
-        self._wake = wake
 
     def __call__(self) -> None:
         """Publish it, if it is not; as `Table.append`, but Inside where that returns 0."""
         if not self.is_done:
             try:
-                self._hold(self._write_once)
+                self._table.lock.hold(self._write_once)
             finally:
-                self._wake()
+                self._table._wake()
 
     def _write_once(self) -> None:
         if self.is_done:  # by another thread
             return
-        words, last = self._words, self._words[LAST]
+        words, last = self._table.words, self._table.last
         # P4 tells, whatever comes after it; twice, as another exception may come amid that.
         try:
             try:
@@ -145,7 +137,7 @@ class Table:
 
     def later(self, records: Sequence[bytes], companion: Companion | None = None) -> Later:
         """What publishes them when it is called; once, however often that is."""
-        return Later(self.words, partial(self._write, records, companion), self._hold, self._wake)
+        return Later(self, partial(self._write, records, companion))
 
     def _wake(self) -> None:
         try:

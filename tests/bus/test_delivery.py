@@ -31,6 +31,9 @@ class Settings:
 
     timeout = 2.0
 
+    def __init__(self, role):
+        self.role = role
+
 
 class Worker:
     """One that is polled by hand, and notes what its handlers get."""
@@ -48,9 +51,8 @@ class Worker:
             slot,
             self.handlers,
             self.progress,
-            Settings(),
+            Settings("worker" if takes_unique else "listener"),
             self.mark,
-            takes_unique,
         )
         self.seen = []
         if listens:
