@@ -162,8 +162,6 @@ class Seat:
     def stats(self, handler_errors: int) -> Stats:
         """The counts of this process."""
         progress = self.progress
-        if self.slot is None:  # a poster
-            return Stats(self.posted(), 0, 0, 0, 0, handler_errors, self.table.last, 0)
         position = progress.position  # first, since both only grow: the lag is 0 or more
         last_id: int = self.table.last
         return Stats(
@@ -174,7 +172,7 @@ class Seat:
             ignored=progress.ignored,
             handler_errors=handler_errors,
             last_id=last_id,
-            lag=last_id - position,
+            lag=0 if self.slot is None else last_id - position,
         )
 
     def announce(
