@@ -27,11 +27,13 @@ from .room import Room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Collection, Sequence
+    from typing import Callable, Collection, List, Sequence, Tuple
 
     from .._system.filelock import FileLock
     from .append import Companion
     from .layout import Layout
+
+    Concerned = Tuple[int, List[Tuple[int, int, int, int, bool]]]
 
 DEATH_EVERY = 0.1  # seconds after which a post that waits looks again whether its worker lives
 
@@ -252,9 +254,7 @@ class Table:
                 slots.remove(slot)
         return slots
 
-    def concerned(
-        self, event_id: int, doubted: Collection[int]
-    ) -> tuple[int, list[tuple[int, int, int, int, bool]]]:
+    def concerned(self, event_id: int, doubted: Collection[int]) -> Concerned:
         """LAST, and the workers that joined before the event, by slot; LockTimeout.
 
         Of each slot, pid, serial, role, and is it done with the event? It may have died, but for
@@ -262,9 +262,7 @@ class Table:
         """
         return self._hold(self._concerned, event_id, doubted)
 
-    def _concerned(
-        self, event_id: int, doubted: Collection[int]
-    ) -> tuple[int, list[tuple[int, int, int, int, bool]]]:
+    def _concerned(self, event_id: int, doubted: Collection[int]) -> Concerned:
         for slot in doubted:
             if not self._lives(slot):
                 _workers.end(self.words, slot)
