@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 # Seconds. News sooner than that after falling asleep are a burst, which is handled by the clock, in
 # long runs: to be woken, and to wake, costs many times the handling of an event.
 AT_MOST_EVERY = 0.0005
-ALL_SIGNALS = valid_signals()
+ALL_SIGNALS = tuple(valid_signals())
 PAUSE_AFTER_FORK = 0.1  # seconds: by then a child that only execs has done so, and all hooks ran
 LONGEST_END = 0.5  # seconds for which a thread is waited for that is in no handler
 

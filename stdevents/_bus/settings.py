@@ -45,16 +45,16 @@ ROLE = DefaultText("worker")
 LARGEST = 1 << 40
 ROLES = ("worker", "listener", "poster")  # as a worker's slot has them: 0, 1
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-SIZE_AS_TEXT = "([0-9]{1,15})(?:b|([kmg])(?:i?b)?)?"
+SIZE_AS_TEXT = re.compile("([0-9]{1,15})(?:b|([kmg])(?:i?b)?)?")
 SIZES = '"512k", "1MB", "64KiB"'
-NAME = r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}")
 
 
 def check_name(name: Any) -> str:
     if not isinstance(name, str):
         raise TypeError(f"name: a bus is named by a str, not by {name!r}")
     text = text_of(name)
-    if not re.fullmatch(NAME, text):
+    if not NAME.fullmatch(text):
         raise ValueError(
             f"name: {name!r} cannot name a bus; take 1 to 100 of the characters "
             "A-Z a-z 0-9 _ . : @ + - and begin with a letter, a digit or _"
@@ -66,7 +66,7 @@ def _size(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise TypeError(f"{name}: {value!r} is neither a number of bytes nor like {SIZES}")
     if isinstance(value, str):
-        match = re.fullmatch(SIZE_AS_TEXT, text_of(value).strip().lower())
+        match = SIZE_AS_TEXT.fullmatch(text_of(value).strip().lower())
         if not match:
             raise ValueError(f"{name}: {value!r} is not a size; write bytes, or like {SIZES}")
         value = int(match[1]) * UNITS[match[2] or ""]
