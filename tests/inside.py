@@ -69,6 +69,8 @@ _LATE = {
     "Position": "_relay.ids",
     "Stream": "_relay.stream",
     "Overtaken": "_relay.cursor",
+    "encode_relayed": "_relay.records",
+    "without_pid": "_relay.records",
 }
 
 
@@ -119,17 +121,17 @@ def memory_file_of(name):
 
 def names():
     """The names of this user's buses, by their folders."""
-    return _folder.names()
+    return _late("_cli.buses").names()
 
 
 def names_by_user():
     """The names of all buses, by the ids of their users."""
-    return _folder.names_by_user()
+    return _late("_cli.buses").names_by_user()
 
 
 def remains_of(name):
     """What there is of the bus, in use or left behind."""
-    return _joining.remains_of(name)
+    return _late("_cli.buses").remains_of(name)
 
 
 def make_folder(name):
@@ -1080,7 +1082,7 @@ def descriptor_of(async_bus):
 
 def has_timer(async_bus):
     """Does a timer of its event loop run?"""
-    return async_bus._waking.is_going_to_look()
+    return async_bus._waking._next_look is not None
 
 
 def is_in_burst(async_bus):
@@ -1357,7 +1359,7 @@ def put_into_buffer(relay, count):
     life = relay._life
     for number in range(count):
         record = _codec.encode("test", "event", number)
-        life.posting._keep((_codec.without_pid(record),), None)
+        life.posting._keep((_late("_relay.records").without_pid(record),), None)
 
 
 def keep_rarely(monkeypatch):

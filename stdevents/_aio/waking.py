@@ -76,10 +76,6 @@ class Waking:
         self._listen()
         self.poll()
 
-    def is_going_to_look(self) -> bool:
-        """Does its timer run?"""
-        return self._next_look is not None
-
     def stop(self) -> None:
         """Poll no more, and watch nothing."""
         self._stop_watching()

@@ -11,12 +11,11 @@ process takes another slot.
 
 from __future__ import annotations
 
-import errno
 import json
 import secrets
 from functools import partial
 
-from .._errors import EncodeError, NotConfigured, PayloadTooLarge, SegmentError, StdeventsError
+from .._errors import EncodeError, NotConfigured, PayloadTooLarge, StdeventsError
 from .._log import report
 from .._system.clock import monotonic
 from .._table.layout import WORKER_SERIAL
@@ -207,12 +206,7 @@ class Question:
                 self._given.setdefault(serial, (LOST, None))
 
     def _check(self, seat: Seat) -> None:
-        if seat.epoch != self._epoch:
-            raise SegmentError(
-                errno.ENOENT,
-                f"bus {seat.name!r}: it was removed while its workers were asked, and made anew; "
-                "ask again",
-            )
+        waiting.check_bus(seat, self._epoch, "its workers were asked", "ask again")
 
 
 def question_of(text: Any, questions: dict[int, Question]) -> Question | None:
@@ -252,20 +246,13 @@ class Asking:
         check_may_wait(self._life, "ask")
         ear, polling = Ear(self._life), self._life.polling
         question = self.begin(ear)
+
+        def may_sleep(polls: bool) -> bool:
+            return (not polls or polling.may_sleep()) and question.may_sleep()
+
         try:
             question.post(source, event, data)
-            while True:
-                polls = polling.poll_for_call()
-                if question.is_over():
-                    break
-                left = deadline - monotonic()
-                if left <= 0:
-                    break
-                may_sleep = ear.listens()
-                if polls:
-                    may_sleep = polling.may_sleep() and may_sleep
-                if question.may_sleep() and may_sleep:
-                    ear.sleep(min(left, waiting.LIVES_EVERY))
+            waiting.until(self._life, ear, deadline, question.is_over, may_sleep)
             return question.answers(timeout)
         finally:
             self.end(question)

@@ -146,24 +146,6 @@ def encode_one(index: int, one: Any) -> bytes:
         raise type(error)(f"events[{index}]: {error}") from error.__cause__
 
 
-def encode_relayed(
-    source: str, event: str, data: Any, unique: str | int | None, pid: int, host: str, entry: str
-) -> bytes:
-    """The record of an event that process `pid` of another host posted, with where it is from.
-
-    Raises what `encode` does.
-    """
-    ours = encode(source, event, data, unique)
-    more = "" if unique is not None else ",null"
-    origin = f"{more},{_to_json(host)},{_to_json(entry)}],".encode()
-    return b"[%d%b%b" % (pid, ours[ours.index(b",") : -2], origin)
-
-
-def without_pid(record: bytes) -> bytes:
-    """The JSON array `[source, event, data]`, or with the key behind, of what `encode` returned."""
-    return b"[" + record[record.index(b",") + 1 : -1]
-
-
 def _to_json(name: str) -> str:
     return _join(_pieces(name, 0))
 

@@ -54,7 +54,6 @@ class Delivery:
         progress: Progress,
         settings: Settings,
         mark: Mark,
-        takes_unique: bool,
     ) -> None:
         self.table = table
         self.slot = slot
@@ -67,7 +66,6 @@ class Delivery:
         self._words = table.words
         self._settings = settings
         self._mark = mark
-        self._takes_unique = takes_unique
         self._worker = _workers.mark_of(progress.serial, os.getpid())
         self.standing = Standing(
             table.words, slot, table.ring,
@@ -281,7 +279,7 @@ class Delivery:
         """Is this worker the one to handle the event? If not, pass it over."""
         progress = self.progress
         outcome, pid = IGNORE, 0
-        if self._takes_unique:
+        if self._settings.role == "worker":
             outcome, pid = self.table.claim(event_id, key, self._settings.timeout, self._worker)
         if outcome == LOST:
             self._lose(event_id, event_id, LAPPED)

@@ -92,7 +92,8 @@ class Handlers:
         self.changing = threading.RLock()
         #: changes that were made during the one that is being made, if one is
         self._others_made: list[Callable[[], bool]] | None = None
-        self._process = object()
+        #: another object in a forked child
+        self.process = object()
         self.tasks.forget()
         #: what is asked, by number; each `take`s its answers
         self.questions: dict[int, Question] = {}
@@ -142,7 +143,7 @@ class Handlers:
                 self._others_made.append(change)
                 return change()
             finally:
-                self._forget()
+                self.found = {}
 
     def _change_first(self, change: Callable[[], bool]) -> bool:
         others: list[Callable[[], bool]] = []
@@ -156,13 +157,10 @@ class Handlers:
         finally:
             self._others_made = None
 
-    def _forget(self) -> None:
-        self.found = {}
-
     def _note_death(self, levels: list[Level], _: object) -> None:
         """For a weak reference: what it was of is no more."""
         self._dead_at.update(levels)
-        self._forget()
+        self.found = {}
 
     def _remove_dead(self) -> None:
         if self._dead_at:
@@ -172,7 +170,9 @@ class Handlers:
         with contextlib.suppress(KeyError):  # there are none, or no more
             while True:
                 level = self._dead_at.pop()
-                alive = tuple([one for one in self._held.get(level, ()) if _is_alive(one)])
+                alive = tuple(
+                    [one for one in self._held.get(level, ()) if _callback(one) is not None]
+                )
                 if alive:
                     self._held[level] = alive
                 else:
@@ -257,18 +257,9 @@ class Handlers:
         what = "handling event" if is_wanted else "no handler"
         report(f"{what}; source=%s, event=%s, pid=%s", source, event, pid, level=DEBUG)
 
-    @property
-    def process(self) -> object:
-        """Another object in a forked child."""
-        return self._process
-
     def _others(self, level: Level, callback: Handler) -> tuple[Any, ...]:
         """Those of a level that are not this callback."""
-        return tuple(
-            one
-            for one in self._held.get(level, ())
-            if not same(one() if isinstance(one, weakref.ref) else one, callback)
-        )
+        return tuple(one for one in self._held.get(level, ()) if not same(_callback(one), callback))
 
 
 class Several:
@@ -291,13 +282,14 @@ class Several:
 
     def living(self) -> Several | None:
         """Those that are alive, now held strongly; None if there are none."""
-        held = [one() if isinstance(one, weakref.ref) else one for one in self._held]
+        held = map(_callback, self._held)
         alive = [one for one in held if one is not None]
         return Several(self._handlers, alive) if alive else None
 
 
-def _is_alive(held: Any) -> bool:
-    return not isinstance(held, weakref.ref) or held() is not None
+def _callback(held: Any) -> Any:
+    """What is held, weakly or strongly; None if it is no more."""
+    return held() if isinstance(held, weakref.ref) else held
 
 
 def _reference(callback: Handler, at_death: Callable[[Any], None]) -> weakref.ref[Any]:

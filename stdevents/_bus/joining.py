@@ -57,13 +57,8 @@ NOBODY = "no worker has it open, and a poster has nobody to tell; start one"
 
 
 def join(
-    place: Arriving,
-    folder: Folder,
-    settings: Settings,
-    mark: Mark,
-    handlers: Handlers,
-    resume: Resume | None = None,
-) -> None:
+    place: Arriving, folder: Folder, settings: Settings, mark: Mark, handlers: Handlers
+) -> Seat:
     """Take a seat, as the role in the settings says: `taken` of the place, `opened` before that.
 
     SegmentError; LockTimeout; nothing is left open or half made then.
@@ -72,10 +67,11 @@ def join(
     close(opened)  # of a try that was interrupted at its very end
     arrival = Arrival(folder, settings, mark, opened)
 
-    def take() -> None:
+    def take() -> Seat:
         try:
             # Under the lock: from here on it is left in good order, or not there at all.
-            place.taken = arrival.take_seat(handlers, resume)
+            place.taken = seat = arrival.take_seat(handlers, place.resume)
+            return seat
         except BaseException as error:
             if not mark.word[0]:  # a signal handler has forked this child: all is its parent's
                 raise
@@ -88,7 +84,7 @@ def join(
             raise
 
     try:
-        arrival.under_lock(take, create=settings.role != "poster")
+        return arrival.under_lock(take, create=settings.role != "poster")
     except BaseException as error:
         if place.taken is None and mark.word[0]:
             close(opened)
@@ -145,15 +141,6 @@ def clean(name: str) -> bool:
         return arrival.under_lock(lambda: _remove_if_last(arrival.folder), create=True)
     finally:
         close(arrival.opened)
-
-
-def remains_of(name: str) -> list[str]:
-    """What there is of the bus `name`, in use or left behind: its folder, its shared memory."""
-    folder = Folder(name)
-    found = [folder.path] if os.path.lexists(folder.path) else []
-    if shared.exists(folder.segment_name):
-        found.append(f"/{folder.segment_name}")
-    return found
 
 
 def has_live_worker(seat: Seat) -> bool:
@@ -245,9 +232,7 @@ class Arrival:
         progress.serial = progress.serial or workers.next_serial(words)
         seat.slot, seat.worker_file = presence.take(folder, WORKERS, self.opened)
         seat.progress = progress
-        seat.delivery = Delivery(
-            table, seat.slot, handlers, progress, settings, mark, settings.role == "worker"
-        )
+        seat.delivery = Delivery(table, seat.slot, handlers, progress, settings, mark)
         pid, now, role = os.getpid(), int(date()), ROLES.index(settings.role)
         # Not POSITION: handlers and tasks of events up to there may run still, of the seat before.
         done = handlers.tasks.done_through(progress.finished)

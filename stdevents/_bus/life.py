@@ -104,16 +104,20 @@ class Life:
         seat = self.state.seat
         return self._moving.is_inside() or (seat is not None and seat.lock.is_inside())
 
+    def check_not_nested(self, call: str) -> None:
+        """Inside where the call, which is named, cannot wait until the interrupted one ends."""
+        if self.is_nested():
+            raise Inside(
+                f"{call}: it interrupted another call of its thread; "
+                "a signal handler or finaliser must not call it"
+            )
+
     # -- open --------------------------------------------------------------------------------------
 
     def open(self, shm: str | None, options: dict[str, Any]) -> None:
         """Open the bus, or change the settings of the open one; as `Bus.configure`."""
         self.after_fork_in_child()
-        if self.is_nested():
-            raise Inside(
-                "configure: it interrupted another call of its thread; "
-                "a signal handler or finaliser must not call it"
-            )
+        self.check_not_nested("configure")
         self._move(self._open_or_change, shm, options)
 
     def _open_or_change(self, shm: str | None, options: dict[str, Any]) -> None:
@@ -139,10 +143,7 @@ class Life:
             hooks.watch_exit()
             codec.forget()
             self.handlers.failed = 0
-            folder = Folder(name)
-            joining.join(opening, folder, settings, mark, self.handlers)
-            seat = opening.taken
-            assert seat is not None
+            seat = joining.join(opening, Folder(name), settings, mark, self.handlers)
             if seat.delivery is not None:
                 seat.announce(events.started, tolerated=(NoRoom,))
                 if settings.start == "oldest":  # of those that `started` has not overwritten
@@ -199,10 +200,9 @@ class Life:
         """A seat on the bus of that name, which may be another one now."""
         state.let_go()
         state.settings.take_any()
-        joining.join(state, state.folder, state.settings, self._mark, self.handlers, state.resume)
+        seat = joining.join(state, state.folder, state.settings, self._mark, self.handlers)
         state.held.close()
-        assert state.taken is not None
-        return state.taken
+        return seat
 
     def _lose(self, seat: Seat, lost: LostGround) -> None:
         """Be away, from a seat that is lost."""
@@ -330,7 +330,7 @@ class Life:
             with contextlib.suppress(StdeventsError, OSError):
                 self._moving.hold(FOREVER, self._take_seat_in_child, away)
         finally:
-            self.polling.after_fork_in_child()
+            self.polling.start_again()
 
     def _take_seat_in_child(self, away: Away) -> None:
         if self.state is away and away.taken is None:

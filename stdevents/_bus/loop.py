@@ -12,8 +12,9 @@ import contextlib
 import os
 import threading
 import time
-from _signal import pthread_sigmask  # that of signal makes enums of all signals: 50 times slower
-from signal import SIG_BLOCK, SIG_SETMASK, valid_signals
+
+# Those of signal make enums of all signals: 50 times slower.
+from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
 
 from .._errors import NotConfigured, StdeventsError
 from .._log import report
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 # Seconds. News sooner than that after falling asleep are a burst, which is handled by the clock, in
 # long runs: to be woken, and to wake, costs many times the handling of an event.
 AT_MOST_EVERY = 0.0005
-ALL_SIGNALS = tuple(map(int, valid_signals()))
+ALL_SIGNALS = tuple(valid_signals())
 PAUSE_AFTER_FORK = 0.1  # seconds: by then a child that only execs has done so, and all hooks ran
 LONGEST_END = 0.5  # seconds for which a thread is waited for that is in no handler
 

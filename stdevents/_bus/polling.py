@@ -21,27 +21,12 @@ from .watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Protocol, TypeVar
+    from typing import Any
 
-    from .handlers import Handlers
+    from .life import Life
     from .loop import Signals
     from .seat import Seat
-    from .states import State
     from .waiting import Ear
-
-    T = TypeVar("T")
-
-    class Life(Protocol):
-        """What polls need of the life of their bus."""
-
-        state: State
-        handlers: Handlers
-
-        def use(self, work: Callable[..., T], *arguments: Any) -> T: ...
-
-        def is_nested(self) -> bool: ...
-
-        def close(self) -> None: ...
 
 
 LOOK_EVERY = 0.5  # seconds between two looks whether the bus is still there
@@ -243,10 +228,13 @@ class Polling:
             self._look_until_loop_does()
 
     def start_again(self) -> None:
-        """Exceptions from outside have ended the loop's thread; if no other starts, as above."""
+        """In a forked child, or where exceptions from outside have ended the loop's thread.
+
+        Later: by then a child that only execs has done so, and all hooks have run; and what ends
+        each thread at once would take the whole processor. If no thread starts, as above.
+        """
         self._look_until_loop_does()
         with contextlib.suppress(RuntimeError):
-            # With a pause: what ends each thread at once would take the whole processor.
             self.loop.start(PAUSE_AFTER_FORK)
 
     def leave(self) -> None:
@@ -258,11 +246,6 @@ class Polling:
         if seat is not None and self.loop.interval:
             seat.next_look = monotonic()
             seat.quiet_polls = ()
-
-    def after_fork_in_child(self) -> None:
-        """Begin later: by then a child that only execs has done so, and all hooks have run."""
-        with contextlib.suppress(RuntimeError):  # the next call tries again
-            self.loop.start(PAUSE_AFTER_FORK)
 
     def has_news(self) -> bool:
         """Is there anything that a poll would handle?"""

@@ -105,11 +105,12 @@ class Seat:
         worker would be taken for dead; and without the bell newcomers would not wake it.
         """
         self.mark.check()
-        if not all(file.is_ours() for file in self.files()):
+        links = [file.links() for file in self.files()]
+        if -1 in links:
             raise FilesClosed(
                 errno.EBADF, f"bus {self.name!r}: files of this process were closed under it"
             )
-        if not (all(file.is_linked() for file in self.files()) and self.memory.is_linked()):
+        if 0 in links or not self.memory.is_linked():
             raise BusRemoved(
                 errno.ENOENT, f"bus {self.name!r}: it was removed while this process was on it"
             )
@@ -161,8 +162,6 @@ class Seat:
     def stats(self, handler_errors: int) -> Stats:
         """The counts of this process."""
         progress = self.progress
-        if self.slot is None:  # a poster
-            return Stats(self.posted(), 0, 0, 0, 0, handler_errors, self.table.last, 0)
         position = progress.position  # first, since both only grow: the lag is 0 or more
         last_id: int = self.table.last
         return Stats(
@@ -173,7 +172,7 @@ class Seat:
             ignored=progress.ignored,
             handler_errors=handler_errors,
             last_id=last_id,
-            lag=last_id - position,
+            lag=0 if self.slot is None else last_id - position,
         )
 
     def announce(

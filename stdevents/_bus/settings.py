@@ -41,17 +41,6 @@ SHM_RETRIES = DefaultCount(999)
 OVERFLOW = DefaultText("drop")
 START = DefaultText("new")
 ROLE = DefaultText("worker")
-DEFAULTS = {
-    "size": SIZE,
-    "timeout": TIMEOUT,
-    "interval": INTERVAL,
-    "wait_interval": WAIT_INTERVAL,
-    "wait_max": WAIT_MAX,
-    "shm_retries": SHM_RETRIES,
-    "overflow": OVERFLOW,
-    "start": START,
-    "role": ROLE,
-}
 
 LARGEST = 1 << 40
 ROLES = ("worker", "listener", "poster")  # as a worker's slot has them: 0, 1
@@ -59,6 +48,91 @@ UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 SIZE_AS_TEXT = re.compile("([0-9]{1,15})(?:b|([kmg])(?:i?b)?)?")
 SIZES = '"512k", "1MB", "64KiB"'
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]{0,99}")
+
+
+def check_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"name: a bus is named by a str, not by {name!r}")
+    text = text_of(name)
+    if not NAME.fullmatch(text):
+        raise ValueError(
+            f"name: {name!r} cannot name a bus; take 1 to 100 of the characters "
+            "A-Z a-z 0-9 _ . : @ + - and begin with a letter, a digit or _"
+        )
+    return text
+
+
+def _size(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError(f"{name}: {value!r} is neither a number of bytes nor like {SIZES}")
+    if isinstance(value, str):
+        match = SIZE_AS_TEXT.fullmatch(text_of(value).strip().lower())
+        if not match:
+            raise ValueError(f"{name}: {value!r} is not a size; write bytes, or like {SIZES}")
+        value = int(match[1]) * UNITS[match[2] or ""]
+    if not SMALLEST <= value <= LARGEST:
+        raise ValueError(f"{name}: {value} bytes is not within {SMALLEST} to {LARGEST}")
+    return int(value)
+
+
+def duration(name: str, value: Any) -> float:
+    """A number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: {value!r} is not a number of seconds")
+    if not 0 <= value <= threading.TIMEOUT_MAX:  # NaN is not, either
+        raise ValueError(
+            f"{name}: {value!r} seconds is not within 0 to {threading.TIMEOUT_MAX:.0f}"
+        )
+    return float(value)
+
+
+def period(name: str, value: Any) -> float:
+    """A number of seconds that is more than 0."""
+    number = duration(name, value)
+    if not number:
+        raise ValueError(f"{name}: {value!r} seconds is too short; give more than 0")
+    return number
+
+
+def seconds(name: str, value: Any) -> float | None:
+    """A number of seconds that an argument gives, or None."""
+    return None if value is None else duration(name, value)
+
+
+def count(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: {value!r} is not an int")
+    if value < least:
+        raise ValueError(f"{name}: {value!r} is too small; give {least} or more")
+    if most is not None and value > most:
+        raise ValueError(f"{name}: {value!r} is too large; give {most} or less")
+    return int(value)
+
+
+def _one_of(*choices: str) -> Any:
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"{name}: {value!r} is not a str; it is one of {choices}")
+        if text_of(value) not in choices:
+            raise ValueError(f"{name}: {value!r} is not one of {choices}")
+        return text_of(value)
+
+    return check
+
+
+#: each option: its default, and what checks a value of it
+OPTIONS = {
+    "size": (SIZE, _size),
+    "timeout": (TIMEOUT, period),
+    "interval": (INTERVAL, duration),
+    "wait_interval": (WAIT_INTERVAL, period),
+    "wait_max": (WAIT_MAX, period),
+    "shm_retries": (SHM_RETRIES, count),
+    "overflow": (OVERFLOW, _one_of(*OVERFLOWS)),
+    "start": (START, _one_of("new", "oldest")),
+    "role": (ROLE, _one_of(*ROLES)),
+}
+DEFAULTS = {name: default for name, (default, _) in OPTIONS.items()}
 
 
 class Settings:
@@ -135,91 +209,4 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def checked(options: dict[str, Any]) -> dict[str, Any]:
     """The options, each in its own type; TypeError or ValueError that names the bad one."""
-    return {name: _CHECKS[name](name, value) for name, value in options.items()}
-
-
-def check_name(name: Any) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"name: a bus is named by a str, not by {name!r}")
-    text = text_of(name)
-    if not NAME.fullmatch(text):
-        raise ValueError(
-            f"name: {name!r} cannot name a bus; take 1 to 100 of the characters "
-            "A-Z a-z 0-9 _ . : @ + - and begin with a letter, a digit or _"
-        )
-    return text
-
-
-def _size(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise TypeError(f"{name}: {value!r} is neither a number of bytes nor like {SIZES}")
-    if isinstance(value, str):
-        match = SIZE_AS_TEXT.fullmatch(text_of(value).strip().lower())
-        if not match:
-            raise ValueError(f"{name}: {value!r} is not a size; write bytes, or like {SIZES}")
-        value = int(match[1]) * UNITS[match[2] or ""]
-    if not SMALLEST <= value <= LARGEST:
-        raise ValueError(f"{name}: {value} bytes is not within {SMALLEST} to {LARGEST}")
-    return int(value)
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}: {value!r} is not a number of seconds")
-    if not 0 <= value <= threading.TIMEOUT_MAX:  # NaN is not, either
-        raise ValueError(
-            f"{name}: {value!r} seconds is not within 0 to {threading.TIMEOUT_MAX:.0f}"
-        )
-    return float(value)
-
-
-def period(name: str, value: Any) -> float:
-    """A number of seconds that is more than 0."""
-    number = _number(name, value)
-    if not number:
-        raise ValueError(f"{name}: {value!r} seconds is too short; give more than 0")
-    return number
-
-
-def seconds(name: str, value: Any) -> float | None:
-    """A number of seconds that an argument gives, or None."""
-    return None if value is None else _number(name, value)
-
-
-def duration(name: str, value: Any) -> float:
-    """A number of seconds that an argument gives; None is none."""
-    return _number(name, value)
-
-
-def count(name: str, value: Any, least: int = 0, most: int | None = None) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}: {value!r} is not an int")
-    if value < least:
-        raise ValueError(f"{name}: {value!r} is too small; give {least} or more")
-    if most is not None and value > most:
-        raise ValueError(f"{name}: {value!r} is too large; give {most} or less")
-    return int(value)
-
-
-def _one_of(*choices: str) -> Any:
-    def check(name: str, value: Any) -> str:
-        if not isinstance(value, str):
-            raise TypeError(f"{name}: {value!r} is not a str; it is one of {choices}")
-        if text_of(value) not in choices:
-            raise ValueError(f"{name}: {value!r} is not one of {choices}")
-        return text_of(value)
-
-    return check
-
-
-_CHECKS = {
-    "size": _size,
-    "timeout": period,
-    "interval": _number,
-    "wait_interval": period,
-    "wait_max": period,
-    "shm_retries": count,
-    "overflow": _one_of(*OVERFLOWS),
-    "start": _one_of("new", "oldest"),
-    "role": _one_of(*ROLES),
-}
+    return {name: OPTIONS[name][1](name, value) for name, value in options.items()}

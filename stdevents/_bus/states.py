@@ -39,6 +39,8 @@ class Arriving(State):
     """A seat is to be taken. It counts as taken as soon as it is in here, whatever comes then."""
 
     def __init__(self) -> None:
+        #: where a worker goes on that had a seat before; a poster comes from nowhere
+        self.resume: Resume | None = None
         #: for a seat that is not there yet
         self.opened: Opened = []
         self.taken: Seat | None = None
@@ -85,7 +87,7 @@ class Away(Arriving):
         super().__init__()
         self.folder = folder
         self.settings = settings
-        self.resume = resume  # None: a poster, which comes from nowhere
+        self.resume = resume
 
     @classmethod
     def of_child(cls, parent: Open | Away, by_handler: bool) -> Away:

@@ -76,7 +76,7 @@ class Together:
         NotConfigured.
         """
         task = check_text("task", task)
-        waiting.check_not_nested(self._life, "lead")
+        self._life.check_not_nested("lead")
         return self._life.use(leading.lead, task, give_up)
 
     def ask(

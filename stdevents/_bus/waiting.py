@@ -11,6 +11,8 @@ from .._system.listener import Listener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Callable
+
     from .life import Life
     from .seat import Seat
 
@@ -25,15 +27,15 @@ def check_may_wait(life: Life, call: str) -> None:
             f"{call}: a handler that calls it waits for its own end; "
             "call it in another thread, or after the handler"
         )
-    check_not_nested(life, call)
+    life.check_not_nested(call)
 
 
-def check_not_nested(life: Life, call: str) -> None:
-    """StdeventsError where the call interrupted another one of its thread under the lock."""
-    if life.is_nested():
-        raise StdeventsError(
-            f"{call}: it interrupted another call of its thread, which holds the lock; "
-            "a signal handler or finaliser must not call it"
+def check_bus(seat: Seat, epoch: int, meanwhile: str, then: str) -> None:
+    """SegmentError unless this is a seat on the bus of that epoch."""
+    if seat.epoch != epoch:
+        raise SegmentError(
+            errno.ENOENT,
+            f"bus {seat.name!r}: it was removed while {meanwhile}, and made anew; {then}",
         )
 
 
@@ -60,12 +62,8 @@ class Waiting:
         return self._life.use(self._look)
 
     def _look(self, seat: Seat) -> bool:
-        if seat.epoch != self._epoch:
-            raise SegmentError(
-                errno.ENOENT,
-                f"bus {seat.name!r}: it was removed while event {self._event_id} was waited for, "
-                "and made anew; its ids begin at 1",
-            )
+        meanwhile = f"event {self._event_id} was waited for"
+        check_bus(seat, self._epoch, meanwhile, "its ids begin at 1")
         now = monotonic()
         ask_who_lives = now >= self._ask_at
         if ask_who_lives:
@@ -138,14 +136,28 @@ def wait(life: Life, event_id: int, timeout: float) -> bool:
     check_may_wait(life, "wait")
     waiting, ear = Waiting(life, event_id), Ear(life)
     try:
-        while True:
-            life.polling.poll_for_call()
-            if waiting.is_over():
-                return True
-            left = deadline - monotonic()
-            if left <= 0:
-                return False
-            if ear.listens():
-                ear.sleep(min(left, LIVES_EVERY))
+        return until(life, ear, deadline, waiting.is_over, lambda polls: True)
     finally:
         ear.close()
+
+
+def until(
+    life: Life,
+    ear: Ear,
+    deadline: float,
+    is_over: Callable[[], bool],
+    may_sleep: Callable[[bool], bool],
+) -> bool:
+    """Poll, look, and sleep until the bell rings, until it is over; False if it is not in time.
+
+    `may_sleep` is told whether it is this call that polls.
+    """
+    while True:
+        polls = life.polling.poll_for_call()
+        if is_over():
+            return True
+        left = deadline - monotonic()
+        if left <= 0:
+            return False
+        if ear.listens() and may_sleep(polls):
+            ear.sleep(min(left, LIVES_EVERY))

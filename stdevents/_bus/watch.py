@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from .polling import Life
+    from .life import Life
     from .seat import Seat
 
 

@@ -7,8 +7,9 @@ import stat
 
 from .._bus.settings import check_name
 from .._errors import LockTimeout, StdeventsError
-from .._system.folder import Folder, names, root, segments
-from .outside import NoSuchBus, remains_of, remove, unknown
+from .._system.folder import Folder, root
+from .buses import names, remains_of, segments
+from .outside import NoSuchBus, remove, unknown
 from .terminal import complain
 
 TYPE_CHECKING = False

@@ -18,11 +18,11 @@ from .._bus.bus import Bus
 from .._bus.settings import check_name
 from .._errors import EncodeError, LockTimeout, NoRoom, StdeventsError
 from .._system import presence as _presence
-from .._system.folder import names, names_by_user
 from .._table import workers as _workers
 from .._table.header import OVERFLOWS
 from .._table.layout import COMPANION, HEADER_OVERFLOW, WORKERS, Layout
 from .._table.read import Run
+from .buses import names, names_by_user
 from .terminal import PROGRAM
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     # Id and parts of an event; None for parts that are not of ours.
     Event = Tuple[int, Optional[List[Any]]]
 
-#: what there is of a bus, in use or left behind: its folder, its shared memory
-remains_of = _joining.remains_of
 #: remove what is left of a bus unless a live worker has it open; was it removed?
 remove = _joining.clean
 

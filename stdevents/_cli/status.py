@@ -10,7 +10,7 @@ from contextlib import closing
 
 from .._bus.settings import check_name
 from .._errors import LockTimeout, StdeventsError
-from .._system.folder import names
+from .buses import names
 from .looking import look
 from .metrics import text_of
 from .outside import EXISTS, OpenBus, current, find, find_or_none, of_others

@@ -9,6 +9,7 @@ from .._bus import codec
 from .._log import WARNING, report
 from .contact import is_told
 from .ids import EntryId, parse
+from .records import encode_relayed
 from .snapshot import check_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Entries:
                 raise ValueError
             source, event, data, unique = parts if len(parts) == 4 else (*parts, None)
             where = pid, host, written_id.decode()
-            record = codec.encode_relayed(source, event, data, unique, *where)
+            record = encode_relayed(source, event, data, unique, *where)
             key = None if unique is None else codec.key_of(unique)
             # The workers of a host are assumed to have the same handlers.
             if key and self._handlers.living(self._handlers.find(source, event)) is None:

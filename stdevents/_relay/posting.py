@@ -17,6 +17,7 @@ from .._system.clock import monotonic
 from .client import is_away
 from .contact import POST, is_told
 from .ids import LARGEST_ID, written
+from .records import encode_relayed, without_pid
 from .scripts import REMEMBERED
 from .stream import Origin
 
@@ -89,7 +90,7 @@ class Posting:
         self._counts = counts
         plain, origin = codec.encode("a", "b", None), (os.getpid(), host, LONGEST_ID)
         # How much longer an event is on a bus than what its poster has encoded.
-        self._longer = len(codec.encode_relayed("a", "b", None, None, *origin)) - len(plain)
+        self._longer = len(encode_relayed("a", "b", None, None, *origin)) - len(plain)
         #: posts that wait until Redis is reached
         self.waiting: deque[Waiting] = deque()
         self._buffered = 0  # events in there
@@ -145,7 +146,7 @@ class Posting:
                 length,
                 size,
             )
-        return codec.without_pid(record)
+        return without_pid(record)
 
     def _check_bounds(self, count: int, length: int) -> None:
         if count > MOST_EVENTS:

@@ -55,16 +55,14 @@ class OpenFile:
             here = os.lseek(number, 0, os.SEEK_CUR)
             self.mark = here or os.lseek(number, offset or new_offset(), os.SEEK_SET)
         except OSError:  # a FIFO or pipe has none
-            self.mark = _inode(number)
+            self.mark = inode(os.fstat(number))
 
     def is_ours(self) -> bool:
         """Is it open, and the file that it was?"""
-        if self.number < 0:
-            return False
         try:
             if isinstance(self.mark, int):
                 return os.lseek(self.number, 0, os.SEEK_CUR) == self.mark
-            return _inode(self.number) == self.mark
+            return inode(os.fstat(self.number)) == self.mark
         except OSError:
             return False
 
@@ -72,15 +70,21 @@ class OpenFile:
         """Was it a plain file when it was opened, not a FIFO or a device?"""
         return isinstance(self.mark, int)
 
-    def is_linked(self) -> bool:
-        """Is it ours, and has nobody removed the file?
+    def links(self) -> int:
+        """How many names the file has, 0 where it was removed; -1 where it is not ours.
 
         Its path is not used: that takes longer, and a process may have lost the privileges for it.
         """
         try:
-            return self.is_ours() and os.fstat(self.number).st_nlink > 0
-        except OSError:  # another thread has just closed it
-            return False
+            status = os.fstat(self.number)
+            here = os.lseek(self.number, 0, os.SEEK_CUR) if self.is_plain() else inode(status)
+        except OSError:
+            return -1
+        return status.st_nlink if here == self.mark else -1
+
+    def is_linked(self) -> bool:
+        """Is it ours, and has nobody removed the file?"""
+        return self.links() > 0
 
     def close(self) -> None:
         """Close it if it is ours; never unlocks it for a process that has a copy of it."""
@@ -161,6 +165,6 @@ def never_close(owner: object) -> None:
     _kept.append(owner)
 
 
-def _inode(number: int) -> tuple[int, int]:
-    status = os.fstat(number)
+def inode(status: os.stat_result) -> tuple[int, int]:
+    """Which file it is, of all that there are."""
     return status.st_dev, status.st_ino

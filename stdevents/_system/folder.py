@@ -13,7 +13,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import stat
 import sys
 
@@ -40,47 +39,15 @@ def root() -> str:
     return tempfile.gettempdir()
 
 
-def _no_root() -> str:
+def no_root() -> str:
+    """What to tell where that is missing."""
     how = "on Linux: mount -t tmpfs -o mode=1777 tmpfs /dev/shm"
     return f"there is no {root()}, in which the buses live; make it ({how})"
 
 
-def names() -> list[str]:
-    """The names of this user's buses, by their folders."""
-    return names_by_user().get(os.geteuid(), [])
-
-
-def names_by_user() -> dict[int, list[str]]:
-    """The names of all buses, by the id of their user; SegmentError."""
-    try:
-        found = os.listdir(root())
-    except FileNotFoundError as error:
-        raise SegmentError(error.errno, _no_root()) from error
-    buses: dict[int, list[str]] = {}
-    for entry in sorted(found):
-        prefix, _, rest = entry.partition("-")
-        user, _, name = rest.partition("-")
-        if prefix == PREFIX and user.isdecimal() and name and _is_folder_of(entry, int(user)):
-            buses.setdefault(int(user), []).append(name)
-    return buses
-
-
-def _is_folder_of(entry: str, user: int) -> bool:
-    # Other users may take such a name.
-    try:
-        status = os.lstat(os.path.join(root(), entry))
-    except OSError:  # it was removed since it was listed
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == user
-
-
-def _segments_of(user: int) -> str:
+def segments_of(user: int) -> str:
+    """How the names of the shared memory of this user's buses begin."""
     return f"{PREFIX}-{user}."
-
-
-def segments() -> re.Pattern[str]:
-    """What the names of the shared memory of this user's buses look like."""
-    return re.compile(f"{re.escape(_segments_of(os.geteuid()))}[-\\w]{{8}}")
 
 
 class Folder:
@@ -94,7 +61,7 @@ class Folder:
         # A hash, since macOS allows 31 characters for this name. Not in base 32: its table, of
         # each two digits, would stay in memory.
         digest = hashlib.blake2b(name.encode(), digest_size=6).digest()
-        self.segment_name = _segments_of(self.user) + base64.urlsafe_b64encode(digest).decode()
+        self.segment_name = segments_of(self.user) + base64.urlsafe_b64encode(digest).decode()
         self._mark = Mark()
 
     def forked(self) -> Folder:
@@ -116,7 +83,7 @@ class Folder:
         except FileExistsError:
             pass
         except FileNotFoundError as error:
-            raise self.error(error.errno, _no_root()) from error
+            raise self.error(error.errno, no_root()) from error
         except OSError as error:
             raise self.error(error.errno, f"cannot make {self.path}: {error.strerror}") from error
 

@@ -77,8 +77,7 @@ class Leads:
             with contextlib.suppress(OSError):  # it may have given up the privileges for it
                 if self._folder.shows(_file(task), file.number):
                     self._folder.remove_file(_file(task))
-            _unlock(file)
-            file.close()
+            _release(file)
             self._held.pop(task, None)
 
     def close(self, unlock: bool) -> None:
@@ -89,8 +88,9 @@ class Leads:
         self._closed = True  # first: a thread that takes one just now closes it itself
         for file in (*self._held.copy().values(), *self._asked.copy()):  # where it is in a `take`
             if unlock:
-                _unlock(file)
-            file.close()
+                _release(file)
+            else:
+                file.close()
         self._held.clear()
         self._asked.clear()
 
@@ -98,17 +98,17 @@ class Leads:
         held = self._held.copy().values()
         for file in self._asked.copy():
             if file not in held:
-                _unlock(file)
-                file.close()
+                _release(file)
         self._asked.clear()
 
 
-def _unlock(file: OpenFile) -> None:
+def _release(file: OpenFile) -> None:
     try:
         if file.is_ours():
             flock(file.number, LOCK_UN)
     except (OSError, ValueError):  # another thread has closed it, which unlocks it
         pass
+    file.close()
 
 
 def _file(task: str) -> str:

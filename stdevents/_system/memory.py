@@ -13,7 +13,7 @@ from multiprocessing.shared_memory import SharedMemory
 from types import FunctionType
 
 from . import resource_tracker
-from .files import above_standard_streams, allow_owner, never_close
+from .files import NONE, OpenFile, above_standard_streams, allow_owner, never_close
 from .folder import Folder, root
 
 TYPE_CHECKING = False
@@ -50,42 +50,32 @@ class Memory(SharedMemory):
     It is never closed but dropped: the last view of it that any thread still has unmaps it.
     """
 
+    _fd: int
+    _mmap: Any
+    _file = NONE
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         try:
             _construct(self, *arguments, **options)
         except BaseException:
             self.close()  # not left to __del__, which PyPy calls late
             raise
-        self._number = descriptor(self)
-        status = os.fstat(self._number)
-        self._inode = status.st_dev, status.st_ino
+        self._file = OpenFile(self._fd)
 
     def is_linked(self) -> bool:
         """Do newcomers still find it?"""
         if not sys.platform.startswith("linux"):  # macOS has no link count for memory
             return exists(self.name)
-        try:
-            status = os.fstat(self._number)
-        except OSError:  # the descriptor was closed; the memory is still mapped
-            return True
-        return status.st_nlink > 0 or (status.st_dev, status.st_ino) != self._inode
-
-    def is_ours(self) -> bool:
-        """Is its descriptor open, and its own?"""
-        try:
-            status = os.fstat(self._number)
-        except OSError:
-            return False
-        return (status.st_dev, status.st_ino) == self._inode
+        return self._file.links() != 0  # -1: its descriptor was closed; it is still mapped
 
     def close(self) -> None:
         """Close its descriptor, and drop the mapping, which ends with its last view."""
-        mapping: Any = getattr(self, "_mmap", None)
-        number = getattr(self, "_fd", -1)
-        if hasattr(self, "_inode") and number >= 0 and not self.is_ours():
-            never_close(mapping)  # it has a descriptor of its own, which was most likely closed too
-        elif number >= 0:
-            os.close(number)
+        if self._file is NONE:  # the constructor failed, or was interrupted
+            self._file = OpenFile(self._fd)
+        if self._mmap is not None and not self._file.is_ours():
+            # The mapping has a descriptor of its own, which was most likely closed, too.
+            never_close(self._mmap)
+        self._file.close()
         self._fd = -1
         self._buf = self._mmap = None
 
@@ -97,8 +87,8 @@ class Memory(SharedMemory):
             self.close()
 
 
-def descriptor(memory: SharedMemory) -> int:
-    return memory._fd  # type: ignore[attr-defined,no-any-return]
+def descriptor(memory: Memory) -> int:
+    return memory._fd
 
 
 def exists(name: str) -> bool:

@@ -16,7 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._errors import SegmentError
     from .files import OpenFile
     from .folder import Folder
 
@@ -28,9 +27,15 @@ def take(folder: Folder, slots: int, opened: list[Any]) -> tuple[int, OpenFile]:
     for slot in range(slots):
         # Before it is locked: whatever comes now, somebody closes it. Else it would be a worker.
         file = folder.open_into(opened, _file(slot), create=True)
-        if _lock(folder, file.number):
+        try:
+            flock(file.number, LOCK_EX | LOCK_NB)
             return slot, file
-        opened.pop()
+        except BlockingIOError:
+            file.close()
+            opened.pop()
+        except OSError as error:
+            what = f"cannot lock a worker's file: {error.strerror}"
+            raise folder.error(error.errno, what) from error
     raise folder.error(
         None,
         f"all {slots} worker slots are taken; spread the workers over several buses, "
@@ -95,21 +100,3 @@ def live_slots(folder: Folder, slots: int) -> tuple[list[int], list[int]]:
 
 def _file(slot: int) -> str:
     return f"{PREFIX}.{slot}"
-
-
-def _lock(folder: Folder, number: int) -> bool:
-    """Lock the file; close it if another process has the lock."""
-    try:
-        flock(number, LOCK_EX | LOCK_NB)
-    except BaseException as error:
-        os.close(number)
-        if isinstance(error, BlockingIOError):
-            return False
-        if isinstance(error, OSError):
-            raise _cannot_lock(folder, error) from error
-        raise
-    return True
-
-
-def _cannot_lock(folder: Folder, error: OSError) -> SegmentError:
-    return folder.error(error.errno, f"cannot lock a worker's file: {error.strerror}")

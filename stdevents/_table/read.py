@@ -98,7 +98,7 @@ class Reader:
         if start + length <= size:
             text = b"".join((b"[", self._ring[start : start + length - 1], b"]"))
         else:
-            text = self._wrapped(start, length)
+            text = b"[%b]" % self.copy(end, length - 1)
         if self._reorders:
             _fence.fence()  # R4: copied before it is looked at once more
         if (
@@ -110,10 +110,6 @@ class Reader:
         if crc32(_comma, crc32(memoryview(text)[1:-1], check)) != expected:  # R5
             return None
         return Run(before, through, stop, expected, text)
-
-    def _wrapped(self, start: int, length: int) -> bytes:
-        stop = start + length - 1 - self._size
-        return b"".join((b"[", self._ring[start:], self._ring[:stop], b"]"))
 
     def _within(self, before: int, last: int, most: int) -> int:
         """The last event that ends at `most` or earlier; the one after `before` in any case."""

@@ -27,11 +27,13 @@ from .room import Room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Collection, Sequence
+    from typing import Callable, Collection, List, Sequence, Tuple
 
     from .._system.filelock import FileLock
     from .append import Companion
     from .layout import Layout
+
+    Concerned = Tuple[int, List[Tuple[int, int, int, int, bool]]]
 
 DEATH_EVERY = 0.1  # seconds after which a post that waits looks again whether its worker lives
 
@@ -39,31 +41,23 @@ DEATH_EVERY = 0.1  # seconds after which a post that waits looks again whether i
 class Later:
     """A post that is left to the call which it interrupted; it knows whether it is done."""
 
-    def __init__(
-        self,
-        words: memoryview,
-        write: Callable[[], int],
-        hold: Callable[[Callable[[], None]], None],
-        wake: Callable[[], None],
-    ) -> None:
+    def __init__(self, table: Table, write: Callable[[], int]) -> None:
         self.is_done = False
-        self._words = words
+        self._table = table
         self._write = write
-        self._hold = hold
-        self._wake = wake
 
     def __call__(self) -> None:
         """Publish it, if it is not; as `Table.append`, but Inside where that returns 0."""
         if not self.is_done:
             try:
-                self._hold(self._write_once)
+                self._table.lock.hold(self._write_once)
             finally:
-                self._wake()
+                self._table._wake()
 
     def _write_once(self) -> None:
         if self.is_done:  # by another thread
             return
-        words, last = self._words, self._words[LAST]
+        words, last = self._table.words, self._table.last
         # P4 tells, whatever comes after it; twice, as another exception may come amid that.
         try:
             try:
@@ -145,7 +139,7 @@ class Table:
 
     def later(self, records: Sequence[bytes], companion: Companion | None = None) -> Later:
         """What publishes them when it is called; once, however often that is."""
-        return Later(self.words, partial(self._write, records, companion), self._hold, self._wake)
+        return Later(self, partial(self._write, records, companion))
 
     def _wake(self) -> None:
         try:
@@ -260,9 +254,7 @@ class Table:
                 slots.remove(slot)
         return slots
 
-    def concerned(
-        self, event_id: int, doubted: Collection[int]
-    ) -> tuple[int, list[tuple[int, int, int, int, bool]]]:
+    def concerned(self, event_id: int, doubted: Collection[int]) -> Concerned:
         """LAST, and the workers that joined before the event, by slot; LockTimeout.
 
         Of each slot, pid, serial, role, and is it done with the event? It may have died, but for
@@ -270,9 +262,7 @@ class Table:
         """
         return self._hold(self._concerned, event_id, doubted)
 
-    def _concerned(
-        self, event_id: int, doubted: Collection[int]
-    ) -> tuple[int, list[tuple[int, int, int, int, bool]]]:
+    def _concerned(self, event_id: int, doubted: Collection[int]) -> Concerned:
         for slot in doubted:
             if not self._lives(slot):
                 _workers.end(self.words, slot)

@@ -31,6 +31,10 @@ from .layout import (
     WORKERS,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterable
+
 MOST_LOST = (1 << 64 - SINCE_BITS) - 1  # that can be told
 
 
@@ -135,12 +139,9 @@ def behind(words: memoryview, event_id: int) -> list[int]:
 
     Not those that joined after it, even if they handle it nevertheless (`start="oldest"`).
     """
-    values = words[at(0) : at(_used(words))].tolist()  # all at once: faster than word by word
-    columns = (WORKER_DONE, WORKER_PID, WORKER_POSITION, WORKER_TASKS, WORKER_FROM)
-    rows = zip(*[values[column::WORKER_WORDS] for column in columns])
     return [
         slot
-        for slot, (done, pid, position, tasks, joined) in enumerate(rows)
+        for slot, (pid, _, _, _, position, done, tasks, joined) in _rows(words)
         if done < event_id and pid and (position <= event_id or tasks) and joined < event_id
     ]
 
@@ -150,14 +151,11 @@ def concerned(words: memoryview, event_id: int) -> list[tuple[int, int, int, int
 
     Of each slot, pid, serial, role, and is it done with the event?
     """
-    values = words[at(0) : at(_used(words))].tolist()
-    found = []
-    for slot, first in enumerate(range(0, len(values), WORKER_WORDS)):
-        pid, serial, _, role, position, done, tasks, joined = values[first : first + WORKER_WORDS]
-        if pid and joined < event_id:
-            is_done = done >= event_id or (position > event_id and not tasks)
-            found.append((slot, pid, serial, role_of(role), is_done))
-    return found
+    return [
+        (slot, pid, serial, role_of(role), done >= event_id or (position > event_id and not tasks))
+        for slot, (pid, serial, _, role, position, done, tasks, joined) in _rows(words)
+        if pid and joined < event_id
+    ]
 
 
 def table(words: memoryview) -> list[tuple[int, ...]]:
@@ -165,13 +163,17 @@ def table(words: memoryview) -> list[tuple[int, ...]]:
 
     Of each its number, and then its words from WORKER_PID to WORKER_TASKS, without the counts.
     """
-    values = words[at(0) : at(_used(words))].tolist()
-    found = []
-    for slot, first in enumerate(range(0, len(values), WORKER_WORDS)):
-        pid, serial, since, role, *rest = values[first : first + WORKER_TASKS + 1]
-        if pid:
-            found.append((slot, pid, serial, since_of(since), role_of(role), *rest))
-    return found
+    return [
+        (slot, pid, serial, since_of(since), role_of(role), position, done, tasks)
+        for slot, (pid, serial, since, role, position, done, tasks, _) in _rows(words)
+        if pid
+    ]
+
+
+def _rows(words: memoryview) -> Iterable[tuple[int, tuple[int, ...]]]:
+    """The words of each slot that was ever in use, with its number."""
+    values = words[at(0) : at(_used(words))].tolist()  # all at once: faster than word by word
+    return enumerate(zip(*[values[column::WORKER_WORDS] for column in range(WORKER_WORDS)]))
 
 
 def _used(words: memoryview) -> int:

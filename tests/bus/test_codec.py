@@ -31,17 +31,6 @@ def test_records_of_a_run_are_decoded_together():
     assert end == sum(map(len, texts)) + 1
 
 
-def test_a_relayed_record_says_where_it_is_from():
-    text = codec.encode_relayed("s", "e", [1], None, 5, "höst", "1-2")
-    assert json.loads(text[:-1]) == [5, "s", "e", [1], None, "höst", "1-2"]
-    text = codec.encode_relayed("s", "e", [1], "key", 5, "host", "1-2")
-    assert json.loads(text[:-1]) == [5, "s", "e", [1], "key", "host", "1-2"]
-
-
-def test_a_stream_gets_it_without_the_pid():
-    assert codec.without_pid(codec.encode("s", "e", [1, 2], "k")) == b'["s","e",[1,2],"k"]'
-
-
 def test_a_fork_writes_its_own_pid(monkeypatch):
     """G7: the text before the data is kept, with the pid in it."""
     codec.encode("s", "e", 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from inside import encode_relayed
 from inside_log import (
     Delivery,
     Ground,
@@ -30,6 +31,9 @@ class Settings:
 
     timeout = 2.0
 
+    def __init__(self, role):
+        self.role = role
+
 
 class Worker:
     """One that is polled by hand, and notes what its handlers get."""
@@ -47,9 +51,8 @@ class Worker:
             slot,
             self.handlers,
             self.progress,
-            Settings(),
+            Settings("worker" if takes_unique else "listener"),
             self.mark,
-            takes_unique,
         )
         self.seen = []
         if listens:
@@ -326,7 +329,7 @@ UNUSUAL = {
     "large": lambda worker: worker.post("x" * 60_000),
     "unique": lambda worker: worker.post("once", unique="key"),
     "relayed": lambda worker: worker.table.append(
-        (codec.encode_relayed("s", "e", "far", None, 5, "host", "1-1"),)
+        (encode_relayed("s", "e", "far", None, 5, "host", "1-1"),)
     ),
 }
 

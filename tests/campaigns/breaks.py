@@ -277,7 +277,7 @@ FORK = (
     ),
     broken(
         "a child posts in its hook", "_bus/life.py", "fork_silent",
-        "        self.polling.after_fork_in_child()\n", "        self._arrive_now()\n",
+        "        self.polling.start_again()\n", "        self._arrive_now()\n",
     ),
     broken(
         "nothing is done anew in a forked child", "_bus/hooks.py", "fork",
@@ -335,9 +335,8 @@ COMING = (
         " if self.folder.shows(LOCK, self.lock_file.number) else None\n", "\n",
     ),
     broken(
-        "a file that cannot be locked stays open", "_system/presence.py", "failing_calls",
-        "        os.close(number)\n        if isinstance(error, BlockingIOError)",
-        "        if isinstance(error, BlockingIOError)",
+        "what was opened for a seat that nobody got stays open", "_bus/joining.py",
+        "failing_calls", "        opened[-1].close()\n", "",
     ),
     broken(
         "a file that cannot be unlocked stays open", "_system/presence.py", "failing_calls",

@@ -197,7 +197,7 @@ def test_a_command_imports_no_other_command(name):
 run("clean {name}")
 print(*sorted(name[15:] for name in sys.modules if name.startswith("stdevents._cli.")))
 """
-    assert run(program).splitlines()[-1] == "clean main outside terminal"
+    assert run(program).splitlines()[-1] == "buses clean main outside terminal"
 
 
 def test_where_there_is_no_bus_it_is_told_how_to_make_one():

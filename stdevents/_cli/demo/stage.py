@@ -10,7 +10,8 @@ from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Iterable
 
 from ..._errors import StdeventsError
-from ..outside import remains_of, remove
+from ..buses import remains_of
+from ..outside import remove
 from .verdict import Evidence
 from .worker import work
 
