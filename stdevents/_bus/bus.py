@@ -102,8 +102,9 @@ class Bus(Together):
         within half a second. A process keeps the role of its first `configure`.
 
         Returns the bus. TypeError or ValueError for a bad option, which is named; StdeventsError
-        if this process has another bus open, or the same one by another `Bus`; SegmentError if
-        shared memory or folder cannot be used; LockTimeout. Nothing is changed then.
+        if this process has another bus open, or the same one by another `Bus`, or where no thread
+        can be started for the loop; SegmentError if shared memory or folder cannot be used;
+        LockTimeout. Nothing is changed then.
 
         A signal handler must not call it: StdeventsError where it interrupted another call. The
         original has no `size`, `overflow`, `start` and `role`: nginx makes its zones.

@@ -133,7 +133,7 @@ class Life:
             raise ValueError("name: no bus is open here yet; give the name of the one to open")
         name, settings = check_name(shm), Settings(options)
         hooks.check_server()
-        self.polling.loop.check(settings.interval if settings.role != "poster" else 0)
+        self.polling.check_loop(settings.interval if settings.role != "poster" else 0)
         mark, opening = self._mark, Opening()
         try:
             self.state, self.name = opening, name
@@ -149,7 +149,7 @@ class Life:
                 if settings.start == "oldest":  # of those that `started` has not overwritten
                     seat.delivery.go_to_oldest()
             self.state = Open(seat, self.polling.turn)
-            self.polling.run_loop(seat)
+            self.polling.begin_loop(seat)
             settings.compare_size(name, seat.table.layout.size)
         except BaseException:
             if mark.word[0]:
@@ -165,10 +165,8 @@ class Life:
                 "close it first, or make a stdevents.Bus of its own for the other"
             )
         given = seat.settings.changes(options, self.name)
-        self.polling.loop.check(given.get("interval", 0))
-        seat.settings.change(given, self.name, seat.table.layout.size)
-        self.polling.run_loop(seat)
-        self.polling.loop.wake()
+        self.polling.check_loop(given.get("interval", 0))
+        self.polling.change(seat, given)
 
     # -- away and back -----------------------------------------------------------------------------
 

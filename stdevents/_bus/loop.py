@@ -24,7 +24,7 @@ from .._system.listener import Listener, Sleeper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Any, Iterator, Protocol
 
     class Poller(Protocol):
         """What a loop does, and for how long it is waited for."""
@@ -52,6 +52,18 @@ PAUSE_AFTER_FORK = 0.1  # seconds: by then a child that only execs has done so, 
 LONGEST_END = 0.5  # seconds for which a thread is waited for that is in no handler
 
 
+@contextlib.contextmanager
+def refusing(interval: float) -> Iterator[None]:
+    """StdeventsError for what `threading` raises where no thread can be."""
+    try:
+        yield
+    except RecursionError:  # a RuntimeError, too, but no fault of the place
+        raise
+    except RuntimeError as error:
+        what = f"interval={interval}: no loop can run here ({error})"
+        raise StdeventsError(f"{what}; configure(interval=0), and poll by hand") from error
+
+
 class Loop:
     """The loop of a bus: a thread while there is an interval, and no fork going on."""
 
@@ -63,18 +75,6 @@ class Loop:
         self._current: LoopThread | None = None
         #: the current one; those told to end, perhaps still in a handler; one about to be current
         self._threads: set[LoopThread] = set()
-
-    @staticmethod
-    def check(interval: float) -> None:
-        """StdeventsError where no loop can run: a subinterpreter has no daemon threads."""
-        try:
-            if interval:
-                threading.Thread(daemon=True)
-        except RuntimeError as error:
-            raise StdeventsError(
-                f"interval={interval}: no loop can run here ({error}); configure(interval=0), "
-                "and poll by hand"
-            ) from error
 
     def runs(self) -> bool:
         """Is there a thread that polls?"""

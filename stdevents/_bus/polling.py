@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import threading
 from _thread import get_ident
 from itertools import repeat
 
@@ -13,7 +14,7 @@ from .._system.clock import monotonic
 from .._system.listener import Listener, Sleeper
 from .._system.threadlock import FOREVER, Busy, ThreadLock
 from . import joining
-from .loop import AT_MOST_EVERY, PAUSE_AFTER_FORK, Loop
+from .loop import AT_MOST_EVERY, PAUSE_AFTER_FORK, Loop, refusing
 from .seat import BusRemoved
 from .settings import WAIT_INTERVAL
 from .states import Away, Closing
@@ -202,6 +203,30 @@ class Polling:
             )  # fmt: skip
 
     # -- the loop ----------------------------------------------------------------------------------
+
+    def check_loop(self, interval: float) -> None:
+        """StdeventsError where no loop can run: a subinterpreter has no daemon threads."""
+        with refusing(interval):
+            if interval:
+                threading.Thread(daemon=True)
+
+    def begin_loop(self, seat: Seat) -> None:
+        """As `run_loop`; StdeventsError where no thread can be started."""
+        with refusing(seat.settings.interval):
+            self.run_loop(seat)
+
+    def change(self, seat: Seat, given: dict[str, Any]) -> None:
+        """Use the settings that were given; none of them where that fails."""
+        settings, before = seat.settings, vars(seat.settings).copy()
+        try:
+            settings.change(given, seat.name, seat.table.layout.size)
+            self.begin_loop(seat)
+        except BaseException:
+            vars(settings).update(before)
+            with contextlib.suppress(RuntimeError):
+                self.run_loop(seat)
+            raise
+        self.loop.wake()
 
     def run_loop(self, seat: Seat) -> None:
         """Have a loop, or none, as the settings say; where none runs, calls look by themselves."""

@@ -55,6 +55,27 @@ def test_interval_0_stops_the_loop_and_another_one_starts_it(name):
     assert loop_threads(name) == []
 
 
+def test_where_no_thread_can_start_configure_changes_nothing(name, monkeypatch):
+    """As in a container with a limit of processes: it is polled by hand still."""
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    bus = stdevents.Bus()
+    with contextlib.closing(bus):
+        monkeypatch.setattr(threading.Thread, "start", start)
+        with pytest.raises(stdevents.StdeventsError, match=r"start .* configure\(interval=0\)"):
+            bus.configure(name)
+        assert not bus.configured()
+        bus.configure(name, interval=0)
+        with pytest.raises(stdevents.StdeventsError, match="can't start new thread"):
+            bus.configure(interval=1, timeout=9)
+        monkeypatch.undo()
+        assert [settings_of(bus)[one] for one in ("interval", "timeout")] == [0, 2]
+        bus.post("test", "event")
+        assert bus.poll() == "done" and loop_threads(name) == []
+
+
 def test_a_shorter_interval_counts_at_once(name, monkeypatch):
     """Also where no post can cut the sleep short."""
     monkeypatch.delattr(select, "epoll", raising=False)

@@ -72,6 +72,13 @@ def test_a_recursion_error_in_a_post_leaves_the_lock_free(bus, name, low_limit):
 
 
 @needs_an_end_of_the_stack_that_stays
+def test_a_recursion_error_in_configure_is_not_taken_for_a_missing_loop(bus, low_limit):
+    """`threading` raises a RuntimeError where there can be none, and this is one, too."""
+    for _ in at_the_limit(lambda: bus.configure(interval=0.5)):
+        assert bus.configure(interval=0.5).poll() == "done"
+
+
+@needs_an_end_of_the_stack_that_stays
 def test_a_recursion_error_in_a_poll_leaves_lock_and_turn_free(bus, name, low_limit):
     """G5: and the next poll handles what was there."""
     seen = everything_from(bus, "test")
