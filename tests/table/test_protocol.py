@@ -377,13 +377,16 @@ def test_a_bus_that_is_removed_at_any_step_of_a_join_is_made_anew(name, fork):
 def open_here(name):
     """The descriptors of this process.
 
-    But for the mapping's own, which PyPy closes when it collects memory that nobody has any more.
+    But for the listing's own, and the mapping's, which PyPy closes when it collects memory that
+    nobody has any more.
     """
-    numbers = os.listdir("/dev/fd")
-    if sys.implementation.name != "pypy":
-        return numbers
-    mapped = memory_file_of(name)
-    return [number for number in numbers if not target_of(number).startswith(mapped)]
+    targets = {number: target_of(number) for number in os.listdir("/dev/fd")}
+    mapped = memory_file_of(name) if sys.implementation.name == "pypy" else "no file"
+    return {
+        number: target
+        for number, target in targets.items()
+        if target and not target.startswith(mapped)
+    }
 
 
 def target_of(number):
