@@ -125,10 +125,10 @@ class AsyncBus:
         """The events from now on, for `async for`: in their order, one at a time.
 
         It ends when the bus is detached, after what came until then; and at its `aclose()`, or with
-        its last reference. An iterator that is `limit`
-        events behind loses the oldest of them: a `lost` event stands in their place, of which
-        only the `count` is known. NotConfigured if the bus is not attached; StdeventsError for a
-        poster; TypeError or ValueError for a bad source, event or `limit`.
+        its last reference. An iterator that is `limit` events behind loses the oldest of them: a
+        `lost` event stands in their place, of which only the `count` is known. NotConfigured if
+        the bus is not attached; StdeventsError for a poster; TypeError or ValueError for a bad
+        source, event or `limit`.
         """
         if not isinstance(limit, int) or limit < 1:
             raise ValueError(f"limit={limit!r} is not a number of events; give 1 or more")

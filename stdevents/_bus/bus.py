@@ -94,7 +94,7 @@ class Bus(Together):
         `overflow`: "drop" overwrites the oldest events; "wait" holds a post until every live worker
         has taken what it would overwrite; the one that creates the bus decides for all. `start`:
         "new" begins with what is posted from now on, "oldest" with what the ring still holds;
-        nothing begins where the bus is open already.
+        it is read only when the bus is opened.
         `role`: a "worker" handles events. A "listener" handles broadcast events, and takes none
         with `unique`: a master, a reloader, a fork server; what it forks are workers. A "poster"
         only posts, as a script does: no loop, no `started` and `stopping`, and nobody waits for it;

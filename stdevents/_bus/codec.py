@@ -100,7 +100,7 @@ def encode(source: str, event: str, data: Any, unique: str | int | None = None) 
         prefix = _prefixes[source, event]
     except (KeyError, TypeError):
         prefix = _new_prefix(source, event)
-    end = "]," if unique is None else f",{_to_json(key_of(unique))}],"
+    end = "]," if unique is None else f",{to_json(key_of(unique))}],"
     try:
         record = f"{prefix}{_join(_pieces(data, 0))}{end}".encode()
     except (ValueError, RecursionError, RuntimeError, TypeError) as error:
@@ -146,7 +146,8 @@ def encode_one(index: int, one: Any) -> bytes:
         raise type(error)(f"events[{index}]: {error}") from error.__cause__
 
 
-def _to_json(name: str) -> str:
+def to_json(name: str) -> str:
+    """The JSON of a str, as it stands in records."""
     return _join(_pieces(name, 0))
 
 
@@ -154,7 +155,7 @@ def _new_prefix(source: str, event: str) -> str:
     """The text before the data; the names are checked once."""
     prefixes = _prefixes  # of the process of `_pid`: a signal handler may fork in here
     source, event = check_names(source, event)
-    prefix = f"[{_pid},{_to_json(source)},{_to_json(event)},"
+    prefix = f"[{_pid},{to_json(source)},{to_json(event)},"
     if len(prefixes) >= REMEMBERED:  # names may be made up without end
         prefixes.clear()
     prefixes[source, event] = prefix

@@ -171,7 +171,7 @@ class Settings:
         """Use the settings that were given; `size` is what the bus has."""
         vars(self).update(given)
         if "size" in given:
-            self._given.add("size")
+            self._given = {*self._given, "size"}  # not in place: a change may be taken back
             self.compare_size(bus, size)
 
     def take_any(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from .._bus import codec
 
 TYPE_CHECKING = False
@@ -20,14 +18,10 @@ def encode_relayed(
     """
     ours = codec.encode(source, event, data, unique)
     more = "" if unique is not None else ",null"
-    origin = f"{more},{_text(host)},{_text(entry)}],".encode()
+    origin = f"{more},{codec.to_json(host)},{codec.to_json(entry)}],".encode()
     return b"[%d%b%b" % (pid, ours[ours.index(b",") : -2], origin)
 
 
 def without_pid(record: bytes) -> bytes:
     """The JSON array `[source, event, data]`, or with the key behind, of an encoded event."""
     return b"[" + record[record.index(b",") + 1 : -1]
-
-
-def _text(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)
