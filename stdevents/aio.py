@@ -112,7 +112,7 @@ class AsyncBus:
             if caller is None:
                 return False
             entry = (caller, (source, *events))
-            # In place: what a finaliser registers amid this stays known. Hence the copy below.
+            # In place: what a finaliser registers during this stays known. Hence the copy below.
             while entry in self._registered:
                 self._registered.remove(entry)
             return self._bus.unregister(caller.handle, source, *events)

@@ -62,7 +62,7 @@ def name():
 
 @pytest.fixture
 def no_garbage():
-    """No finaliser of an earlier test runs amid this one, as it may on PyPy."""
+    """No finaliser of an earlier test runs during this one, as it may on PyPy."""
     for _ in range(2):
         gc.collect()
 

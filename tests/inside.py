@@ -529,7 +529,7 @@ def set_clock(monkeypatch, date):
 
 
 def when_the_living_are_looked_for(monkeypatch, do):
-    """Call `do()` amid a look at the threads of this process, once."""
+    """Call `do()` during a look at the threads of this process, once."""
     frames = sys._current_frames
 
     def look():
@@ -1017,7 +1017,7 @@ class _InHandler:
 
 
 def ending_loop(count):
-    """A loop that was stopped amid so many handlers, and the threads that they still run in."""
+    """A loop that was stopped in so many handlers, and the threads that they still run in."""
     loop = _loop.Loop(None)
     threads = [_InHandler() for _ in range(count)]
     loop._threads.update(threads)
@@ -1393,7 +1393,7 @@ def connections_in_use(client):
     return set(client.connection_pool._in_use_connections)
 
 
-def close_amid_failure(relay, monkeypatch):
+def close_during_failure(relay, monkeypatch):
     """Have the relay be closed by another thread when its own has just found Redis away.
 
     What is set when it is.

@@ -56,7 +56,7 @@ def raising():
     """Within this, the handlers of SIGNALS raise, as long as what it gives is `on`."""
     late = Raising()
     before = {number: signal.signal(number, late) for number in SIGNALS}
-    told, sys.unraisablehook = sys.unraisablehook, lambda raised: None  # amid a finaliser
+    told, sys.unraisablehook = sys.unraisablehook, lambda raised: None  # during a finaliser
     try:
         yield late
     finally:

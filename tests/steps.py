@@ -48,7 +48,7 @@ def with_steps(work, at_step, traced=is_ours, opcodes=False):
 def _apart(work):
     """A generator has a place of its own for the exception that is being handled.
 
-    One that is raised at an opcode amid the entry of a handler would be handled for ever.
+    One that is raised at an opcode during the entry of a handler would be handled for ever.
     """
     yield work()
 

@@ -203,7 +203,7 @@ class LoopThread:
         self._has_left = False
         self._in_burst = False
         self._signals: Signals | None = None
-        self._joining = threading.RLock()  # a signal handler may end it amid that
+        self._joining = threading.RLock()  # a signal handler may end it during that
         self._thread = threading.Thread(
             target=self._run, name=f"stdevents {loop.name}", daemon=True
         )
@@ -269,7 +269,7 @@ class LoopThread:
         except BaseException as error:  # it came between two polls: another thread goes on
             self._tell(error)
         finally:
-            # Twice: another exception from outside may come amid that.
+            # Twice: another exception from outside may come during that.
             try:
                 self._leave()
             finally:

@@ -190,7 +190,7 @@ class Posting:
     def _keep(self, payloads: tuple[bytes, ...], poster: Poster | None) -> None:
         with self._queueing:
             if self._is_closed:
-                raise NotConfigured("the relay was closed amid this post; make another one")
+                raise NotConfigured("the relay was closed during this post; make another one")
             if self._buffered + len(payloads) > self._buffer:
                 raise RelayError(
                     f"stream {self._stream.name!r}: Redis is away, and buffer={self._buffer} "

@@ -163,7 +163,8 @@ class FileLock:
         self.deferred.clear()
 
     def _let_others(self, me: int) -> None:
-        self._waiting.discard(me)  # here: an exception may end the wait amid a clean-up of its own
+        # Here: an exception may end the wait during a clean-up of its own.
+        self._waiting.discard(me)
         if self._waiting:
             # Else they starve: `flock` releases the interpreter's lock, and a thread that only
             # posts does so only while it holds this one.

@@ -89,4 +89,5 @@ def _go_on_collecting() -> None:
     _collects = False
 
 
-os.register_at_fork(after_in_child=_go_on_collecting)  # another thread may have forked amid a look
+# Another thread may have forked during a look.
+os.register_at_fork(after_in_child=_go_on_collecting)

@@ -58,7 +58,7 @@ class Later:
         if self.is_done:  # by another thread
             return
         words, last = self._table.words, self._table.last
-        # P4 tells, whatever comes after it; twice, as another exception may come amid that.
+        # P4 tells, whatever comes after it; twice, as another exception may come during that.
         try:
             try:
                 self._write()

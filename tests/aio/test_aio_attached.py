@@ -390,7 +390,7 @@ def test_a_forked_child_is_not_attached_and_can_be(bus, other, fork):
 
     def attach(parent):
         assert not other.attached()
-        asyncio._set_running_loop(None)  # it was forked amid the parent's
+        asyncio._set_running_loop(None)  # it was forked in the parent's
 
         async def main():
             seen = []

@@ -140,7 +140,7 @@ def test_a_close_that_is_interrupted_at_any_line_is_ended_by_the_next(
     watchdog, monkeypatch, name, interval
 ):
     """G5, G9: no worker is left that the process cannot get rid of, and no thread."""
-    monkeypatch.setattr(sys, "unraisablehook", lambda raised: None)  # amid a finaliser
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: None)  # during a finaliser
     bus = stdevents.Bus()
     for at_step in at_each(interrupt):
         bus.configure(name, interval=interval, size="16k")

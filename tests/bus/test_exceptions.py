@@ -182,7 +182,7 @@ def test_signals_at_once_at_any_line_under_the_lock_leave_it_free(
     bus, name, work, count, monkeypatch
 ):
     """G5: other processes post on."""
-    monkeypatch.setattr(sys, "unraisablehook", lambda raised: None)  # amid a finaliser
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: None)  # during a finaliser
     bus.register(lambda *_: None, "test")
     calls = {
         "post": lambda: bus.post("test", "event"),

@@ -410,7 +410,7 @@ def test_a_signal_handler_forks_during_a_call(name, watchdog, call):
         assert_removed(name)
 
 
-def test_a_child_forked_amid_a_close_removes_nothing_of_what_is_made_since(name, watchdog, caplog):
+def test_a_child_forked_during_a_close_removes_nothing_made_since(name, watchdog, caplog):
     """G7: it goes on with that close when its parent has left, and has opened the bus anew."""
     bus = stdevents.Bus()
     children = []
@@ -464,7 +464,7 @@ def test_a_signal_handler_forks_during_a_poll_that_finds_nothing(bus, watchdog):
             assert os.waitpid(children.pop(), 0)[1] == 0
 
 
-def test_a_child_forked_amid_new_names_writes_its_own_pid(bus, watchdog):
+def test_a_child_forked_during_new_names_writes_its_own_pid(bus, watchdog):
     """G7: what its parent has written of them, and knows from then on, is not the child's."""
     pids, names = [], map(str, itertools.count())
     # Of what children post: a parent posts meanwhile.

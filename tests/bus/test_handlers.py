@@ -301,7 +301,7 @@ def test_a_weak_method_lives_as_long_as_its_object(bus, calls, called):
     assert called() == []
 
 
-def test_a_handler_that_is_collected_amid_an_event_is_not_called_for_it(bus, calls, called):
+def test_a_handler_that_is_collected_during_an_event_is_not_called_for_it(bus, calls, called):
     held = [calls.named("weak")]
 
     def drop(data, event, source, pid):

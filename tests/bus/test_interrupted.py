@@ -37,10 +37,10 @@ import stdevents
 
 SMALL = "16k"  # a bus that is opened thousands of times
 
-# -- amid something else ---------------------------------------------------------------------------
+# -- during something else -------------------------------------------------------------------------
 
 
-def test_what_a_signal_handler_posts_amid_workers_is_published(bus, seen, monkeypatch):
+def test_what_a_signal_handler_posts_in_workers_is_published(bus, seen, monkeypatch):
     ids = []
     before(monkeypatch, "the workers are listed", lambda: ids.append(bus.post("test", "signal")))
     assert len(bus.workers()) == 1
@@ -49,7 +49,7 @@ def test_what_a_signal_handler_posts_amid_workers_is_published(bus, seen, monkey
     assert seen == [("test", "signal", None)]
 
 
-def test_what_a_signal_handler_posts_amid_a_claim_is_published(bus, seen, monkeypatch):
+def test_what_a_signal_handler_posts_in_a_claim_is_published(bus, seen, monkeypatch):
     ids = []
     bus.post("test", "main", unique="key")
     before(monkeypatch, "an event is claimed", lambda: ids.append(bus.post("test", "signal")))
@@ -76,7 +76,7 @@ def test_signals_while_a_lock_is_let_go_of_leave_it_free(bus, monkeypatch):
     os.close(descriptor)
 
 
-def test_close_amid_calls_of_other_threads_raises_only_not_configured(name):
+def test_close_during_calls_of_other_threads_raises_only_not_configured(name):
     """Neither is memory used that is gone, nor a file whose number may be another one's."""
     raised = []
     for _ in range(30):
@@ -156,7 +156,7 @@ def test_a_post_that_was_published_when_the_bus_was_closed_has_its_id(bus):
     assert bus.post("test", "event") == last + 1
 
 
-def test_a_signal_handler_may_close_amid_close(bus, monkeypatch):
+def test_a_signal_handler_may_close_during_close(bus, monkeypatch):
     def close():
         monkeypatch.undo()
         bus.close()
@@ -263,7 +263,7 @@ bus.close()
     assert [event for source, event, _ in seen if source == "stdevents"] == ["started", "stopping"]
 
 
-def test_a_poll_of_a_signal_handler_does_not_wait_amid_a_close(name, on_signal, watchdog):
+def test_a_poll_of_a_signal_handler_does_not_wait_during_a_close(name, on_signal, watchdog):
     """A handler in another thread may close the bus, and so wait for the one that closes."""
     bus = stdevents.Bus(name, interval=0.01, wait_max=1)
     polled = []
@@ -281,7 +281,7 @@ def test_a_poll_of_a_signal_handler_does_not_wait_amid_a_close(name, on_signal, 
     assert polled == ["recursive"]
 
 
-def test_the_lock_is_free_while_a_close_amid_a_post_waits_for_a_handler(
+def test_the_lock_is_free_while_a_close_during_a_post_waits_for_a_handler(
     name, monkeypatch, on_signal
 ):
     """G5."""
@@ -314,7 +314,7 @@ def test_the_lock_is_free_while_a_close_amid_a_post_waits_for_a_handler(
     assert taken == [True]
 
 
-def test_a_loop_that_is_started_amid_its_start_ends_the_other(name, monkeypatch):
+def test_a_loop_that_is_started_during_its_start_ends_the_other(name, monkeypatch):
     """As by a signal handler that closes and opens the bus."""
     start = threading.Thread.start
     started = []
@@ -353,7 +353,7 @@ def test_a_loop_whose_stop_was_cut_off_ends_by_itself(name, monkeypatch):
 @pytest.mark.parametrize("what", ["configure", "close", "join the bus again"])
 def test_an_exception_at_any_opcode_leaves_no_ghost(watchdog, monkeypatch, name, what):
     """G5, G9: of opening, of closing, of joining anew; the bus can be closed, and opened again."""
-    monkeypatch.setattr(sys, "unraisablehook", lambda raised: None)  # amid a finaliser
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: None)  # during a finaliser
 
     def traced(code):
         return is_ours(code) and not is_of_memory(code)

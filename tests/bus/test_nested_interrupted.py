@@ -56,7 +56,7 @@ def test_a_post_is_published_once_wherever_an_exception_comes(
             assert seen == ["outer", *range(posts), "after"]
 
 
-def test_a_post_amid_a_change_of_seats_is_published_once(name, watchdog, no_garbage):
+def test_a_post_during_a_change_of_seats_is_published_once(name, watchdog, no_garbage):
     """The next change publishes it, where an exception has ended the first one."""
     for at_step in at_each(interrupt):
         with contextlib.closing(stdevents.Bus(name, interval=0)) as bus:

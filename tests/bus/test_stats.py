@@ -38,7 +38,7 @@ def post(bus, events):
         bus.post(source, event, "[1,2]", unique)
 
 
-def test_no_look_amid_a_poll_sees_less_than_the_one_before(small, watchdog):
+def test_no_look_during_a_poll_sees_less_than_the_one_before(small, watchdog):
     """Nor more than was handled; and what comes of it in the end is exact."""
     calls, looks = [], []
     small.register(lambda *_: calls.append(None), "test", *WANTED)

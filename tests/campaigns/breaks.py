@@ -243,12 +243,12 @@ LOCK = (
     ),
     broken(
         "a post in a post of its own thread does not wait for it", "_system/filelock.py",
-        "posts_amid_posts",
+        "nested_posts",
         "        if owner and self.is_inside(sys._getframe(1)):", "        if False:",
     ),
     broken(
         "what was left to the interrupted call is forgotten", "_system/filelock.py",
-        "posts_amid_posts", "        self._threads.run_deferred()\n", "",
+        "nested_posts", "        self._threads.run_deferred()\n", "",
     ),
     broken(
         "a signal handler's poll runs handlers under the lock", "_bus/polling.py", "protocol",
@@ -270,7 +270,7 @@ LOCK = (
 
 FORK = (
     broken(
-        "a child forked amid a close removes what is made since", "_system/folder.py",
+        "a child forked during a close removes what is made since", "_system/folder.py",
         "fork_disturbed",
         "        return remove(path) if self._mark.word[0] else self._mark.check()\n",
         "        return remove(path)\n",

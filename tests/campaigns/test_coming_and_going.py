@@ -1,7 +1,7 @@
 """Create, join, leave and stale take-over, by 16 processes that start at once, from a barrier.
 
 A round is one of these: all come, and go, in any order; some are there, and go while the others
-come; or all are killed where they are, some of them amid it, and what they leave is taken over.
+come; or all are killed where they are, some in the middle of it, and what they leave is taken over.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from programs import run_file
 
-NAME = "forks amid threads"
+NAME = "forks beside threads"
 
 PROGRAM = """
 import collections, json, logging, multiprocessing, os, random, signal, subprocess, sys, threading

@@ -166,7 +166,7 @@ class Crowd:
         live(parent, self.bus, *arguments)
 
     def kill_poster(self):
-        """One that is amid a burst, or at its end."""
+        """One in the middle of a burst, or at its end."""
         chance = self.campaign.random
         life = chance.choice(sorted(self.posters))
         poster = self.posters.pop(life)

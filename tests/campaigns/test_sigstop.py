@@ -1,4 +1,4 @@
-"""SIGSTOP of a worker that has the lock, amid post, claim or `workers()`; for a while or for good.
+"""SIGSTOP of a worker that has the lock, in post, claim or `workers()`; for a while or for good.
 
 As long as it stands there, posts give up after `wait_max`, and plain events go on being read.
 When it may go on it does what it was at; when it never does, its death frees the lock.
@@ -84,7 +84,7 @@ class Pair:
         live(parent, self.bus)
 
     def _live_on_beside_it(self, number, work):
-        self.campaign.count("amid its work")
+        self.campaign.count("at its work")
         self.bus.configure(wait_max=AT_ONCE)
         with pytest.raises(stdevents.LockTimeout):
             self.bus.post("test", "too early")
@@ -134,7 +134,7 @@ def test_sigstop(campaign, name, fork):
         campaign.progress(NAME, number)
     if pair.child is not None:
         pair.child.kill()
-    assert campaign.counts["amid its work"] > cases / 2
+    assert campaign.counts["at its work"] > cases / 2
     assert bus.stats().lost == bus.stats().handler_errors == 0
     bus.close()
     campaign.end(NAME, cases)

@@ -15,7 +15,7 @@ def onlooker(name, bus):
 
 
 @pytest.mark.parametrize("look", range(1, 5))
-def test_a_worker_that_goes_on_amid_a_look_is_not_misread(bus, onlooker, look):
+def test_a_worker_that_goes_on_during_a_look_is_not_misread(bus, onlooker, look):
     """The count of a moment and the DONE of another: an event that was handled was told."""
 
     def go_on():

@@ -1,4 +1,4 @@
-"""examples/late.py: who starts late knows what was set before; amid changes, and after a loss."""
+"""examples/late.py: who starts late knows what was set before; during changes, and after a loss."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def next_line(worker):
     return worker.stdout.readline()
 
 
-def test_who_starts_amid_changes_has_what_all_others_have(begin, told):
+def test_who_starts_during_changes_has_what_all_others_have(begin, told):
     setter = begin(SETTER)
     workers = [begin(WORKER, times=30) for _ in range(LATE)]
     assert next_line(setter) == "set\n"

@@ -56,7 +56,7 @@ def test_entries_of_all_sizes_come_in_their_order(host, client):
 
 
 def test_ids_may_be_larger_than_numbers_of_a_script(host, client):
-    """Sequences beyond 2^53, amid a look that asks Redis several times."""
+    """Sequences beyond 2^53, during a look that asks Redis several times."""
     a = host("a", start="oldest", relayed=False)
     first = (1 << 63) + 1
     pipeline = client.pipeline()

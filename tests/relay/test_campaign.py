@@ -133,6 +133,6 @@ def check(campaign, client, watching, count):
         compare(campaign, plain, [entry for entry in told if entry not in unique])
         ran.update(entry for entry in told if entry in unique)
         campaign.count("delivered", len(told))
-    # A reader that was killed amid this is followed by one of the same host, which goes on with it.
+    # A reader that was killed meanwhile is followed by one of the same host, which goes on with it.
     compare(campaign, sorted(unique), sorted(ran.elements()))
     campaign.count("unique", len(unique))

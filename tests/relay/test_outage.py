@@ -10,8 +10,8 @@ import pytest
 import redis
 from entries import entry_of, only
 from inside import (
-    close_amid_failure,
     close_before_keeping,
+    close_during_failure,
     is_away,
     pass_time_while_away,
     pause_of,
@@ -46,7 +46,7 @@ def test_a_restart_of_redis_loses_and_doubles_nothing(host, server):
 
 
 def test_while_redis_is_away_local_events_go_on(host, server):
-    """G5: nothing of theirs waits for it, not even when it stands still amid an answer."""
+    """G5: nothing of theirs waits for it, not even when it stands still during an answer."""
     a = host("a")
     server.stop()
     try:
@@ -286,7 +286,7 @@ def test_a_relay_that_was_closed_stays_closed(host, server, monkeypatch):
     """A step that fails at that time does not open it again."""
     a = host("a", buffer=10)
     a.wait_for(lambda: a.relay.stats().reading)
-    closed = close_amid_failure(a.relay, monkeypatch)
+    closed = close_during_failure(a.relay, monkeypatch)
     server.kill()
     a.wait_for(closed.is_set)
     with pytest.raises(stdevents.NotConfigured):
@@ -301,6 +301,6 @@ def test_a_post_that_meets_a_close_is_not_put_into_the_buffer(host, server, monk
     a.wait_for(lambda: a.relay.stats().reading)
     server.kill()
     close_before_keeping(a.relay, monkeypatch)
-    with pytest.raises(stdevents.NotConfigured, match="amid this post"):
+    with pytest.raises(stdevents.NotConfigured, match="during this post"):
         a.relay.post("test", "event", 1)
     assert a.relay.stats().buffered == 0

@@ -127,7 +127,7 @@ def test_a_relay_without_a_bound_on_its_waits_is_refused(host, server):
         host("a", client=server.client(socket_timeout=None))
 
 
-def test_a_relay_that_is_closed_amid_a_long_step_gives_its_connection_back(host, server):
+def test_a_relay_closed_during_a_long_step_gives_its_connection_back(host, server):
     """Whoever closes it does not wait for a Redis that stands still."""
     client = server.client(socket_timeout=1)
     a = host("a", client=client)

@@ -272,7 +272,7 @@ def test_the_last_look_is_at_the_shared_word(bus):
     assert bus.poll() == "done"
 
 
-def test_a_sleeper_may_be_called_amid_being_called():
+def test_a_sleeper_may_be_called_during_being_called():
     """By a signal handler or finaliser, in the same thread."""
     sleeper = Sleeper()
 

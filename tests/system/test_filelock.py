@@ -250,7 +250,7 @@ def test_what_an_ended_thread_left_over_is_taken_over(path):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_signals_at_once_leave_it_free_for_other_processes(lock, path, count):
-    """G5: each raises amid the cleaning up after the one before."""
+    """G5: each raises during the cleaning up after the one before."""
     with raising() as late:
         assert late.ends(lambda: lock.hold(come_at_once, count))
         assert is_free(path)

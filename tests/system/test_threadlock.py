@@ -165,7 +165,7 @@ def test_a_child_forked_while_the_living_are_looked_for_collects_garbage(lock, f
     assert gc.isenabled()
 
 
-def test_who_takes_it_from_a_thread_that_ends_amid_the_look_keeps_it(lock, monkeypatch):
+def test_who_takes_it_from_a_thread_that_ends_during_the_look_keeps_it(lock, monkeypatch):
     """Else two threads would own it: events were handled twice, and in no order."""
 
     def holder():
@@ -277,7 +277,7 @@ def test_what_was_deferred_and_is_interrupted_is_done_by_the_next_call(lock):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_signals_at_once_leave_it_free(lock, count):
-    """G5: each raises amid the cleaning up after the one before."""
+    """G5: each raises during the cleaning up after the one before."""
     with raising() as late:
         assert late.ends(lambda: lock.hold(FOREVER, come_at_once, count))
         assert not lock.owner

@@ -363,19 +363,19 @@ def test_threads_that_post_many_do_not_mix_them(name):
     bus.close()
 
 
-def stopped_amid_many(bus, fork, monkeypatch, length):
+def stopped_during_many(bus, fork, monkeypatch, length):
     """A process that is stopped under the lock, when it has written nine of ten events."""
 
     def live(parent):
         begun = []
 
-        def stop_amid():
+        def stop_during():
             begun.append(1)
             if len(begun) == 9:
                 os.kill(os.getpid(), signal.SIGSTOP)
 
         bus.post("test", "before", [12, "x" * length])
-        before(monkeypatch, "a checksum is taken", stop_amid)
+        before(monkeypatch, "a checksum is taken", stop_during)
         bus.post_many([("test", "many", [number, "x" * length]) for number in range(10)])
 
     for number in range(12):
@@ -389,10 +389,10 @@ def numbers_of(seen, wanted):
     return [data[0] for event, data in seen if event == wanted]
 
 
-def test_a_stopped_poster_amid_many_holds_up_no_reader(small, fork, monkeypatch):
+def test_a_stopped_poster_during_many_holds_up_no_reader(small, fork, monkeypatch):
     """G5, R2 to R5: of what it does not overwrite, though it has taken slots of it."""
     bus, seen = small
-    child = stopped_amid_many(bus, fork, monkeypatch, 1)
+    child = stopped_during_many(bus, fork, monkeypatch, 1)
     bus.configure(wait_max=0.01)
     bus.poll()
     assert numbers_of(seen, "before") == list(range(13))
@@ -407,7 +407,7 @@ def test_a_stopped_poster_amid_many_holds_up_no_reader(small, fork, monkeypatch)
 def test_what_a_stopped_poster_may_be_overwriting_is_not_skipped(small, fork, monkeypatch):
     """G3, G5: LockTimeout, and when it goes on all is there, or told as lost."""
     bus, seen = small
-    child = stopped_amid_many(bus, fork, monkeypatch, 250)
+    child = stopped_during_many(bus, fork, monkeypatch, 250)
     bus.configure(wait_max=0.01)
     lag = bus.stats().lag
     for _ in range(2):
@@ -429,7 +429,7 @@ def test_what_a_stopped_poster_may_be_overwriting_is_not_skipped(small, fork, mo
 def test_no_poll_sees_half_of_them(small, fork, monkeypatch):
     """G2, P4: nine of ten are written, and none is there."""
     bus, seen = small
-    child = stopped_amid_many(bus, fork, monkeypatch, 1)
+    child = stopped_during_many(bus, fork, monkeypatch, 1)
     bus.poll()
     assert numbers_of(seen, "many") == []
     child.kill()

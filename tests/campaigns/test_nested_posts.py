@@ -93,7 +93,7 @@ print(json.dumps({
 """
 
 
-def test_posts_amid_posts(campaign, name):
+def test_nested_posts(campaign, name):
     """G2, G4, G5: no deadlock, ids as they were returned, each payload whole, and there once."""
     signals = campaign.size(AT_ONCE, 50_000)
     for done in range(0, signals, AT_ONCE):

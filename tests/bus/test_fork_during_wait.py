@@ -56,7 +56,7 @@ def ask_there(bus, number):
 
 @threads_are_ours
 @pytest.mark.parametrize(("call", "others"), [(wait, 0), (ask, 0), (wait_there, 1), (ask_there, 1)])
-def test_a_child_forked_amid_a_wait_of_another_thread_keeps_no_file(
+def test_a_child_forked_during_a_wait_of_another_thread_keeps_no_file(
     no_garbage, bus, name, fork, call, others
 ):
     """Each generation of children would add its own; the event loop's is not ours."""
