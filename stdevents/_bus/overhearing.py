@@ -1,4 +1,4 @@
-"""The log of a bus as a poster reads it that asks: for the answers, since it handles no events."""
+"""The log of a bus as it is read by who handles no events: a poster that asks, and onlookers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,30 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from .._table.read import Run
+    from .._table.table import Table
     from .seat import Seat
+
+
+def events_of(table: Table, run: Run) -> list[list[Any] | None]:
+    """The parts of each event of a run; None for what is none of ours, or was overwritten since."""
+    if not run.text:
+        return []
+    try:
+        events = json.loads(run.text)
+        if len(events) == run.through - run.before and all(map(codec.is_event, events)):
+            return list(events)
+    except (ValueError, RecursionError):
+        pass
+    # Where one of them is not ours, the text does not tell where each begins; the slots do.
+    return [parts_of(record or b"") for record in table.reader.cut(run)]
+
+
+def parts_of(record: bytes) -> list[Any] | None:
+    """Pid, source, event, data and what else an event has; None if it is not JSON of ours."""
+    try:
+        return codec.decode(record)
+    except (ValueError, RecursionError):
+        return None
 
 
 class Log:
@@ -32,26 +55,9 @@ class Log:
         """Hand over the data of the answers among what is new."""
         while seat.table.last > self._run.through:
             self._run = run = seat.table.read(self._run)
-            for parts in self._events(seat, run) if run.text else ():
-                if parts[1:3] == [events._source, events.answered]:
+            for parts in events_of(seat.table, run):
+                if parts is not None and parts[1:3] == [events._source, events.answered]:
                     hear(parts[3])
-
-    @staticmethod
-    def _events(seat: Seat, run: Run) -> list[list[Any]]:
-        """The parts of the events of a run; without those that are none of ours."""
-        try:
-            records = json.loads(run.text)
-            if len(records) == run.through - run.before and all(map(codec.is_event, records)):
-                return list(records)
-        except (ValueError, RecursionError):
-            pass
-        found = []
-        for record in seat.table.reader.cut(run):  # one by one: some of them may be sound
-            try:
-                found.append(codec.decode(record or b""))
-            except (ValueError, RecursionError):
-                continue
-        return found
 
     def may_sleep(self, seat: Seat) -> bool:
         """Ask the next post to wake us; False if there is something new already."""

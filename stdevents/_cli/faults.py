@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from zlib import crc32
 
+from .._bus.overhearing import parts_of
 from .._table import workers as _workers
 from .._table.claim import PLACES
 from .._table.layout import (
@@ -46,7 +47,6 @@ from .._table.layout import (
     WORKER_SINCE,
     WORKER_TASKS,
 )
-from .outside import parts_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._bus import codec as _codec
 from .._bus import joining as _joining
 from .._bus.bus import Bus
+from .._bus.overhearing import events_of
 from .._bus.settings import check_name
 from .._errors import EncodeError, LockTimeout, NoRoom, StdeventsError
 from .._system import presence as _presence
@@ -100,15 +101,7 @@ class OpenBus:
         An id up to that one which none of them has is lost. There has to be something new.
         """
         run = self._table.read(place)
-        ids = range(run.before + 1, run.through + 1)
-        try:
-            events = json.loads(run.text) if ids else []
-        except (ValueError, RecursionError):
-            events = []
-        if len(events) != len(ids) or not all(map(_is_event, events)):
-            # One of them is not ours, so that the text cannot tell where each begins.
-            events = [record and parts_of(record) for record in self._table.reader.cut(run)]
-        return run, list(zip(ids, events))
+        return run, list(enumerate(events_of(self._table, run), run.before + 1))
 
     def slots(self) -> list[Worker]:
         """What workers say of themselves, by slot; also those that were killed."""
@@ -179,18 +172,6 @@ class Copy(NamedTuple):
     ring: bytes
     held: frozenset[int]  # the worker slots whose file a live process has locked
     now: int  # nanoseconds of CLOCK_MONOTONIC
-
-
-def _is_event(parts: Any) -> bool:
-    return isinstance(parts, list) and len(parts) in (4, 5, 7)
-
-
-def parts_of(record: bytes) -> list[Any] | None:
-    """Pid, source, event, data and what else an event has; None if it is not JSON of ours."""
-    try:
-        return _codec.decode(record)
-    except (ValueError, RecursionError):
-        return None
 
 
 # -- by name ---------------------------------------------------------------------------------------
