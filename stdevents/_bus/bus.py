@@ -147,10 +147,10 @@ class Bus(Together):
     ) -> int:
         """Broadcast an event to all workers, this one included, each at its next poll.
 
-        `data` is anything that the json module can write, up to the ring's size; dict keys become
-        strings, and tuples lists. With `unique` only one worker handles it, the first to come to
-        it that has a handler for it, and later events of the same key are ignored for `timeout`
-        seconds from then.
+        `data` is anything that the json module can write, up to the ring's size, 256 levels deep,
+        with ints of up to 4,300 digits; dict keys become strings, and tuples lists. With `unique`
+        only one worker handles it, the first to come to it that has a handler for it, and later
+        events of the same key are ignored for `timeout` seconds from then.
 
         Returns the event's id: 1, 2, 3, … without gaps, as long as the bus exists. Called by a
         signal handler or finaliser that interrupted a call of its own thread which holds the

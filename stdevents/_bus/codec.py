@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from itertools import accumulate
 
 from .._errors import EncodeError
 from .._names import check_names, text_of
-from .notjson import ARRAYS, OBJECTS, explain
+from .notjson import ARRAYS, MOST_DIGITS, OBJECTS, TOO_MANY_DIGITS, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
 # calls itself must be able to decode what its poster could encode.
 DEEPEST = 256
 
-NO_BRACKETS = r'"(?:[^"\\]|\\.)*"|[^][{}"]+'  # not compiled: few nest so deep
+STRING = r'"(?:[^"\\]|\\.)*"'  # not compiled: few nest so deep, or have such ints
+NO_BRACKETS = rf'{STRING}|[^][{{}}"]+'
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 REMEMBERED = 1024
 
+#: what the encoder raises for data that is not JSON; RecursionError is a RuntimeError
+NO_JSON_OF_IT = (ValueError, TypeError, RuntimeError)
 #: what the decoder raises for a text that is not JSON, or not all of it
 NOT_JSON = (ValueError, StopIteration)
 
@@ -103,15 +107,34 @@ def encode(source: str, event: str, data: Any, unique: str | int | None = None) 
     end = "]," if unique is None else f",{to_json(key_of(unique))}],"
     try:
         record = f"{prefix}{_join(_pieces(data, 0))}{end}".encode()
-    except (ValueError, RecursionError, RuntimeError, TypeError) as error:
-        what = explain(source, event, unique, data, DEEPEST, error)
-        raise EncodeError(what) from error
+    except NO_JSON_OF_IT as error:
+        raise EncodeError(_why(source, event, data, unique, error)) from error
     if len(record) > 2 * DEEPEST and depth(record) > DEEPEST + 1:
         raise EncodeError(
             f"event {event!r} of source {source!r}: data is nested deeper than {DEEPEST} levels; "
             "make it flatter"
         )
+    if len(record) > MOST_DIGITS and _has_longer_int(record):
+        raise EncodeError(f"event {event!r} of source {source!r}: data {TOO_MANY_DIGITS}")
     return record
+
+
+def _why(source: str, event: str, data: Any, unique: str | int | None, error: Exception) -> str:
+    try:
+        what = explain(source, event, unique, data, DEEPEST)
+    except NO_JSON_OF_IT:  # the data's own code, which failed before, fails once more
+        what = None
+    return f"event {event!r} of source {source!r}: " + (
+        what or f"data cannot be written as JSON: {error}"
+    )
+
+
+def _has_longer_int(record: bytes) -> bool:
+    """Is there an int in it that is too long for others, where this process may write such?"""
+    if 0 < getattr(sys, "get_int_max_str_digits", int)() <= MOST_DIGITS:
+        return False
+    numbers = re.sub(STRING, "", record.decode())
+    return re.search(f"[0-9]{{{MOST_DIGITS + 1}}}", numbers) is not None
 
 
 def data_text(source: str, event: str, data: Any) -> str:
@@ -143,7 +166,8 @@ def encode_one(index: int, one: Any) -> bytes:
     try:
         return encode(source, event, data, unique)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"events[{index}]: {error}") from error.__cause__
+        kind = next(one for one in (EncodeError, TypeError, ValueError) if isinstance(error, one))
+        raise kind(f"events[{index}]: {error}") from error.__cause__
 
 
 def to_json(name: str) -> str:

@@ -13,13 +13,19 @@ OBJECTS: tuple[type[dict[Any, Any]], ...] = (dict, vars(builtins).get("frozendic
 ARRAYS = (list, tuple)
 
 
-def explain(source: str, event: str, unique: Any, data: Any, deepest: int, error: Exception) -> str:
-    """The message for an event that could not be written as JSON."""
+MOST_DIGITS = 4300  # of an int that Python reads, if it is not told otherwise
+TOO_MANY_DIGITS = (
+    f"has an int of more than {MOST_DIGITS} digits, which not every worker reads; make it a str"
+)
+
+
+def explain(source: str, event: str, unique: Any, data: Any, deepest: int) -> str | None:
+    """What of an event could not be written as JSON, and why; None where that is not seen."""
     for what, value in (("source", source), ("event", event), ("unique", unique), ("data", data)):
         found = fault_in(value, deepest)
         if found is not None:
-            return f"event {event!r} of source {source!r}: {what}{found[0]} {found[1]}"
-    return f"event {event!r} of source {source!r}: data cannot be written as JSON: {error}"
+            return f"{what}{found[0]} {found[1]}"
+    return None
 
 
 def fault_in(data: Any, deepest: int) -> tuple[str, str] | None:
@@ -50,12 +56,16 @@ def fault_in(data: Any, deepest: int) -> tuple[str, str] | None:
 
 def _shown(key: Any) -> str:
     # Keys are names, mostly; one that is not is payload, and may be long.
+    if isinstance(key, int) and has_too_many_digits(key):
+        return "…"
     return ascii(key) if len(ascii(key)) <= 40 else f"{ascii(key)[:40]}…"
 
 
 def _own_fault(value: Any) -> str | None:
-    if value is None or isinstance(value, (bool, int)):
+    if value is None:
         return None
+    if isinstance(value, int):
+        return TOO_MANY_DIGITS if has_too_many_digits(value) else None
     if isinstance(value, float):
         return None if is_finite(value) else f"is {value!r}, which JSON does not have"
     if isinstance(value, str):
@@ -66,12 +76,19 @@ def _own_fault(value: Any) -> str | None:
                 return f"has a key of type {type(key).__name__}; JSON has strings"
             if isinstance(key, str) and not is_text(key):
                 return "has a key with a lone surrogate, which is not text"
+            if isinstance(key, int) and has_too_many_digits(key):
+                return TOO_MANY_DIGITS
             if isinstance(key, float) and not is_finite(key):
                 return f"has the key {key!r}, which JSON does not have"
         return None
     if isinstance(value, ARRAYS):
         return None
     return f"is of type {type(value).__name__}, which JSON does not have"
+
+
+def has_too_many_digits(value: int) -> bool:
+    """Has it more than MOST_DIGITS?"""
+    return value.bit_length() > 3 * MOST_DIGITS and abs(value) >= 10**MOST_DIGITS
 
 
 def is_finite(value: float) -> bool:

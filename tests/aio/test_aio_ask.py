@@ -108,6 +108,27 @@ def test_another_process_is_answered_by_coroutines(bus, other, fork, name):
     run(main())
 
 
+def test_an_answer_whose_own_code_fails_is_a_failure_of_the_answerer(bus, other, caplog):
+    """As a row of a database that is read when it is written as JSON."""
+
+    class Row(dict):
+        def items(self):
+            raise OSError("secret")
+
+    @other.answer("test", "row")
+    async def row(data, event, source, pid):
+        return Row(a=1)
+
+    async def main():
+        async with other:
+            found = await other.ask("test", "row", None, PATIENT)
+        assert found[0].error == "its answerer failed: OSError; see its log"
+
+    run(main())
+    assert bus.stats().handler_errors == 1
+    assert "event callback failed; source=test, event=row" in caplog.text
+
+
 def test_an_answerer_that_is_cancelled_before_its_first_step_says_so(bus, other):
     """And its coroutine is closed: nobody else would, and Python would warn of it."""
     begun = []

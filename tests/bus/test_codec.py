@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import pytest
 from inside_log import codec, prefixes_kept
@@ -112,11 +113,31 @@ def test_what_nobody_could_have_posted_is_refused_for_its_depth():
         ({"a": [1, {2}]}, r"data\['a'\]\[1\] is of type set"),
         ({"a": "\ud800"}, r"data\['a'\] has a lone surrogate"),
         ({(1,): 2}, "data has a key of type tuple"),
+        ([10**4300], r"data\[0\] has an int of more than 4300 digits"),
+        ({10**4300: 1}, "data has an int of more than 4300 digits"),
+        ({10**4300: [{1}]}, "data has an int of more than 4300 digits"),
     ],
+    ids=["nan", "set", "surrogate", "key", "int", "int as key", "below an int as key"],
 )
 def test_data_that_is_not_json_is_refused_with_its_place_not_its_value(data, says):
     with pytest.raises(EncodeError, match=f"^event 'e' of source 's': {says}"):
         codec.encode("s", "e", data)
+
+
+@pytest.mark.parametrize("limit", [0, 4300, 5000])
+def test_an_int_that_others_may_not_read_is_refused_where_this_process_may(limit):
+    """It would be lost to each worker that has Python's default limit."""
+    before = getattr(sys, "get_int_max_str_digits", int)()
+    set_limit = getattr(sys, "set_int_max_str_digits", int)
+    set_limit(limit)
+    try:
+        for data in (10**4300, [{"a": -(10**4300)}], {"a": "x", "b": 10**4400}):
+            with pytest.raises(EncodeError, match="an int of more than 4300 digits"):
+                codec.encode("s", "e", data)
+        for data in ("1" * 5000, {"1" * 5000: '"' * 5000}, [10**4299, 10**4299]):
+            assert codec.decode(codec.encode("s", "e", data))[3] == data
+    finally:
+        set_limit(before)
 
 
 @pytest.mark.parametrize("unique", [True, 1.5, b"k", ()])

@@ -247,6 +247,28 @@ def test_data_is_written_as_json_before_the_lock(bus, name):
     assert locked and not any(locked)
 
 
+@pytest.mark.parametrize("fail", [lambda: int("x"), b"\xff".decode, lambda: next(iter(()), 1) + ""])
+def test_data_whose_own_code_fails_is_not_json(bus, fail):
+    """Also where the message is looked for, which calls it once more."""
+
+    with pytest.raises(stdevents.EncodeError, match="^event 'event' of source 'test': data cannot"):
+        bus.post("test", "event", Loud(fail))
+    with pytest.raises(stdevents.EncodeError, match=r"^events\[1\]: event 'event' of source"):
+        bus.post_many([("test", "event", 1), ("test", "event", Loud(fail))])
+    assert bus.stats().last_id == 1  # started
+
+
+def test_another_failure_of_its_own_code_is_raised_as_it_is(bus):
+    def fail():
+        raise LookupError("the row is gone")
+
+    with pytest.raises(LookupError, match="^'?the row is gone"):
+        bus.post("test", "event", Loud(fail))
+    with pytest.raises(LookupError, match="^'?the row is gone"):
+        bus.post_many([("test", "event", Loud(fail))])
+    assert bus.stats().last_id == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
