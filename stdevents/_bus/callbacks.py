@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Of inspect, without the cost of importing it.
-CO_VARARGS, CO_COROUTINE, CO_GENERATORS = 0x04, 0x80, 0x20 | 0x200
+CO_VARARGS, CO_VARKEYWORDS, CO_COROUTINE, CO_GENERATORS = 0x04, 0x08, 0x80, 0x20 | 0x200
 CALLED_WITH = "data", "event", "source", "pid"
 #: stands in a partial for an argument of the call, from Python 3.14 on; before, in none
 PLACEHOLDER: object = getattr(functools, "Placeholder", object())
@@ -39,6 +39,12 @@ def check_callable(callback: Any) -> None:
         raise TypeError(
             f"{callback!r} takes ({takes}), and a handler is called with "
             f"({', '.join(CALLED_WITH)}), all by their place"
+        )
+    in_vain = _names_in_vain(callback)
+    if in_vain:
+        raise TypeError(
+            f"{callback!r} is given {', '.join(sorted(in_vain))} by name, which its function does "
+            "not take; correct the partial"
         )
     if _flags_of(callback) & CO_GENERATORS:
         raise TypeError(
@@ -87,6 +93,16 @@ def _unwrapped(callback: Any) -> tuple[Any, int, set[str]]:
                 break
             callback = called
     return callback, before, named
+
+
+def _names_in_vain(callback: Any) -> set[str]:
+    """The arguments that a partial gives by name, and that its function does not take so."""
+    function, _, named = _unwrapped(callback)
+    code = _code_of(function)
+    if code is None or isinstance(function, type) or code.co_flags & CO_VARKEYWORDS:
+        return set()
+    count = code.co_argcount + code.co_kwonlyargcount
+    return named - {*code.co_varnames[code.co_posonlyargcount : count]}
 
 
 def _what_else_it_takes(callback: Any) -> str | None:

@@ -139,6 +139,25 @@ def test_it_is_refused_with_what_it_takes_and_what_it_is_called_with(callback, t
         callbacks.check(callback)
 
 
+def only_by_place(data, event, source, pid, more=0, /):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("callback", "names"),
+    [
+        (functools.partial(lambda data, event, source, who: None, pid=3), "pid"),
+        (functools.partial(with_options, colour=1, also=2), "also, colour"),
+        (functools.partial(only_by_place, more=1), "more"),
+    ],
+)
+def test_a_partial_is_refused_that_names_what_its_function_does_not_take(callback, names):
+    """Each call of it would fail."""
+    with pytest.raises(TypeError, match=f"is given {names} by name, which its function does not"):
+        callbacks.check(callback)
+    callbacks.check(functools.partial(lambda *_, **named: None, **callback.keywords))
+
+
 async def waits(data, event, source, pid):
     pass
 
