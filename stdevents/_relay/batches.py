@@ -61,7 +61,7 @@ class Batches:
             if is_elsewhere:
                 record = b""
             elif len(record) > layout.size:
-                record, gaps = self._gone(entry, before)
+                record, gaps = self._gone(entry, before, len(record))
             last = batches[-1]
             if record:
                 length += len(record)
@@ -101,6 +101,6 @@ class Batches:
             unclaimed=(),
         )
 
-    def _gone(self, entry: Entry, after: Position) -> tuple[bytes, tuple[Gap]]:
-        gap = Gap(entry.id, entry.id, 1, after)
+    def _gone(self, entry: Entry, after: Position, too_large: int = 0) -> tuple[bytes, tuple[Gap]]:
+        gap = Gap(entry.id, entry.id, 1, after, too_large=too_large)
         return self._losses.record_of(gap), (gap,)

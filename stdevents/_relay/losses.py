@@ -43,6 +43,15 @@ class Losses:
         """Count it, and log it: its event is on the bus."""
         self._counts["gaps"] += 1
         data = self._data_of(gap)
+        if gap.too_large:
+            report(
+                "bus %r: event %s of stream %r is lost to this host: it takes %d bytes, and the "
+                "ring has %d; configure a larger size here, or post less at once",
+                self._seat.name, data["first"], self._stream.name, gap.too_large,
+                self._seat.table.layout.size,
+                level=WARNING,
+            )  # fmt: skip
+            return
         report(
             "bus %r: events of stream %r are lost, %s to %s (%s), gone before this host came to "
             "them; keep more of the stream, by maxlen, or have Redis persist it",

@@ -23,6 +23,7 @@ class Gap(NamedTuple):
     number: int | None
     after: Position  # where to go on
     is_of_end: bool = False  # Redis has lost its newest ones, and may have given their ids again
+    too_large: int = 0  # bytes of one that is there, and that the ring of this host cannot hold
 
 
 class Snapshot(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from entries import entry_of, lost, only
 from inside import (
@@ -170,11 +172,16 @@ def test_a_redis_that_forgot_everything_is_told_and_gone_on_with(host, server, c
     a.until(*only((1, 2)), lost(), ("event", 3))
 
 
-def test_an_event_larger_than_the_ring_of_a_host_is_lost_there(host):
+def test_an_event_larger_than_the_ring_of_a_host_is_lost_there(host, caplog):
     a, b = host("a"), host("b", size=4096)
     entry = a.relay.post("test", "large", "x" * 5000)
     a.relay.post("test", "event", 1)
     b.until(lost(count=1, first=entry, last=entry), ("event", 1))
+    b.wait_for(lambda: caplog.messages)  # told afterwards
+    told = (
+        rf"event {entry} of stream 'stream' is lost .* 5\d\d\d bytes, .* 4096; configure a larger"
+    )
+    assert re.search(told, caplog.text)
     with pytest.raises(stdevents.PayloadTooLarge, match=r"takes 5\d\d\d bytes .* 4096"):
         b.relay.post("test", "large", "x" * 5000)
 
