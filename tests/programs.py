@@ -30,7 +30,7 @@ def redirected(words):
 WITHOUT_STDERR = redirected("2>&-")
 
 
-def start(program, *arguments, before=(), **options):
+def start(program, *arguments, before=(), stdout=subprocess.PIPE, **options):
     """Start a program of its own, with all warnings shown as errors: a text, or the Path of one.
 
     `before` stands before the interpreter, as a command that runs it.
@@ -40,7 +40,7 @@ def start(program, *arguments, before=(), **options):
     return subprocess.Popen(
         [*before, *PYTHON, *program, *map(str, arguments)],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,

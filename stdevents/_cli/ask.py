@@ -6,7 +6,7 @@ import json
 import sys
 
 from . import outside
-from .terminal import Terminal, harmless, json_of
+from .terminal import Terminal, harmless, json_of, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,12 +37,10 @@ def main(name: str, source: str, event: str, data: str, timeout: float) -> int:
     answers = outside.ask(name, source, event, outside.data_of(data), timeout)
     terminal = Terminal(sys.stdout)
     if terminal.is_live:
-        terminal.line(terminal.paint(f"{'slot':>5}{'pid':>10}  answer", "dim"))
-    for slot, answer in answers.items():
-        if terminal.is_live:
-            terminal.line(_row(terminal, slot, answer))
-        else:
-            terminal.line(json.dumps({"slot": slot, **answer._asdict()}))
+        say(terminal.paint(f"{'slot':>5}{'pid':>10}  answer", "dim"))
+        say(*(_row(terminal, slot, answer) for slot, answer in answers.items()))
+    else:
+        say(*(json.dumps({"slot": slot, **one._asdict()}) for slot, one in answers.items()))
     return int(any(answer.error is not None for answer in answers.values()))
 
 

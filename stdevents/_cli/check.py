@@ -10,7 +10,7 @@ from .._errors import SegmentError
 from .faults import faults_of
 from .outside import find
 from .processes import command_of
-from .terminal import harmless, words_of
+from .terminal import harmless, say, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,13 +40,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def main(name: str) -> int:
     what, faults = examine(name)
-    for fault in faults[:SHOWN]:
-        print(fault)
+    say(*faults[:SHOWN])
     if len(faults) > SHOWN:
-        print(f"... and {len(faults) - SHOWN} faults more")
+        say(f"... and {len(faults) - SHOWN} faults more")
     if what:
         count = f"{len(faults)} fault{'s' * (len(faults) != 1)}" if faults else "no fault"
-        print(f"{what}: {count}")
+        say(f"{what}: {count}")
     return int(bool(faults))
 
 

@@ -10,7 +10,7 @@ from .._errors import LockTimeout, StdeventsError
 from .._system.folder import Folder, root
 from .buses import names, remains_of, segments
 from .outside import NoSuchBus, remove, unknown
-from .terminal import complain
+from .terminal import complain, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def main(name: str | None) -> int:
     failed = _clean_all(buses)
     lost = remove_lost_segments()
     for path in lost:
-        print(f"{path}: {REMOVED}, its bus is gone")
+        say(f"{path}: {REMOVED}, its bus is gone")
     if not (buses or lost):
-        print("nothing there")
+        say("nothing there")
     return failed
 
 
@@ -55,7 +55,7 @@ def _clean_all(buses: list[str]) -> int:
             complain(error)
             failed = 1
             continue
-        print(f"{bus}: {done}")
+        say(f"{bus}: {done}")
     return failed
 
 

@@ -12,7 +12,7 @@ from .. import __version__
 from .._errors import StdeventsError
 from .._names import PACKAGE
 from .outside import NoSuchBus
-from .terminal import PROGRAM, complain
+from .terminal import PROGRAM, complain, nobody_reads, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,13 +95,12 @@ def _prepare_streams() -> None:
 def _run(command: str, options: dict[str, Any]) -> int:
     try:
         status: int = _module(command).main(**options)
-        sys.stdout.flush()
+        say()  # what is not written yet
         return status
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # Nobody reads it any more; the flush at the exit would complain of that once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # what goes on for ever ends when nobody reads it any more
+        nobody_reads()
         return 0
     except (StdeventsError, ValueError, OSError) as error:
         complain(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import outside
+from .terminal import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,5 +25,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def main(name: str, source: str, event: str, data: str, unique: str | None) -> int:
-    print(outside.post(name, source, event, outside.data_of(data), unique), flush=True)
+    say(str(outside.post(name, source, event, outside.data_of(data), unique)))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-from .terminal import Terminal, harmless, json_of
+from .terminal import Terminal, harmless, json_of, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _run(client: Any, stream: str, remove: str | None) -> int:
 def _remove(client: Any, stream: str, group: str) -> int:
     if not (client.exists(stream) and client.xgroup_destroy(stream, group)):
         raise OSError(f"no host {group!r} in stream {stream!r}")
-    print(f"{harmless(group)}: removed")
+    say(f"{harmless(group)}: removed")
     return 0
 
 

@@ -15,7 +15,7 @@ from .looking import look
 from .metrics import text_of
 from .outside import EXISTS, OpenBus, current, find, find_or_none, of_others
 from .screen import foot, head, lines_of, summary_of
-from .terminal import PROGRAM, Terminal, harmless, words_of
+from .terminal import PROGRAM, Terminal, harmless, say, words_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,11 +72,11 @@ def main(name: str | None, watch: bool, every: float, as_json: bool, metrics: bo
     if metrics:
         if every:
             raise ValueError("--metrics is written once; call it again for newer figures")
-        return _write_metrics(terminal, name)
+        return _write_metrics(name)
     try:
         if name is not None:
             return _follow(terminal, check_name(name), every, as_json)
-        return _watch_all(terminal, every, as_json) if every else _list(terminal, as_json)
+        return _watch_all(terminal, every, as_json) if every else _list(as_json)
     except KeyboardInterrupt:
         if terminal.is_live:
             terminal.line()  # the shell goes on below
@@ -98,10 +98,9 @@ def _states() -> Iterator[tuple[str, Status | None, str]]:
             yield name, None, words_of(error)
 
 
-def _list(terminal: Terminal, as_json: bool) -> int:
+def _list(as_json: bool) -> int:
     states = list(_states())
-    for line in _lines_of_all(states, as_json):
-        terminal.line(line)
+    say(*_lines_of_all(states, as_json))
     return int(any(why not in ("", DEAD) for _, _, why in states))
 
 
@@ -131,16 +130,16 @@ def _watch_all(terminal: Terminal, every: float, as_json: bool) -> int:
         time.sleep(every)
 
 
-def _write_metrics(terminal: Terminal, name: str | None) -> int:
+def _write_metrics(name: str | None) -> int:
     """Of one bus, or of all; a stale one is none."""
     if name is not None:
         with closing(find(name)) as bus:
             states = [(name, look(bus))]
-        terminal.line(text_of([*states]).rstrip("\n"))
+        say(text_of([*states]).rstrip("\n"))
         return 0
     found = list(_states())
     live = [(name, state) for name, state, why in found if why != DEAD]
-    terminal.line(text_of(live).rstrip("\n"))
+    say(text_of(live).rstrip("\n"))
     return int(any(state is None for _, state in live))
 
 

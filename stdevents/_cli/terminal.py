@@ -28,6 +28,21 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 PROGRAM = "stdevents" if os.path.basename(sys.argv[0]) == "stdevents" else f"python -m {PACKAGE}"
 
 
+def say(*lines: str) -> None:
+    """Print the lines. Where nobody reads them the command goes on: its exit status counts."""
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nobody_reads()
+
+
+def nobody_reads() -> None:
+    """Write into nothing from now on: the flush at the exit would complain once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Terminal:
     """Where the commands write; a file or a pipe gets the same words without the colours."""
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("interruptible")
 
 
 SIZE = 16384
+COMMAND = "import runpy; runpy.run_module('stdevents', run_name='__main__')"
 
 
 @pytest.fixture
@@ -52,6 +53,16 @@ def test_a_sound_bus_has_no_fault(called, name, memory):
     program = f" {command_of(os.getpid())}" if sys.platform.startswith("linux") else ""
     who = f"1 worker ({os.getpid()}{program})"
     assert out == f"bus {name}, {who}, {slots:,} slots: no fault\n"
+
+
+def test_its_exit_status_is_right_where_nobody_reads_what_it_says(name, memory):
+    """A monitor whose log has died must not be told that all is well."""
+    memory.words[memory.map.event(memory.last - 1, "CHECK")] ^= 1
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(COMMAND, "check", name, stdout=writer)
+    os.close(writer)
+    assert (process.communicate()[1], process.returncode) == ("", 1)
 
 
 def test_a_fault_is_told_in_a_line(called, name, memory):
