@@ -109,14 +109,20 @@ def encode(source: str, event: str, data: Any, unique: str | int | None = None) 
         record = f"{prefix}{_join(_pieces(data, 0))}{end}".encode()
     except NO_JSON_OF_IT as error:
         raise EncodeError(_why(source, event, data, unique, error)) from error
-    if len(record) > 2 * DEEPEST and depth(record) > DEEPEST + 1:
-        raise EncodeError(
-            f"event {event!r} of source {source!r}: data is nested deeper than {DEEPEST} levels; "
-            "make it flatter"
-        )
-    if len(record) > MOST_DIGITS and _has_longer_int(record):
-        raise EncodeError(f"event {event!r} of source {source!r}: data {TOO_MANY_DIGITS}")
+    if len(record) > 2 * DEEPEST:
+        fault = _unreadable(record)
+        if fault:
+            raise EncodeError(f"event {event!r} of source {source!r}: data {fault}")
     return record
+
+
+def _unreadable(record: bytes) -> str:
+    """What in it this process can write, and another worker may not read; "" if there is nothing."""
+    if depth(record) > DEEPEST + 1:
+        return f"is nested deeper than {DEEPEST} levels; make it flatter"
+    if len(record) > MOST_DIGITS and _has_longer_int(record):
+        return TOO_MANY_DIGITS
+    return ""
 
 
 def _why(source: str, event: str, data: Any, unique: str | int | None, error: Exception) -> str:
@@ -130,9 +136,9 @@ def _why(source: str, event: str, data: Any, unique: str | int | None, error: Ex
 
 
 def _has_longer_int(record: bytes) -> bool:
-    """Is there an int in it that is too long for others, where this process may write such?"""
+    """Has it an int of more than MOST_DIGITS?"""
     if 0 < getattr(sys, "get_int_max_str_digits", int)() <= MOST_DIGITS:
-        return False
+        return False  # the encoder would have refused it
     numbers = re.sub(STRING, "", record.decode())
     return re.search(f"[0-9]{{{MOST_DIGITS + 1}}}", numbers) is not None
 
