@@ -117,7 +117,7 @@ def encode(source: str, event: str, data: Any, unique: str | int | None = None) 
 
 
 def _unreadable(record: bytes) -> str:
-    """What in it this process can write, and another worker may not read; "" if there is nothing."""
+    """What in it this process can write, and others may not be able to read; "" for nothing."""
     if depth(record) > DEEPEST + 1:
         return f"is nested deeper than {DEEPEST} levels; make it flatter"
     if len(record) > MOST_DIGITS and _has_longer_int(record):
