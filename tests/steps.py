@@ -70,13 +70,14 @@ def sampled(stride=1):
     return stride * SAMPLE
 
 
-def at_each(action, stride=1):
+def at_each(action, stride=1, all_steps=False):
     """What is to be done at each step, so that `action` is done at the first, the second, …
 
-    Or at each of so many; `sampled`. One after the other, until the work ends before its action.
-    For tests with a `watchdog`.
+    Or at each of so many; `sampled`, but with `all_steps`, where each may have its own outcome. One
+    after the other, until the work ends before its action. For tests with a `watchdog`.
     """
-    step, reached = 1 - sampled(stride), True
+    stride = stride if all_steps else sampled(stride)
+    step, reached = 1 - stride, True
 
     def act():
         nonlocal reached
@@ -85,7 +86,7 @@ def at_each(action, stride=1):
 
     while reached:
         signal.alarm(SECONDS)  # the watchdog's: it gets on
-        step += sampled(stride)
+        step += stride
         reached = False
         yield at(step, act)
     assert step > 5, "that was no work"

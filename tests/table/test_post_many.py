@@ -318,7 +318,7 @@ def test_posts_of_a_signal_handler_at_any_line_are_before_all_or_after(watchdog,
     def post():
         ids.extend(bus.post_many([("test", "signal", 0), ("test", "signal", 1)]))
 
-    for at_step in at_each(post):
+    for at_step in at_each(post, all_steps=True):
         ids.clear()
         first = bus.stats().last_id + 1
         of_many = with_steps(lambda: bus.post_many(many), at_step)
