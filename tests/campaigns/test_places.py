@@ -149,7 +149,7 @@ def test_other_users(campaign, name):
     rounds = campaign.size(10, 1_000)
     done = 0
     while done < rounds:
-        some = min(rounds - done, 200)
+        some = min(rounds - done, 40)
         for line in run_on_small_memory(
             "size=8m,mode=1777", USERS, name, str(campaign.seed + done), str(some)
         ):
