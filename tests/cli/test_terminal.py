@@ -169,18 +169,17 @@ def test_tail_says_of_which_host_an_event_from_a_relay_is():
 
 
 def test_tail_shows_a_gap_in_red(screen, name):
-    bus = stdevents.Bus(name, interval=0, size="4k")
-    tail = screen("tail", name, "--oldest")
-    bus.post("test", "tick")
-    tail.until("tick")
-    stop(tail.process, name)
-    for _ in range(20):
-        bus.post("test", "tick", "x" * 300)
-    tail.process.send_signal(signal.SIGCONT)
-    lost = tail.until(r"\x1b\[31mevents (\d+) to (\d+) \((\d+)\) are lost here\x1b\[0m")
-    first, last, count = map(int, lost.groups())
-    assert (first, count) == (3, last - 2) and count > 0
-    bus.close()
+    with stdevents.Bus(name, interval=0, size="4k") as bus:  # also where there is no terminal
+        tail = screen("tail", name, "--oldest")
+        bus.post("test", "tick")
+        tail.until("tick")
+        stop(tail.process, name)
+        for _ in range(20):
+            bus.post("test", "tick", "x" * 300)
+        tail.process.send_signal(signal.SIGCONT)
+        lost = tail.until(r"\x1b\[31mevents (\d+) to (\d+) \((\d+)\) are lost here\x1b\[0m")
+        first, last, count = map(int, lost.groups())
+        assert (first, count) == (3, last - 2) and count > 0
 
 
 # -- status ----------------------------------------------------------------------------------------
