@@ -34,19 +34,24 @@ def check_callable(callback: Any) -> None:
         raise TypeError(
             f"{callback!r} is not callable; a handler is callback({', '.join(CALLED_WITH)})"
         )
-    takes = _what_else_it_takes(callback)
+    function, before, named = _unwrapped(callback)
+    code = _code_of(function)
+    if code is None or isinstance(function, type):  # written in C, or a class: it tells nothing
+        return
+    takes = _what_else_it_takes(function, code, before, named)
     if takes is not None:
         raise TypeError(
             f"{callback!r} takes ({takes}), and a handler is called with "
             f"({', '.join(CALLED_WITH)}), all by their place"
         )
-    in_vain = _names_in_vain(callback)
-    if in_vain:
+    by_name = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
+    unknown = named - {*by_name}
+    if unknown and not code.co_flags & CO_VARKEYWORDS:
         raise TypeError(
-            f"{callback!r} is given {', '.join(sorted(in_vain))} by name, which its function does "
+            f"{callback!r} is given {', '.join(sorted(unknown))} by name, which its function does "
             "not take; correct the partial"
         )
-    if _flags_of(callback) & CO_GENERATORS:
+    if code.co_flags & CO_GENERATORS:
         raise TypeError(
             f"{callback!r} has a yield in it, so that to call it runs nothing of it; "
             "register a function without one"
@@ -55,13 +60,8 @@ def check_callable(callback: Any) -> None:
 
 def is_coroutine_function(callback: Any) -> bool:
     """Does calling it only make a coroutine? Also where partial or `__call__` hide that."""
-    return bool(_flags_of(callback) & CO_COROUTINE)
-
-
-def _flags_of(callback: Any) -> int:
-    function, _, _ = _unwrapped(callback)
-    code = _code_of(function)
-    return 0 if code is None else code.co_flags
+    code = _code_of(_unwrapped(callback)[0])
+    return code is not None and bool(code.co_flags & CO_COROUTINE)
 
 
 def _code_of(function: Any) -> CodeType | None:
@@ -95,25 +95,8 @@ def _unwrapped(callback: Any) -> tuple[Any, int, set[str]]:
     return callback, before, named
 
 
-def _names_in_vain(callback: Any) -> set[str]:
-    """The arguments that a partial gives by name, and that its function does not take so."""
-    function, _, named = _unwrapped(callback)
-    code = _code_of(function)
-    if code is None or isinstance(function, type) or code.co_flags & CO_VARKEYWORDS:
-        return set()
-    count = code.co_argcount + code.co_kwonlyargcount
-    return named - {*code.co_varnames[code.co_posonlyargcount : count]}
-
-
-def _what_else_it_takes(callback: Any) -> str | None:
-    """The arguments that it takes, if it cannot take those of a handler; None if it can.
-
-    None, too, for what tells nothing: a class, or what is written in C.
-    """
-    function, before, named = _unwrapped(callback)
-    code = _code_of(function)
-    if code is None or isinstance(function, type):
-        return None
+def _what_else_it_takes(function: Any, code: CodeType, before: int, named: set[str]) -> str | None:
+    """The arguments that it takes, if it cannot take those of a handler; None if it can."""
     count, only = code.co_argcount, code.co_kwonlyargcount
     names = code.co_varnames[:count]
     by_name = code.co_varnames[count : count + only]
