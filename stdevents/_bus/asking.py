@@ -69,16 +69,13 @@ class Reply:
         """Answer with this; the error of it where it cannot be posted."""
         source, event, _ = self._about
         try:
-            text = codec.data_text(source, event, value)
+            self._post(f"null,{codec.data_text(source, event, value)}]")
+        except PayloadTooLarge as error:
+            self.refuse(f"its answer is too large: {error.size} bytes, of {error.limit}")
         except EncodeError as error:
             self.fail(error, "its answer is not JSON; see its log")
-        except Exception as error:  # of its own code, as of a row that is read when it is written
+        except Exception as error:  # of the value's own code, as of a row that is read only now
             self.fail(error)
-        else:
-            try:
-                self._post(f"null,{text}]")
-            except PayloadTooLarge as error:
-                self.refuse(f"its answer is too large: {error.size} bytes, of {error.limit}")
 
     def fail(self, error: BaseException, what: str = "") -> None:
         """Log and count the failure of the answerer, and answer with that, without the payload."""

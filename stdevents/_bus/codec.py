@@ -125,22 +125,22 @@ def _unreadable(record: bytes) -> str:
     return ""
 
 
-def _why(source: str, event: str, data: Any, unique: str | int | None, error: Exception) -> str:
-    try:
-        what = explain(source, event, unique, data, DEEPEST)
-    except NO_JSON_OF_IT:  # the data's own code, which failed before, fails once more
-        what = None
-    return f"event {event!r} of source {source!r}: " + (
-        what or f"data cannot be written as JSON: {error}"
-    )
-
-
 def _has_longer_int(record: bytes) -> bool:
     """Has it an int of more than MOST_DIGITS?"""
     if 0 < getattr(sys, "get_int_max_str_digits", int)() <= MOST_DIGITS:
         return False  # the encoder would have refused it
     numbers = re.sub(STRING, "", record.decode())
     return re.search(f"[0-9]{{{MOST_DIGITS + 1}}}", numbers) is not None
+
+
+def _why(source: str, event: str, data: Any, unique: str | int | None, error: Exception) -> str:
+    """The message for an event that the encoder has refused by this error."""
+    try:
+        what = explain(source, event, unique, data, DEEPEST)
+    except NO_JSON_OF_IT:  # the data's own code, which failed before, fails once more
+        what = None
+    what = what or f"data cannot be written as JSON: {error}"
+    return f"event {event!r} of source {source!r}: {what}"
 
 
 def data_text(source: str, event: str, data: Any) -> str:

@@ -46,19 +46,19 @@ class Losses:
         if gap.too_large:
             report(
                 "bus %r: event %s of stream %r is lost to this host: it takes %d bytes, and the "
-                "ring has %d; configure a larger size here, or post less at once",
+                "ring has %d; configure a larger size on this host",
                 self._seat.name, data["first"], self._stream.name, gap.too_large,
                 self._seat.table.layout.size,
                 level=WARNING,
             )  # fmt: skip
-            return
-        report(
-            "bus %r: events of stream %r are lost, %s to %s (%s), gone before this host came to "
-            "them; keep more of the stream, by maxlen, or have Redis persist it",
-            self._seat.name, self._stream.name, data["first"], data["last"],
-            "how many is unknown" if gap.number is None else gap.number,
-            level=WARNING,
-        )  # fmt: skip
+        else:
+            report(
+                "bus %r: events of stream %r are lost, %s to %s (%s), gone before this host came "
+                "to them; keep more of the stream, by maxlen, or have Redis persist it",
+                self._seat.name, self._stream.name, data["first"], data["last"],
+                "how many is unknown" if gap.number is None else gap.number,
+                level=WARNING,
+            )  # fmt: skip
 
     def _data_of(self, gap: Gap) -> dict[str, Any]:
         return {

@@ -250,7 +250,6 @@ def test_data_is_written_as_json_before_the_lock(bus, name):
 @pytest.mark.parametrize("fail", [lambda: int("x"), b"\xff".decode, lambda: next(iter(()), 1) + ""])
 def test_data_whose_own_code_fails_is_not_json(bus, fail):
     """Also where the message is looked for, which calls it once more."""
-
     with pytest.raises(stdevents.EncodeError, match="^event 'event' of source 'test': data cannot"):
         bus.post("test", "event", Loud(fail))
     with pytest.raises(stdevents.EncodeError, match=r"^events\[1\]: event 'event' of source"):
