@@ -48,6 +48,12 @@ class Campaign:
             self._told_at = time.monotonic()
             self._tell(self._line(name, cases))
 
+    def in_programs(self, name, cases, at_once, counts_of):
+        """Do them in programs, so many in each: `counts_of(seed)` is what one of them tells."""
+        for done in range(0, cases, at_once):
+            self.counts.update(counts_of(self.random.randrange(1 << 32)))
+            self.progress(name, done)
+
     def end(self, name, cases):
         """Tell of it in one line; fails if anything was violated, or nothing was tried."""
         line = self._line(name, cases)

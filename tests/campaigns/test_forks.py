@@ -190,8 +190,7 @@ if __name__ == "__main__":
 def test_forks(campaign, name, tmp_path):
     """G7, G5, G2: the child works, the parent is unharmed, no lock is inherited."""
     forks, at_once = campaign.size(25, 50_000), 25
-    for done in range(0, forks, at_once):
-        seed = campaign.random.randrange(1 << 32)
-        campaign.counts.update(run_file(tmp_path, PROGRAM, name, seed, at_once))
-        campaign.progress(NAME, done)
+    campaign.in_programs(
+        NAME, forks, at_once, lambda seed: run_file(tmp_path, PROGRAM, name, seed, at_once)
+    )
     campaign.end(NAME, forks)

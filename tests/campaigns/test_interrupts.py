@@ -137,8 +137,7 @@ print(json.dumps({
 def test_interrupts(campaign, name):
     """G2, G4, G5: nothing is torn, or there twice; only what was just being handled is missed."""
     cases = campaign.size(AT_ONCE, 220_000)
-    for done in range(0, cases, AT_ONCE):
-        counts = json.loads(run(PROGRAM, name, campaign.random.randrange(1 << 32), AT_ONCE))
-        campaign.counts.update(counts)
-        campaign.progress(NAME, done)
+    campaign.in_programs(
+        NAME, cases, AT_ONCE, lambda seed: json.loads(run(PROGRAM, name, seed, AT_ONCE))
+    )
     campaign.end(NAME, cases)

@@ -96,9 +96,8 @@ print(json.dumps({
 def test_nested_posts(campaign, name):
     """G2, G4, G5: no deadlock, ids as they were returned, each payload whole, and there once."""
     signals = campaign.size(AT_ONCE, 50_000)
-    for done in range(0, signals, AT_ONCE):
-        counts = json.loads(run(PROGRAM, name, campaign.random.randrange(1 << 32), AT_ONCE))
-        campaign.counts.update(counts)
-        campaign.progress(NAME, done)
+    campaign.in_programs(
+        NAME, signals, AT_ONCE, lambda seed: json.loads(run(PROGRAM, name, seed, AT_ONCE))
+    )
     assert campaign.counts["left to the interrupted call"] > signals / 20
     campaign.end(NAME, signals)
