@@ -8,6 +8,7 @@ import time
 
 import pytest
 from commands import stop
+from inside import append
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -77,6 +78,20 @@ def test_tail_shows_a_gap(command, name, worker):
     assert ids == list(range(gap["lost"]["last"] + 1, 12))
     assert gap["lost"]["count"] == gap["lost"]["last"] - 1 >= 6
     tail.signal(signal.SIGINT).end()
+
+
+@pytest.mark.parametrize("record", [b"[1,2,3,4],", b'{"a":1},', b"nonsense"])
+def test_tail_shows_what_is_no_event_as_a_gap(command, bus, name, record):
+    """And goes on after it."""
+    before = bus.post("test", "event", 1)
+    append(bus, record)
+    bus.post("test", "event", 2)
+    tail = command("tail", name, "--source", "test", "--oldest")
+    assert json.loads(tail.line())["data"] == 1
+    gap = {"first": before + 1, "last": before + 1, "count": 1}
+    assert json.loads(tail.line()) == {"lost": gap}
+    assert json.loads(tail.line())["data"] == 2
+    assert tail.signal(signal.SIGINT).end() == (0, "", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
