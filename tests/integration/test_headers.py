@@ -154,7 +154,8 @@ def test_what_is_installed_for_these_tests_is_what_the_headers_install():
     tox = ConfigParser(interpolation=None)
     tox.read(TOX)
     of_uwsgi = set(tox["testenv:uwsgi"]["deps"].split())
-    assert tox["testenv:uwsgi"]["commands_pre"].endswith(" pip install --quiet uwsgi")
+    installs = " pip install --quiet --no-cache-dir uwsgi"
+    assert tox["testenv:uwsgi"]["commands_pre"].endswith(installs)
     theirs = set.union(*map(packages, FILES)) - {"gunicorn"}  # which is in gunicorn[gevent], too
     here = {*tox["testenv:integration"]["deps"].split(), *of_uwsgi, "uwsgi"}
     assert theirs | BESIDE == here
