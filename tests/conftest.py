@@ -13,7 +13,7 @@ import pytest
 import steps
 from children import SECONDS, Child
 from inside import act_as_a_processor_that_reorders, folder_of, memory_file_of
-from waiting import wait_for_the_end_of
+from waiting import LONG, wait_for_the_end_of
 
 import stdevents
 
@@ -69,8 +69,11 @@ def no_garbage():
 
 @pytest.fixture
 def bus(name):
-    """A bus of this process alone that is polled by hand, its own `started` already handled."""
-    bus = stdevents.Bus(name, interval=0)
+    """A bus that is polled by hand, its own `started` already handled.
+
+    On a busy machine many children that join at once wait longer for the lock than by default.
+    """
+    bus = stdevents.Bus(name, interval=0, wait_max=LONG)
     bus.poll()
     yield bus
     bus.close()
