@@ -80,7 +80,7 @@ def test_close_during_calls_of_other_threads_raises_only_not_configured(name):
     """Neither is memory used that is gone, nor a file whose number may be another one's."""
     raised = []
     for _ in range(30):
-        bus = stdevents.Bus(name, interval=0)
+        bus = stdevents.Bus(name, interval=0, wait_max=LONG)
 
         def work(bus=bus):
             try:
