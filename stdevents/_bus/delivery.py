@@ -68,7 +68,7 @@ class Delivery:
         self._mark = mark
         self._worker = _workers.mark_of(progress.serial, os.getpid())
         self.standing = Standing(
-            table.words, slot, table.ring,
+            table.words, slot, table.ring_for_waiters,
             lambda: handlers.tasks.done_through(progress.finished),  # no cycle: it keeps memory
         )  # fmt: skip
         self._position_at = self.standing.position_at

@@ -215,7 +215,7 @@ class Life:
         away = Away(seat.folder, seat.settings, seat.resume())
         away.before = seat
         self.state = away
-        seat.bell.ring()  # who waits for it notices as well
+        seat.table.ring_for_waiters()
         away.let_go()
         return True
 

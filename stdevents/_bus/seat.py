@@ -195,7 +195,7 @@ class Seat:
         """Close its files, and drop the memory, which the last reader unmaps."""
         self.end()
         try:
-            self.lock.close(self._close)
+            self.lock.hold_threads(self._close)
         except (Busy, Inside):  # a thread that does not end its call; it finds the files closed
             self._close()
 

@@ -16,7 +16,7 @@ FULL = 1 << 16  # bytes, the usual capacity of a FIFO
 
 
 class Bell:
-    """One process's open file of the FIFO. Rung and closed under the lock of the bus."""
+    """One process's open file of the FIFO. Who rings or closes it keeps other threads out."""
 
     def __init__(self, file: OpenFile) -> None:
         self.file = file

@@ -132,27 +132,31 @@ class FileLock:
         return result
 
     def is_inside(self, frame: FrameType | None = None) -> bool:
-        """Is the calling thread in a `hold`, at or below `frame`? What is left over is released.
+        """Is the calling thread in a `hold` or `hold_threads`, at or below `frame`?
 
-        By default: anywhere.
+        By default: anywhere. What is left over is released.
         """
         if not self.owner or self.owner.get("thread") != threading.get_ident():
             return False
-        if is_running(FileLock.hold.__code__, self, frame or sys._getframe()):
+        frame = frame or sys._getframe()
+        if is_running(FileLock.hold.__code__, self, frame) or self._threads.is_held_by(frame):
             return True
         if self._mark.word[0] and self._file.is_ours():
             flock(self._file.number, LOCK_UN)
         self.owner.clear()
         return False
 
-    def close(self, close_files: Callable[[], None]) -> None:
-        """Have the file closed; who wants the lock from now on gets FilesClosed.
+    def hold_threads(self, work: Callable[[], None]) -> None:
+        """Call `work()` while no other thread of this process is in `hold`, or here.
 
-        Busy if another thread has it for `wait_max` seconds: nothing is closed then.
+        What closes files, and what uses one without the lock, does so in here: a number that
+        another thread closes in between may be another file's right after. Busy if another thread
+        has it for `wait_max` seconds.
         """
-        # Owned by this thread: no other one is in a call with a number that may be another file's
-        # right after this.
-        self._threads.hold(monotonic() + self._bounds.wait_max, close_files)
+        if self.is_inside():
+            work()
+        else:
+            self._threads.hold(monotonic() + self._bounds.wait_max, work)
 
     def abandon(self) -> None:
         """Forget its owner in a forked child, where a thread of the parent may own it for ever.

@@ -122,10 +122,14 @@ class ThreadLock:
         """
         if self.owner.get("thread") != threading.get_ident():
             return False
-        if is_running(ThreadLock.hold.__code__, self, frame or sys._getframe()):
+        if self.is_held_by(frame or sys._getframe()):
             return True
         self.owner.clear()
         return False
+
+    def is_held_by(self, frame: FrameType) -> bool:
+        """Is a `hold` of this on the stack of `frame`?"""
+        return is_running(ThreadLock.hold.__code__, self, frame)
 
     def free_from_ended_thread(self) -> bool:
         """Free it if its owner's thread has ended; had it?"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from functools import partial
 
@@ -156,6 +157,12 @@ class Table:
             words[WAITING] = 0
             self.ring()
             words[RINGING] = 0
+
+    def ring_for_waiters(self) -> None:
+        """Wake who waits for what is no event, as that a worker is done, or has lost its ground."""
+        # A ring that is lost here costs them little: they look now and then.
+        with contextlib.suppress(StdeventsError):
+            self.lock.hold_threads(self.ring)
 
     def append_when_there_is_room(
         self,

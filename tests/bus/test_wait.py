@@ -9,8 +9,10 @@ from functools import partial
 
 import pytest
 from inside import (
+    act_in_its_ring,
     ask_who_lives_after,
     is_deaf,
+    lock_has_owner,
     loops_begin_after,
     recover,
     remove_folder,
@@ -253,8 +255,12 @@ def test_with_a_loop_handlers_run_in_the_loop_alone(waiter):
 
 
 def test_a_handler_in_another_thread_is_waited_for(bus, waits):
-    """Where that polls, and nobody else does."""
+    """Where that polls, and nobody else does.
+
+    No thread closes the bell while it is rung: its number may be another file's right after.
+    """
     inside, go_on = threading.Event(), threading.Event()
+    kept_out = []
     bus.register(lambda *_: (inside.set(), go_on.wait(LONG)), "test")
     number = bus.post("test", "event")
     poller = threading.Thread(target=bus.poll)
@@ -262,9 +268,11 @@ def test_a_handler_in_another_thread_is_waited_for(bus, waits):
     assert inside.wait(LONG)
     assert not bus.wait(number, timeout=0)
     waiting = waits(bus, number)
+    act_in_its_ring(bus, lambda: kept_out.append(lock_has_owner(bus)))
     go_on.set()
     assert waiting.result() is True
     poller.join()
+    assert kept_out == [True]
 
 
 def test_an_exception_of_a_handler_is_an_end_of_it(bus, caplog):

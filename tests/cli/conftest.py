@@ -41,7 +41,7 @@ def called(monkeypatch, capsys):
     """`status, out, err = called(...)`: a command in this process, which is quick."""
 
     def called(*arguments, **environment):
-        monkeypatch.setattr("sys.argv", ["stdevents", *arguments])
+        monkeypatch.setattr("sys.argv", ["__main__.py", *arguments])
         for key, value in environment.items():
             monkeypatch.setenv(key, value)
         capsys.readouterr()

@@ -287,6 +287,23 @@ def test_a_fork_of_its_process_takes_nothing(lock, path, fork):
     )
 
 
+def test_a_post_that_interrupts_who_keeps_threads_out_is_deferred(path):
+    """A signal handler's: as in `hold`, no other thread comes in between."""
+    lock = file_lock(path)
+
+    def work():
+        with pytest.raises(Inside):
+            lock.hold(pytest.fail)
+        lock.hold_threads(lambda: order.append("its own"))
+        lock.deferred.append(lambda: lock.hold(order.append, "deferred"))
+        order.append("work")
+
+    order = []
+    lock.hold_threads(work)
+    assert order == ["its own", "work", "deferred"]
+    assert not lock.owner
+
+
 def test_who_closes_waits_for_the_thread_that_has_it(path):
     lock = file_lock(path, wait_max=60)
     inside, may_end, order = threading.Event(), threading.Event(), []
@@ -296,7 +313,7 @@ def test_who_closes_waits_for_the_thread_that_has_it(path):
     )
     holder.start()
     inside.wait()
-    closer = threading.Thread(target=lock.close, args=(lambda: order.append("close"),))
+    closer = threading.Thread(target=lock.hold_threads, args=(lambda: order.append("close"),))
     closer.start()
     may_end.set()
     holder.join()
