@@ -104,7 +104,7 @@ def test_every_module_has_its_floor():
 
 
 def test_imports_go_down():
-    """Rules 1 and 2: what is above can be deleted, and what is below can be read by itself."""
+    """What is above can be deleted, and what is below can be read by itself."""
     upwards = set()
     for path in MODULES:
         here = parts_of(path)[0]
@@ -112,7 +112,7 @@ def test_imports_go_down():
             is_bottom = FLOOR_OF[here] == FLOOR_OF[there[0]] == 0
             if there[0] != here and not is_bottom and FLOOR_OF[there[0]] >= FLOOR_OF[here]:
                 upwards.add((place_of(path), "/".join(there)))
-    assert upwards == set()
+    assert upwards == set(), "each imports what is further up: see the map in architecture.md"
 
 
 def names_made_in(syntax):
@@ -125,7 +125,6 @@ def names_made_in(syntax):
 
 
 def test_no_module_touches_the_underscore_of_another():
-    """Rule 7."""
     touched = set()
     for path in MODULES:
         syntax = syntax_of(path)
@@ -139,13 +138,14 @@ def test_no_module_touches_the_underscore_of_another():
             else:
                 continue
             touched.update((place_of(path), name) for name in names if name not in own)
-    assert {one for one in touched if PRIVATE.fullmatch(one[1])} - STANDARD == set()
+    others = {one for one in touched if PRIVATE.fullmatch(one[1])} - STANDARD
+    assert others == set(), "ask the module that has it, by a public name"
 
 
 def test_a_file_is_one_idea_long():
-    """Rule 3."""
     lines = {place_of(path): len(path.read_text("utf-8").splitlines()) for path in MODULES}
-    assert {place for place, count in lines.items() if count > LONGEST_FILE} == set()
+    long = {place: count for place, count in lines.items() if count > LONGEST_FILE}
+    assert long == {}, f"more than {LONGEST_FILE} lines: find the second idea, and move it out"
 
 
 def length_of(function):
@@ -158,21 +158,20 @@ def length_of(function):
 
 def test_a_function_fits_a_screen():
     long = {
-        (place_of(path), node.name)
+        (place_of(path), node.name, length_of(node))
         for path in MODULES
         for node in ast.walk(syntax_of(path))
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         if length_of(node) > LONGEST_FUNCTION
     }
-    assert long == set()
+    assert long == set(), f"more than {LONGEST_FUNCTION} lines, without the docstring"
 
 
 def test_a_module_says_its_idea_in_its_first_line():
-    """Rule 3."""
     for path in MODULES:
         first = path.read_text("utf-8").split("\n", 1)[0]
-        assert re.fullmatch(r'r?""".{10,}', first), place_of(path)
-        assert ast.get_docstring(syntax_of(path)), place_of(path)
+        has_one = re.fullmatch(r'r?""".{10,}', first) and ast.get_docstring(syntax_of(path))
+        assert has_one, f"{place_of(path)}: begin with a docstring, its idea in the first line"
 
 
 # -- the core alone --------------------------------------------------------------------------------
@@ -235,7 +234,7 @@ def core(tmp_path):
 
 
 def test_the_core_works_alone(core, name):
-    """Rule 2: post, unique, local, fork, stats and workers, where the rest is deleted."""
+    """Post, unique, local, fork, stats and workers, where the rest is deleted."""
     seen, ignored, alone = json.loads(core(CORE_AT_WORK, name))
     assert seen == [["local", 4], ["plain", 1], ["once", 2], ["of child", 2]]
     assert ignored == 1
@@ -244,7 +243,6 @@ def test_the_core_works_alone(core, name):
 
 @pytest.mark.parametrize(("missing", "place"), [("Relay", "_relay"), ("aio", "aio.py")])
 def test_what_was_deleted_says_so_where_it_is_asked_for(core, missing, place):
-    """Rule 2."""
     said = core(ASK_FOR_MISSING, missing)
     assert missing in said and place in said
 
@@ -290,7 +288,7 @@ def reaches_inside(node):
 
 
 def test_only_one_module_of_the_tests_reaches_inside():
-    """Rule 10: so that a change within changes `tests/inside.py`, and no test."""
+    """So that a change within changes `tests/inside.py`, and no test."""
     found = [
         f"{path.relative_to(TESTS)}:{node.lineno}"
         for path in TEST_FILES
@@ -319,7 +317,6 @@ def test_what_reaches_inside_is_recognised(program):
 
 
 def test_the_name_of_a_test_is_short():
-    """Rule 10."""
     long = [
         node.name
         for path in TEST_FILES
@@ -327,4 +324,4 @@ def test_the_name_of_a_test_is_short():
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
         if len(node.name) > NAME
     ]
-    assert long == []
+    assert long == [], f"more than {NAME} characters"

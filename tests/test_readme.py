@@ -277,6 +277,7 @@ def defaults_in(text):
 def test_the_defaults_are_as_the_guide_says():
     said = defaults_in(TEXTS["docs/guide.md"])
     for option, default in stdevents.configure.__kwdefaults__.items():
+        assert option in said, f"{option}: it needs a row in the guide's table of options"
         assert repr(default) == (
             f"{float(said[option])}" if isinstance(default, float) else said[option]
         )

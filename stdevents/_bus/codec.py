@@ -1,6 +1,6 @@
 """One event ⇄ its record: the text in the ring, as `_table.layout` shows it.
 
-All is checked here, before any lock: what was encoded can be decoded by every other worker.
+What every worker can decode, and nothing else, is encoded: that is checked here, before any lock.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
                            │  ▼
                            away ──▶ closing
 
-One attribute, `state`, says where it is. Only `use` meets lost ground: what somebody has removed,
-closed under us, or left behind by a fork.
+One attribute, `state`, says where it is. Lost ground is what somebody has removed, closed under us,
+or left behind by a fork: `use` goes on from there.
 """
 
 from __future__ import annotations

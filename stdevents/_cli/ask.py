@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 HELP = "ask all workers of a bus, and print their answers"
 MORE = """\
 Each worker answers that has an answerer for it (stdevents.answer). In a pipe:
-a JSON object a line. The exit status is 1 if one of them did not answer, or failed."""
+a JSON object a line. The exit status is 1 if one of them did not answer, or
+failed."""
 EXAMPLE = "ask my-app cache size"
 
 

@@ -34,17 +34,20 @@ Rules:
    damage; a checksum of each event alone would take one that was never published for the one that
    was.
 6. That an event is lost, or damaged, is believed only under the lock: whoever stored anything has
-   had it.
+   had it. What a reader finds without it (LAST, R1; that event's slot, R2; a copy of the text, R3)
+   is either sound, by rule 5, or looked at once more.
 7. Where a post ended before P4, INTENT or INTENT_ID is ahead. The next poster empties the cells of
    the header whose event is beyond LAST first of all (P1): else the event that gets the id now
    would publish what the dead one had with it.
-8. A mark in its slot, never the key alone, decides who handles an event with `unique` (C4). So it
-   holds for workers that come to it late, when its key has long expired.
+8. A mark in its slot, never the key alone, decides who handles an event with `unique`: it is looked
+   at first (C1), and stored last (C4). So it holds for workers that come to it late, when its key
+   has long expired. An event whose key is held is marked as ignored (C2).
 9. A key stands in at most one of its places. A look reads all of them, and takes a free or expired
    one only if the key is in none (C3).
 10. A sleeper stores WAITING (W1) and looks at LAST (W2), a fence in between; a poster stores LAST
-    (P4) and looks at WAITING (W4), a system call in between. So one of them sees the other. RINGING
-    is 1 while somebody rings: who finds it left over by a death rings again.
+    (P4) and looks at WAITING (W4), a system call in between. So one of them sees the other, and
+    only who has seen nothing sleeps (W3). RINGING is 1 while somebody rings: who finds it left over
+    by a death rings again.
 """
 
 from __future__ import annotations

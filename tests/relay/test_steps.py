@@ -123,7 +123,7 @@ def test_an_append_killed_at_any_opcode_leaves_no_gap_and_no_double(readers, for
 def test_a_place_whose_events_were_never_published_does_not_come_to_count(
     readers, fork, client, monkeypatch
 ):
-    """Rule 4: its reader was killed right before P4, and others post events with those ids."""
+    """Rule 4 of `cursor`: the reader dies right before P4, and others post with those ids."""
     watching, reader = readers
 
     def live(parent):
@@ -150,7 +150,7 @@ def test_a_reader_killed_between_batches_leaves_the_cursor_between_them(
 
 
 def test_a_position_without_an_event_is_published_by_one_store(readers, fork, client, opcodes):
-    """Rule 2: entries that are skipped, with a reader that is killed at each step of that."""
+    """Rule 2 of `cursor`: entries are skipped by a reader that is killed at each step."""
     watching, reader = readers
     read_all(reader())
     passed = []
