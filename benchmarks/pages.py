@@ -125,8 +125,12 @@ def for_users(result):
         ("CPU for an event of 4 KiB", *beside(cpu + large)),
         ("until the last of 4 sleeping workers has it, median", *beside(WAKE)),
         ("a post, with 64 workers attached", *beside("post, with 64 workers attached")),
-        ("8 idle workers, of one core", figures[idle]["ours"], figures[idle]["theirs"]),
-        ("memory that a worker adds", figures[MEMORY]["ours"], "beyond the modules that it needs"),
+        (
+            "of a core, for 8 idle workers",
+            figures[idle]["ours"],
+            f"processes {figures[idle]['theirs']}",
+        ),
+        ("memory of a worker, without Python's modules", figures[MEMORY]["ours"], ""),
     ]
     yield "| | stdevents | beside it |"
     yield "|---|---|---|"
@@ -136,7 +140,7 @@ def for_users(result):
 
 def for_readme(result):
     """What stands between the README's marks."""
-    lines = f"{about(result)} Of each the best round.", "", *for_users(result), ""
+    lines = f"{about(result)} Each figure is of the best round.", "", *for_users(result), ""
     return "\n".join(lines)
 
 
