@@ -233,7 +233,7 @@ LOCK = (
     ),
     broken(
         "a turn that is left over is not taken over", "_system/threadlock.py", "left_over",
-        "        if is_running(ThreadLock.hold", "        if True or is_running(ThreadLock.hold",
+        "        if self.is_held_by(", "        if True or self.is_held_by(",
     ),
     broken(
         "a thread does not wait for the turn of another", "_system/threadlock.py", "threads",
@@ -317,6 +317,10 @@ WAKE = (
         "            self.lock.hold(self._ring_for_sleepers)\n",
         "            self.lock.hold(self._ring_for_sleepers)\n"
         "            self.words[RINGING] = 0\n",
+    ),
+    broken(
+        "another thread may close the bell while it is rung", "_table/table.py", "wait",
+        "self.lock.hold_threads(self.ring)", "self.ring()",
     ),
 )  # fmt: skip
 
