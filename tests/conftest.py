@@ -13,7 +13,7 @@ import pytest
 import steps
 from children import SECONDS, Child
 from inside import act_as_a_processor_that_reorders, folder_of, memory_file_of
-from waiting import LONG, wait_for_the_end_of
+from waiting import wait_for_the_end_of
 
 import stdevents
 
@@ -71,9 +71,10 @@ def no_garbage():
 def bus(name):
     """A bus that is polled by hand, its own `started` already handled.
 
-    On a busy machine many children that join at once wait longer for the lock than by default.
+    On a busy machine many children that join at once wait longer for the lock than by default; not
+    so long that a lock which is never free counts as a test that hangs.
     """
-    bus = stdevents.Bus(name, interval=0, wait_max=LONG)
+    bus = stdevents.Bus(name, interval=0, wait_max=SECONDS / 4)
     bus.poll()
     yield bus
     bus.close()
