@@ -14,7 +14,7 @@ from .._log import WARNING, report
 from .._system.files import FilesClosed, LostGround
 from .._system.folder import LOCK
 from .._system.leads import Leads
-from .._system.threadlock import Busy, Inside
+from .._system.threadlock import Busy
 from .._table.layout import HEADER_EPOCH
 from .._types import Stats
 from . import codec
@@ -196,7 +196,7 @@ class Seat:
         self.end()
         try:
             self.lock.hold_threads(self._close)
-        except (Busy, Inside):  # a thread that does not end its call; it finds the files closed
+        except Busy:  # a thread that does not end its call; it finds the files closed
             self._close()
 
     def abandon(self) -> None:
