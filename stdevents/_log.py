@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40  # as in logging
 
+_known: Any = None  # the logger
+
 
 def report(
     message: str, *arguments: object, level: int = ERROR, failure: BaseException | None = None
@@ -48,7 +50,7 @@ def tell(line: str) -> None:
 def debugging() -> bool:
     """Does anybody want lines of level DEBUG?"""
     try:
-        logger = _logger()
+        logger = _known or _logger()
         return logger is not None and bool(logger.isEnabledFor(DEBUG))
     except Exception:
         return False
@@ -60,6 +62,9 @@ def _logger() -> Any:
     Nor where another thread is importing it just now: to wait for that would never end in a child
     that was forked meanwhile.
     """
-    logging: Any = sys.modules.get("logging")
-    # The last thing but one that the module defines.
-    return logging.getLogger(PACKAGE) if hasattr(logging, "NullHandler") else None
+    global _known
+    if _known is None:
+        logging: Any = sys.modules.get("logging")
+        if hasattr(logging, "NullHandler"):  # the last thing but one that the module defines
+            _known = logging.getLogger(PACKAGE)
+    return _known

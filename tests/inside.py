@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from fcntl import LOCK_EX, LOCK_UN, flock
+from queue import SimpleQueue
 from types import SimpleNamespace
 
 from stdevents._bus import asking as _asking
@@ -387,12 +388,13 @@ class LoopOf:
         self.clock = Clock()
         monkeypatch.setattr(_loop, "monotonic", lambda: self.clock.now)
         monkeypatch.setattr(_loop, "time", self.clock)
-        loop = SimpleNamespace(name="alone", interval=1, is_current=lambda thread: True)
+        loop = SimpleNamespace(name="alone", interval=1, next_look=float("inf"))
         self.thread = _loop.LoopThread(loop, poller, poller, 0)
+        loop.current = self.thread
 
     def rounds(self, count):
         for _ in range(count):
-            self.thread._poll_and_sleep()
+            self.thread._turn()
 
 
 def refuse_wiping_on_fork(monkeypatch):
@@ -933,7 +935,7 @@ def may_sleep(bus):
 
 def is_asleep(bus):
     """Has its loop had its last look before it sleeps?"""
-    return bool(seat_of(bus).words[_layout.WAITING] and bus._life.polling.loop._current.asleep)
+    return bool(seat_of(bus).words[_layout.WAITING] and bus._life.polling.loop.current.asleep)
 
 
 def anybody_sleeps(bus):
@@ -943,7 +945,7 @@ def anybody_sleeps(bus):
 
 def loop_thread_of(bus):
     """The thread of its loop, or None."""
-    current = bus._life.polling.loop._current
+    current = bus._life.polling.loop.current
     return current and current._thread
 
 
@@ -996,7 +998,7 @@ def ghosts_of(name):
 
 def listener_of(bus):
     """What its loop waits with."""
-    return bus._life.polling.loop._current.listener
+    return bus._life.polling.loop.current.listener
 
 
 def caller_file_of(listener):
@@ -1030,6 +1032,9 @@ class _FindsNothing:
     def poll_in_loop(self, signals):
         return False
 
+    def look_in_loop(self):
+        pass
+
     def listen(self):
         return Sleeper()
 
@@ -1045,6 +1050,18 @@ def idle_loop(name):
     loop = _loop.Loop(_FindsNothing())
     loop.name, loop.interval = name, 3600.0
     return loop
+
+
+def note_naps(monkeypatch):
+    """A queue of the seconds for which each loop without a bell sleeps."""
+    naps, real = SimpleQueue(), Sleeper.wait
+
+    def wait(sleeper, timeout):
+        naps.put(timeout)
+        return real(sleeper, timeout)
+
+    monkeypatch.setattr(Sleeper, "wait", wait)
+    return naps
 
 
 def runs_loop(bus):
@@ -1329,7 +1346,9 @@ def stopped(relay):
 
 def poll_and_look(bus):
     """Poll as its loop does, which looks at its ground as well."""
-    bus._life.polling.poll_in_loop(None)
+    polling = bus._life.polling
+    polling.poll_in_loop(None)
+    polling.look_in_loop()
 
 
 def elect_often(monkeypatch):

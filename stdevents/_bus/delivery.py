@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from .._names import EventList
     from .._system.process import Mark
+    from .._system.signals import Signals
     from .._table.table import Table
     from .handlers import Handlers
-    from .loop import Signals
     from .settings import Settings
 
 events: EventList = event_list(OF_THE_BUS, "started", "stopping", "lost", "asked", "answered")
@@ -42,9 +42,6 @@ UNREADABLE = "they are not written as events are: by another version, or they ar
 
 class Delivery:
     """The reading of one worker on one seat: moves its progress, and tells that in its slot."""
-
-    #: blocks the signals of the polling thread, if that is a loop's
-    signals: Signals | None = None
 
     def __init__(
         self,
@@ -64,6 +61,7 @@ class Delivery:
         #: host and entry of the event whose handlers run, if a relay brought it
         self.origin: tuple[str, str] | None = None
         self._words = table.words
+        self._read = table.reader.run
         self._settings = settings
         self._mark = mark
         self._worker = _workers.mark_of(progress.serial, os.getpid())
@@ -85,12 +83,13 @@ class Delivery:
 
     def may_sleep(self) -> bool:
         """Ask the next post to wake us; False if there is something new already."""
-        self._mark.check()
+        if not self._mark.word[0]:
+            self._mark.check()
         words = self._words
         words[WAITING] = 1  # W1
         _fence.fence()  # between W1 and W2: also x86-64 would load LAST before W1 is visible
         self.standing.check_before_sleep()
-        return not self.has_news()  # W2
+        return words[LAST] == self.progress.position and not self.progress.local  # W2
 
     def go_to_oldest(self) -> None:
         """Go on with the oldest event that there is; LockTimeout."""
@@ -98,22 +97,24 @@ class Delivery:
 
     # -- runs --------------------------------------------------------------------------------------
 
-    def handle_rounds(self) -> bool:
+    def handle_rounds(self, signals: Signals | None = None) -> bool:
         """Handle what is new until nothing is left, in at most ROUNDS rounds; was there anything?
 
-        What was copied and is not handled, because an exception ends this, is kept. LostGround,
-        LockTimeout, SegmentError; RecursionError and MemoryError where decoding meets them.
+        `signals` come through meanwhile. What was copied, and is not handled because an exception
+        ends this, is kept. LostGround, LockTimeout, SegmentError; RecursionError and MemoryError
+        where decoding meets them.
         """
-        if not self.has_news():  # R1
+        progress = self.progress
+        if self._words[LAST] == progress.position and not progress.local:  # R1
             return False
         self._debug = debugging()  # asked once, not for each event
         try:
-            if self.signals is not None:
-                self.signals.unblock()
+            if signals is not None:
+                signals.unblock()
             self._handle_rounds()
         finally:
-            if self.signals is not None:
-                self.signals.block()
+            if signals is not None:
+                signals.block()
         return True
 
     def _handle_rounds(self) -> None:
@@ -144,7 +145,8 @@ class Delivery:
         progress = self.progress
         run = progress.run
         if progress.position == run.through:
-            progress.run = run = self.table.read(run)
+            run = self._read(run.through, run.end, run.check) or self.table.read(run)
+            progress.run = run
             if progress.position == run.through:  # LAST was torn: a 32-bit Python stores halves
                 return False
         if not self._mark.word[0]:

@@ -13,25 +13,27 @@ import os
 import threading
 import time
 
-# Those of signal make enums of all signals: 50 times slower.
-from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
-
 from .._errors import NotConfigured, StdeventsError
 from .._log import report
 from .._system import living
 from .._system.clock import monotonic
 from .._system.listener import Listener, Sleeper
+from .._system.signals import Signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator, Protocol
+    from typing import Iterator, Protocol
 
     class Poller(Protocol):
         """What a loop does, and for how long it is waited for."""
 
         burst_pause: float  # seconds between two polls of a burst; 0: there is no such thing
 
-        def poll_in_loop(self, signals: Signals | None) -> bool: ...
+        def poll_in_loop(self, signals: Signals | None) -> bool:
+            """Handle what is new; was there anything?"""
+
+        def look_in_loop(self) -> None:
+            """Look, now and then, whether what is polled is still there."""
 
         def listen(self) -> Listener | Sleeper | None: ...
 
@@ -47,9 +49,9 @@ if TYPE_CHECKING:
 # Seconds. News sooner than that after falling asleep are a burst, which is handled by the clock, in
 # long runs: to be woken, and to wake, costs many times the handling of an event.
 AT_MOST_EVERY = 0.0005
-ALL_SIGNALS = tuple(valid_signals())
 PAUSE_AFTER_FORK = 0.1  # seconds: by then a child that only execs has done so, and all hooks ran
 LONGEST_END = 0.5  # seconds for which a thread is waited for that is in no handler
+LOOK_EVERY = 0.5  # seconds between two looks around, at most
 
 
 @contextlib.contextmanager
@@ -70,22 +72,27 @@ class Loop:
     def __init__(self, poller: Poller) -> None:
         self.name = ""  # of the bus
         self.interval = 0.0  # seconds
+        #: when its thread is to look around; 0: something may be another one now, as the bell
+        self.next_look = 0.0
         self._poller = poller
         self._forks: list[None] = []  # one for each that is going on
-        self._current: LoopThread | None = None
+        #: the thread that polls
+        self.current: LoopThread | None = None
         #: the current one; those told to end, perhaps still in a handler; one about to be current
         self._threads: set[LoopThread] = set()
 
     def runs(self) -> bool:
         """Is there a thread that polls?"""
-        current = self._current  # once: another thread may end it between two looks
+        current = self.current  # once: another thread may end it between two looks
         return current is not None and current.goes_on()
 
     def start(self, pause: float = 0.0) -> None:
         """Start the thread if there is to be one; it first waits `pause` seconds.
 
-        RuntimeError where no thread can be started; it may be tried again.
+        One that runs looks around. RuntimeError where no thread can be started; it may be tried
+        again.
         """
+        self.next_look = 0.0
         if not self.interval or self._forks or self.runs():
             return
         listener = self._poller.listen()
@@ -95,28 +102,24 @@ class Loop:
         # Another thread, or a signal handler, may do the same meanwhile, or end it: of all that
         # are started the current one goes on, and whoever comes last finds all the others.
         self._threads.add(started)
-        self._current = started
+        self.current = started
         try:
             started.start()
         except BaseException:
-            if self._current is started:
-                self._current = None
+            if self.current is started:
+                self.current = None
             started.cancel()
             self.has_ended(started)
             raise
         if not self.interval or self._forks:
             self.stop(0)
         for thread in self._threads.copy():
-            if thread is not self._current:
+            if thread is not self.current:
                 thread.end(0)
-
-    def is_current(self, thread: LoopThread) -> bool:
-        """Is this the thread that polls?"""
-        return self._current is thread
 
     def stop(self, wait: float) -> None:
         """End the thread, waiting at most so many seconds for the handler that it is in."""
-        current, self._current = self._current, None
+        current, self.current = self.current, None
         # A copy is one step, unlike a tuple of it: threads leave by themselves.
         for thread in self._threads.copy():
             thread.end(wait if thread is current else 0)
@@ -129,7 +132,7 @@ class Loop:
     def park(self, wait: float) -> None:
         """End the thread for the time of a fork; not if one of its own handlers forks."""
         self._forks.append(None)
-        current = self._current
+        current = self.current
         if current is not None and not current.is_this_thread():
             self.stop(wait)
 
@@ -141,7 +144,7 @@ class Loop:
 
     def forked(self) -> None:
         """Forget the threads in a forked child, where they do not exist."""
-        self._current = None
+        self.current = None
         for thread in self._threads:
             thread.forget()
         self._threads = set()
@@ -155,36 +158,15 @@ class Loop:
 
     def wake(self) -> None:
         """Have it poll now, or once more if it polls just now."""
-        current = self._current
+        current = self.current
         if current is not None:
             current.listener.wake()
 
     def wake_if_asleep(self) -> None:
         """Have it poll now if it sleeps; else it finds what is new by itself."""
-        current = self._current
+        current = self.current
         if current is not None and current.asleep:
             current.listener.wake()
-
-
-class Signals:
-    """The signals that a loop's thread lets through while handlers run, and only then.
-
-    At other times the kernel must not choose it for a signal that the program blocks in its main
-    thread, for a critical section. During handlers it is as any thread of the program: what they
-    start inherits what is blocked.
-    """
-
-    def __init__(self, blocked: Any) -> None:
-        self._blocked = blocked
-
-    def unblock(self) -> None:
-        """Before handlers."""
-        pthread_sigmask(SIG_SETMASK, self._blocked)
-
-    @staticmethod
-    def block() -> None:
-        """After them."""
-        pthread_sigmask(SIG_SETMASK, ALL_SIGNALS)
 
 
 class LoopThread:
@@ -198,6 +180,7 @@ class LoopThread:
         self._loop = loop
         self._poller = poller
         self._pause = pause
+        self._nap = 0.0  # seconds that it sleeps at most
         #: was it told to end?
         self.ended = False
         self._has_left = False
@@ -211,13 +194,12 @@ class LoopThread:
 
     def start(self) -> None:
         """Start it with all signals blocked, from its first instant on."""
-        blocked = pthread_sigmask(SIG_BLOCK, ())
-        self._starter, self._signals = threading.get_native_id(), Signals(blocked)
+        self._starter, self._signals = threading.get_native_id(), Signals()
         try:
-            Signals.block()
+            self._signals.block()
             self._thread.start()
         finally:
-            pthread_sigmask(SIG_SETMASK, blocked)
+            self._signals.unblock()
 
     def goes_on(self) -> bool:
         """Has it been started, and does it poll still?"""
@@ -280,10 +262,11 @@ class LoopThread:
             self._signals = None
         if self._pause:
             self.listener.wait(self._pause)
-        while not self.ended and self._loop.is_current(self):
+        while not self.ended and self._loop.current is self:
             try:
-                self._poll_and_sleep()
+                self._turn()
             except BaseException as error:
+                self._loop.next_look = 0.0  # it may have cut off a look
                 self._tell(error)
             self.asleep = False
 
@@ -297,12 +280,17 @@ class LoopThread:
         finally:
             self._loop.has_ended(self)
 
-    def _poll_and_sleep(self) -> None:
-        self._in_burst = self._poll() and self._in_burst
-        if self._signals is not None and living.is_over():
-            self._poller.leave()
-        elif not self.listener.is_intact():
-            self._listen_again()
+    def _turn(self) -> None:
+        """Poll, and sleep until there is something new. What is rarely needed is in `_look`."""
+        try:
+            found = self._poller.poll_in_loop(self._signals)
+        except StdeventsError as error:
+            found = False
+            self._wait_after(error)
+        self._in_burst = self._in_burst and found
+        now = monotonic()
+        if now >= self._loop.next_look:
+            self._look(now)
         if self._in_burst:
             time.sleep(self._poller.burst_pause)  # meanwhile no post has to ring for it
         elif not self.ended:
@@ -312,11 +300,26 @@ class LoopThread:
         self.asleep = True  # before the last look, so that a wake from now on is not missed
         fell_asleep = monotonic()
         if self._poller.may_sleep():
-            self.listener.wait(living.until_next_look(self._loop.interval))  # W3
+            self.listener.wait(self._nap)  # W3
         too_soon = fell_asleep + self._poller.burst_pause - monotonic()
         if too_soon > 0:
             self._in_burst = True
             time.sleep(too_soon)
+
+    def _look(self, now: float) -> None:
+        """Look whether all is still as it was: the process, the bus, what is waited with."""
+        self._nap = living.until_next_look(self._loop.interval)
+        # Half a nap: a sleep may end a little early. Before the look: it may have to be repeated.
+        self._loop.next_look = now + min(LOOK_EVERY, self._nap / 2)
+        if self._signals is not None and living.is_over():
+            self._poller.leave()
+            return
+        try:
+            self._poller.look_in_loop()
+        except StdeventsError as error:
+            self._wait_after(error)
+        if not self.listener.is_intact():
+            self._listen_again()
 
     def _listen_again(self) -> None:
         """The bell is another one now, or our files were closed."""
@@ -324,18 +327,13 @@ class LoopThread:
         self.listener = self._poller.listen() or Sleeper()
         old.close()
 
-    def _poll(self) -> bool:
-        """Poll once; was there anything to handle?"""
-        try:
-            return self._poller.poll_in_loop(self._signals)
-        except NotConfigured:  # the bus is being closed, which ends this
-            pass
-        except StdeventsError as error:
-            if not self.ended:  # else the bus was closed while this waited for it
-                what = "bus %r: %s; next try in %s s"
-                report(what, self._loop.name, error, self._loop.interval)
-                self.listener.wait(self._loop.interval)
-        return False
+    def _wait_after(self, error: StdeventsError) -> None:
+        """Wait until the next try; quietly where the bus is being closed, which ends this."""
+        if not (self.ended or isinstance(error, NotConfigured)):
+            what = "bus %r: %s; next try in %s s"
+            report(what, self._loop.name, error, self._loop.interval)
+        if not self.ended:
+            self.listener.wait(self._loop.interval)
 
     def _await_end_of_task(self, wait: float) -> None:
         """Wait until the kernel has removed it: before 3.13, join returns a little earlier.

@@ -14,7 +14,7 @@ from .._system.clock import monotonic
 from .._system.listener import Listener, Sleeper
 from .._system.threadlock import FOREVER, Busy, ThreadLock
 from . import joining
-from .loop import AT_MOST_EVERY, PAUSE_AFTER_FORK, Loop, refusing
+from .loop import AT_MOST_EVERY, LOOK_EVERY, PAUSE_AFTER_FORK, Loop, refusing
 from .seat import BusRemoved
 from .settings import WAIT_INTERVAL
 from .states import Away, Closing
@@ -24,13 +24,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .._system.signals import Signals
     from .life import Life
-    from .loop import Signals
     from .seat import Seat
     from .waiting import Ear
 
 
-LOOK_EVERY = 0.5  # seconds between two looks whether the bus is still there
 QUIET_POLLS = 16  # that find nothing, between two looks at the clock
 
 
@@ -47,7 +46,6 @@ class Polling:
         self.watch = Watch(life, self.may_sleep)
         #: what calls sleep with, in any thread, while they have files
         self.ears: set[Ear] = set()
-        self._next_look = 0.0  # of the loop
         self._poller = 0  # the thread that polled last
 
     def forked(self) -> None:
@@ -69,45 +67,45 @@ class Polling:
             return "recursive"
         deadline = FOREVER if wait is None else monotonic() + wait
         try:
-            life.use(self._take_turn, deadline)
+            life.use(self._poll_and_look, deadline)
         except Busy:
             return "busy"
         return "done"
 
-    def _take_turn(self, seat: Seat, deadline: float) -> None:
+    def _poll_and_look(self, seat: Seat, deadline: float) -> None:
         seat.progress_of_worker()
-        self.turn.hold(deadline, self._handle, seat, None)
+        self._take_turn(seat, deadline)
         # After it: what a removed bus still has is handled first.
         if self._life.state.seat is seat:
             self.look(seat)
 
     def poll_in_loop(self, signals: Signals | None) -> bool:
-        """Handle what is new, and look whether the bus is there still; was there anything new?"""
-        return self._life.use(self._take_turn_in_loop, signals)
+        """Handle what is new; was there anything?"""
+        return self._life.use(self._take_turn, FOREVER, signals)
 
-    def _take_turn_in_loop(self, seat: Seat, signals: Signals | None) -> bool:
-        found = self.turn.hold(FOREVER, self._handle, seat, signals)
-        now = monotonic()
-        if now >= self._next_look and self._life.state.seat is seat:
-            # Half an interval: a sleep may end a little early.
-            self._next_look = now + min(LOOK_EVERY, self.loop.interval / 2)
-            if self.loop.interval:
-                seat.next_look = 0.0
-            seat.check()
-        return found
+    def look_in_loop(self) -> None:
+        """Look, for all calls of this process, whether the bus is there still."""
+        self._life.use(self._look_in_loop)
+
+    def _look_in_loop(self, seat: Seat) -> None:
+        if self.loop.interval:
+            seat.next_look = 0.0
+        seat.check()
+
+    def _take_turn(self, seat: Seat, deadline: float, signals: Signals | None = None) -> bool:
+        return self.turn.hold(deadline, self._handle, seat, signals)
 
     def _handle(self, seat: Seat, signals: Signals | None) -> bool:
         """Handle what is new; was there anything?"""
         delivery, watch = seat.delivery, self.watch.listener
         assert delivery is not None
         self._poller = get_ident()
-        delivery.signals = signals
         if watch is None:
-            return delivery.handle_rounds()
+            return delivery.handle_rounds(signals)
         heard, found = False, True
         try:
             heard = watch.wait(0)
-            found = delivery.handle_rounds()
+            found = delivery.handle_rounds(signals)
         finally:
             # Also when it was interrupted: what was heard is not heard again.
             if not self.may_sleep():

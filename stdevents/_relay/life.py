@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from typing import Sequence
 
     from .._bus.life import Life
-    from .._bus.loop import Signals
     from .._bus.seat import Seat
+    from .._system.signals import Signals
     from .ids import Position
 
 BLOCK = 0.2  # seconds: longest wait for an entry; a fork may have to wait as long for the thread
@@ -152,6 +152,9 @@ class RelayLife:
         except Busy:  # a thread for which a fork has not waited is in it still
             self._turn.free_from_ended_thread()
         return False
+
+    def look_in_loop(self) -> None:
+        """Nothing: each step looks."""
 
     def _step(self) -> None:
         self._began = monotonic()

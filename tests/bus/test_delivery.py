@@ -713,12 +713,12 @@ def test_signals_are_let_through_only_while_handlers_run(worker):
         def unblock(self):
             steps.append("unblock")
 
-    worker.delivery.signals = Signals()
-    worker.poll()
+    signals = Signals()
+    worker.delivery.handle_rounds(signals)
     worker.on(lambda data, *_: steps.append(data), *COMMON)
     for number in range(3):
         worker.post(number)
-    worker.poll()
+    worker.delivery.handle_rounds(signals)
     assert steps == ["unblock", 0, 1, 2, "block"]
 
 

@@ -12,7 +12,9 @@ from inside import (
     AT_MOST_EVERY,
     LoopOf,
     have_loop_poll,
+    idle_loop,
     loop_thread_of,
+    note_naps,
     run_loops_by,
 )
 from steps import at_each, interrupt, with_steps
@@ -123,6 +125,9 @@ class Scripted:
         self.done.append("poll")
         return self.found.pop(0)
 
+    def look_in_loop(self):
+        pass
+
     def may_sleep(self):
         self.done.append("W1")
         return True
@@ -168,6 +173,17 @@ def test_what_came_just_before_the_sleep_begins_a_burst(monkeypatch):
     loop.rounds(2)
     assert poller.done == ["poll", "poll"]
     assert loop.clock.pauses == [AT_MOST_EVERY] * 2
+
+
+def test_a_loop_sleeps_its_interval_after_a_fork_too(name, monkeypatch):
+    """Its thread is another one, and looks at what that depends on before it first sleeps."""
+    naps, loop = note_naps(monkeypatch), idle_loop(name)
+    loop.start()
+    assert naps.get(timeout=LONG) == 3600.0
+    loop.park(LONG)
+    loop.unpark()
+    assert naps.get(timeout=LONG) == 3600.0
+    loop.end(LONG)
 
 
 # -- exceptions from outside -----------------------------------------------------------------------
