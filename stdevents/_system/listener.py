@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .bell import Bell
 
 LONGEST_USE = 0.5  # seconds; a close that waits longer goes on
+LONGEST_DEAF = 0.5  # seconds
 LONGEST_WAIT = 1e6  # seconds: epoll takes an int of milliseconds
 
 
@@ -86,8 +87,8 @@ class Listener:
         """Wait for a ring or a wake, at most `timeout` seconds; did one come?"""
         try:
             heard = self._epoll.poll(min(timeout, LONGEST_WAIT), 2)  # of its two files
-        except OSError:  # its file was closed: as where there is no epoll
-            time.sleep(timeout)
+        except OSError:  # its file was closed, which who waits finds out by `is_intact`
+            time.sleep(min(timeout, LONGEST_DEAF))
             return False
         except ValueError:  # it was closed here, by another thread, and hears nothing any more
             return False

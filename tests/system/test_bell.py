@@ -313,6 +313,16 @@ def test_a_listener_finds_out_that_its_pipe_was_closed_when_it_is_called(bus, tm
     os.close(number)  # is open still
 
 
+def test_a_listener_whose_files_were_all_closed_is_not_deaf_for_long(bus):
+    """As by what makes a daemon: its loop looks at it only after the wait."""
+    listener = Listener(bell_of(bus))
+    for number in (listener.fileno(), caller_file_of(listener), called_file_of(listener)):
+        os.close(number)
+    assert not listener.wait(FOR_EVER)
+    assert not listener.is_intact()
+    listener.close()
+
+
 def test_a_listener_reads_from_no_file_that_is_not_its_own(bus):
     """A child may keep the pipe open, and with it what the epoll knows, by the old number."""
     listener = Listener(bell_of(bus))
