@@ -25,6 +25,7 @@ from stdevents._bus import joining as _joining
 from stdevents._bus import later as _later
 from stdevents._bus import life as _life
 from stdevents._bus import loop as _loop
+from stdevents._bus import loopthread as _loopthread
 from stdevents._bus import polling as _polling
 from stdevents._bus import progress as _progress
 from stdevents._bus import seat as _seat
@@ -55,7 +56,7 @@ ThreadLock, Inside, Busy = _threadlock.ThreadLock, _threadlock.Inside, _threadlo
 FileLock = _filelock.FileLock
 OpenFile, FilesClosed = _files.OpenFile, _files.FilesClosed
 Mark, Forked = _process.Mark, _process.Forked
-AT_MOST_EVERY = _loop.AT_MOST_EVERY
+AT_MOST_EVERY = _loopthread.AT_MOST_EVERY
 MAGIC, VERSION, WORKERS, WORD = _layout.MAGIC, _layout.VERSION, _layout.WORKERS, _layout.WORD
 _LATE = {
     "Evidence": "_cli.demo.verdict",
@@ -386,10 +387,10 @@ class LoopOf:
 
     def __init__(self, monkeypatch, poller):
         self.clock = Clock()
-        monkeypatch.setattr(_loop, "monotonic", lambda: self.clock.now)
-        monkeypatch.setattr(_loop, "time", self.clock)
+        monkeypatch.setattr(_loopthread, "monotonic", lambda: self.clock.now)
+        monkeypatch.setattr(_loopthread, "time", self.clock)
         loop = SimpleNamespace(name="alone", interval=1, next_look=float("inf"))
-        self.thread = _loop.LoopThread(loop, poller, poller, 0)
+        self.thread = _loopthread.LoopThread(loop, poller, poller, 0)
         loop.current = self.thread
 
     def rounds(self, count):
@@ -841,8 +842,8 @@ _STEPS = {
     "a child opens the bell": (_folder.Folder, "open_fifo"),
     "stopping is posted": (_seat.Seat, "announce"),
     "the bus is left": (_joining, "leave"),
-    "the loop sleeps": (_loop.LoopThread, "_sleep"),
-    "a loop's thread is told to end": (_loop.LoopThread, "end"),
+    "the loop sleeps": (_loopthread.LoopThread, "_sleep"),
+    "a loop's thread is told to end": (_loopthread.LoopThread, "end"),
     "the place in the stream is written": ("_relay.cursor", "Cursor", "write"),
 }
 
@@ -956,7 +957,7 @@ def wait_for_uses(monkeypatch, seconds):
 
 def wait_for_idle_loops(monkeypatch, seconds):
     """Have a loop that is to end, and is in no handler, be waited for so long."""
-    monkeypatch.setattr(_loop, "LONGEST_END", seconds)
+    monkeypatch.setattr(_loopthread, "LONGEST_END", seconds)
 
 
 def have_loop_poll(bus, poll):
@@ -971,11 +972,11 @@ def run_loops_by(monkeypatch, call):
 
     Another thread that goes on for it begins at once.
     """
-    run = _loop.LoopThread._run
-    files = {_loop.__file__, _polling.__file__}
+    run = _loopthread.LoopThread._run
+    files = {_loop.__file__, _loopthread.__file__, _polling.__file__}
     monkeypatch.setattr(_polling, "PAUSE_AFTER_FORK", 0)
     monkeypatch.setattr(
-        _loop.LoopThread,
+        _loopthread.LoopThread,
         "_run",
         lambda thread: call(lambda: run(thread), lambda code: code.co_filename in files),
     )

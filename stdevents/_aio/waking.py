@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 
-from .._bus.loop import AT_MOST_EVERY
+from .._bus.loopthread import AT_MOST_EVERY
 from .._errors import NotConfigured, StdeventsError
 from .._log import report
 from .._system.clock import monotonic

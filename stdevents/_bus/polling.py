@@ -14,7 +14,8 @@ from .._system.clock import monotonic
 from .._system.listener import Listener, Sleeper
 from .._system.threadlock import FOREVER, Busy, ThreadLock
 from . import joining
-from .loop import AT_MOST_EVERY, LOOK_EVERY, PAUSE_AFTER_FORK, Loop, refusing
+from .loop import PAUSE_AFTER_FORK, Loop, refusing
+from .loopthread import AT_MOST_EVERY, LOOK_EVERY
 from .seat import BusRemoved
 from .settings import WAIT_INTERVAL
 from .states import Away, Closing
