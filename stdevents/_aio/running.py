@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import threading
 from functools import partial
 
 from .._bus import tasks
 from .._errors import NotConfigured
 from .._protocols import Event
+from .._system.process import Mark
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Running:
     def __init__(self, bus: Bus, life: Life) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         #: process and thread of the event loop; another object each time it is attached
-        self.owner = (0, 0)
+        self.owner = Mark(), 0
         #: of coroutine handlers
         self.tasks: set[asyncio.Task[object]] = set()
         self._bus = bus
@@ -45,7 +45,12 @@ class Running:
 
     def attached(self) -> bool:
         """Is there an event loop, in this process?"""
-        return self.loop is not None and self.owner[0] == os.getpid()
+        return self.loop is not None and bool(self.owner[0].word[0])
+
+    def is_here(self) -> bool:
+        """Is the calling thread that of the event loop?"""
+        mark, thread = self.owner
+        return thread == threading.get_ident() and bool(mark.word[0]) and self.loop is not None
 
     def check(self) -> asyncio.AbstractEventLoop:
         """The event loop; NotConfigured if there is none here."""
@@ -61,7 +66,7 @@ class Running:
             if self.attached():
                 raise RuntimeError(f"<AsyncBus of {self._bus!r}, attached>; detach it first")
             self._context = contextvars.copy_context()
-            self.loop, self.owner = loop, (os.getpid(), threading.get_ident())
+            self.loop, self.owner = loop, (Mark(), threading.get_ident())
         # A copy is one step: a task on another event loop may end just now.
         for task in self.tasks.copy():
             if task.get_loop() is not loop and not task.get_loop().is_running():
@@ -95,9 +100,13 @@ class Running:
 
     def on_loop(self, do: Callable[..., bool], *event: Any) -> None:
         """Do it on the event loop; the poll may be in another thread."""
-        if self.owner == (os.getpid(), threading.get_ident()) and self.loop is not None:
+        if self.is_here():
             do(None, *event)
-            return
+        else:
+            self.give(do, *event)
+
+    def give(self, do: Callable[..., bool], *event: Any) -> None:
+        """Do it on the event loop, from another thread."""
         loop, life = self.check(), self._life
         begun = object()  # the event is not done before it is done on the event loop
 
@@ -187,7 +196,10 @@ class Caller:
 
     def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
         """Call it on the event loop."""
-        self._running.on_loop(self._start, data, event, source, pid)
+        if self._running.is_here():
+            self._start(None, data, event, source, pid)
+        else:
+            self._running.give(self._start, data, event, source, pid)
 
     def _start(self, begun: object, data: Any, event: str, source: str, pid: int | None) -> bool:
         try:
