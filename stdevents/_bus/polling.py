@@ -309,7 +309,10 @@ class Polling:
     def watch_number(self, seat: Seat) -> int:
         """The descriptor behind `fileno`."""
         seat.progress_of_worker()
-        seat.check()
+        listener = self.watch.listener
+        # Asked for before each wait: whether the bus was removed, polls look now and then.
+        if not (listener is not None and seat.mark.word[0] and listener.is_intact()):
+            seat.check()
         return self.watch.number(seat)
 
     # -- the rest ----------------------------------------------------------------------------------

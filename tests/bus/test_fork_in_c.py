@@ -25,6 +25,22 @@ def test_each_call_makes_it_a_worker_of_its_own(bus, fork_in_c, call):
     assert len(set(slots.values())) == 2
 
 
+def test_its_descriptor_to_wait_for_is_its_own(bus, fork_in_c):
+    """G7: its copy of its parent's would take from that what it hears."""
+    bus.fileno()
+
+    def work(parent):
+        bus.fileno()
+        parent.tell()
+        parent.hear()
+
+    child = fork_in_c(work)
+    child.hear()
+    assert {worker.pid for worker in bus.workers()} == {os.getpid(), child.pid}
+    child.say()
+    child.result()
+
+
 def test_what_it_posts_says_that_it_is_its_own(bus, fork_in_c):
     """G7: the text of known names was made under its parent's pid."""
     pids = []

@@ -162,6 +162,17 @@ def test_a_worker_that_waits_comes_back_after_its_files_were_closed(bus, fork):
     assert fork(work).result() == [0, 1, 2]
 
 
+def test_a_descriptor_that_is_asked_for_again_is_open(bus, fork):
+    """Whatever other code has closed, and before any other call."""
+
+    def work(parent):
+        be_silent(bus)
+        parent.close_other_files()
+        be_silent(bus)
+
+    fork(work).result()
+
+
 def test_no_descriptor_that_got_the_number_of_its_own_hears_of_the_bell(bus, fork):
     """DESIGN 5: another epoll may have it by then, which is somebody else's."""
 
@@ -202,7 +213,7 @@ def test_a_worker_that_waits_hears_when_others_have_made_its_bus_anew(bus, name,
     child.hear()
     be_silent(bus)
     seen.clear()
-    number = bus.fileno()  # not asked for again: that notices as well
+    number = bus.fileno()
     child.say()
     child.hear()
     assert select.select([number], [], [], SECONDS)[0]
