@@ -168,9 +168,8 @@ def encode_one(index: int, one: Any) -> bytes:
             f"events[{index}]: {shape}, where (source, event, data) is wanted, "
             "or (source, event, data, unique)"
         )
-    source, event, data, unique = (*one, None)[:4]
     try:
-        return encode(source, event, data, unique)
+        return encode(*one)
     except (TypeError, ValueError) as error:
         kind = next(one for one in (EncodeError, TypeError, ValueError) if isinstance(error, one))
         raise kind(f"events[{index}]: {error}") from error.__cause__
