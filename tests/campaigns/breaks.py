@@ -291,6 +291,10 @@ FORK = (
 
 WAKE = (
     broken(
+        "a loop's new thread does not look around before it sleeps", "_bus/loop.py", "loop",
+        "        self.next_look = 0.0\n        if not", "        if not",
+    ),
+    broken(
         "W2 is dropped", "_bus/delivery.py", "bell",
         "return words[LAST] == self.progress.position and not self.progress.local  # W2",
         "return True  # W2",
