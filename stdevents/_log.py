@@ -50,7 +50,7 @@ def tell(line: str) -> None:
 def debugging() -> bool:
     """Does anybody want lines of level DEBUG?"""
     try:
-        logger = _known or _logger()
+        logger = _logger()
         return logger is not None and bool(logger.isEnabledFor(DEBUG))
     except Exception:
         return False
@@ -63,8 +63,10 @@ def _logger() -> Any:
     that was forked meanwhile.
     """
     global _known
-    if _known is None:
-        logging: Any = sys.modules.get("logging")
-        if hasattr(logging, "NullHandler"):  # the last thing but one that the module defines
-            _known = logging.getLogger(PACKAGE)
+    logging: Any = sys.modules.get("logging")
+    if not hasattr(logging, "NullHandler"):  # the last thing but one that the module defines
+        return None
+    # Asked for once: that takes locks. A module that was reloaded has a manager of its own.
+    if _known is None or _known.manager is not logging.Logger.manager:
+        _known = logging.getLogger(PACKAGE)
     return _known

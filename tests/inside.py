@@ -383,15 +383,19 @@ def clock_of_pauses(monkeypatch):
 
 
 class LoopOf:
-    """What a loop's thread does, round by round, in the calling one: by the clock of its pauses."""
+    """What a loop's thread does, round by round, in the calling one: by the clock of its pauses.
 
-    def __init__(self, monkeypatch, poller):
+    It looks around only where an interval is given.
+    """
+
+    def __init__(self, monkeypatch, poller, interval=None):
         self.clock = Clock()
         monkeypatch.setattr(_loopthread, "monotonic", lambda: self.clock.now)
         monkeypatch.setattr(_loopthread, "time", self.clock)
-        loop = SimpleNamespace(name="alone", interval=1, next_look=float("inf"))
-        self.thread = _loopthread.LoopThread(loop, poller, poller, 0)
-        loop.current = self.thread
+        self.loop = loop = SimpleNamespace(name="alone", interval=interval)
+        self.thread = loop.current = _loopthread.LoopThread(loop, poller, poller, 0)
+        if interval is None:
+            self.thread._next_look = float("inf")
 
     def rounds(self, count):
         for _ in range(count):
@@ -841,6 +845,7 @@ _STEPS = {
     "a child becomes a worker": (_joining, "join"),
     "a child opens the bell": (_folder.Folder, "open_fifo"),
     "stopping is posted": (_seat.Seat, "announce"),
+    "started is posted": (_seat.Seat, "announce"),
     "the bus is left": (_joining, "leave"),
     "the loop sleeps": (_loopthread.LoopThread, "_sleep"),
     "a loop's thread is told to end": (_loopthread.LoopThread, "end"),
@@ -895,6 +900,11 @@ def after_each_unlocking(monkeypatch, action):
 def bell_of(bus):
     """The bell that its posts ring."""
     return seat_of(bus).bell
+
+
+def lock_number_of(bus):
+    """The number of the open file by which it locks."""
+    return seat_of(bus).lock_file.number
 
 
 def bell_file_of(bus):
@@ -1051,6 +1061,17 @@ def idle_loop(name):
     loop = _loop.Loop(_FindsNothing())
     loop.name, loop.interval = name, 3600.0
     return loop
+
+
+def look_at_each_turn(monkeypatch):
+    """Have loops look around at each turn."""
+    monkeypatch.setattr(_loopthread, "LOOK_EVERY", 0)
+
+
+def change_interval(loop, seconds):
+    """As `configure` changes it."""
+    loop.interval = seconds
+    loop.current.look_around()
 
 
 def note_naps(monkeypatch):

@@ -39,8 +39,6 @@ class Loop:
     def __init__(self, poller: Poller) -> None:
         self.name = ""  # of the bus
         self.interval = 0.0  # seconds
-        #: when its thread is to look around; 0: something may be another one now, as the bell
-        self.next_look = 0.0
         self._poller = poller
         self._forks: list[None] = []  # one for each that is going on
         #: the thread that polls
@@ -56,10 +54,12 @@ class Loop:
     def start(self, pause: float = 0.0) -> None:
         """Start the thread if there is to be one; it first waits `pause` seconds.
 
-        One that runs looks around. RuntimeError where no thread can be started; it may be tried
-        again.
+        One that runs looks around: something may be another one now, as the bell is. RuntimeError
+        where no thread can be started; it may be tried again.
         """
-        self.next_look = 0.0
+        current = self.current
+        if current is not None:
+            current.look_around()
         if not self.interval or self._forks or self.runs():
             return
         listener = self._poller.listen()

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 # Seconds. News sooner than that after falling asleep are a burst, which is handled by the clock, in
 # long runs: to be woken, and to wake, costs many times the handling of an event.
 AT_MOST_EVERY = 0.0005
-LOOK_EVERY = 0.5  # seconds between two looks around, at most
+LOOK_EVERY = 0.5  # seconds after the last one, in which a turn of a loop, or a call, looks around
 LONGEST_END = 0.5  # seconds for which a thread is waited for that is in no handler
 
 
@@ -60,7 +60,7 @@ class LoopThread:
         self._loop = loop
         self._poller = poller
         self._pause = pause
-        self._nap = 0.0  # seconds that it sleeps at most
+        self._next_look = 0.0  # on the clock; 0: in this turn
         #: was it told to end?
         self.ended = False
         self._has_left = False
@@ -80,6 +80,11 @@ class LoopThread:
             self._thread.start()
         finally:
             self._signals.unblock()
+
+    def look_around(self) -> None:
+        """Have it look now whether all is still as it was, or once more if it does so just now."""
+        self._next_look = 0.0
+        self.listener.wake()
 
     def goes_on(self) -> bool:
         """Has it been started, and does it poll still?"""
@@ -146,7 +151,7 @@ class LoopThread:
             try:
                 self._turn()
             except BaseException as error:
-                self._loop.next_look = 0.0  # it may have cut off a look
+                self._next_look = 0.0  # it may have cut off a look
                 self._tell(error)
             self.asleep = False
 
@@ -166,40 +171,46 @@ class LoopThread:
             found = self._poller.poll_in_loop(self._signals)
         except StdeventsError as error:
             found = False
-            self._wait_after(error)
+            self._tell_refusal(error)
+            if not self.ended:
+                self.listener.wait(self._loop.interval)
         self._in_burst = self._in_burst and found
         now = monotonic()
-        if now >= self._loop.next_look:
-            self._look(now)
+        # Who has not looked sleeps no longer than until it is to look.
+        longest = self._next_look - now
+        if longest <= 0 and not self.ended:
+            longest = self._look(now)
         if self._in_burst:
             time.sleep(self._poller.burst_pause)  # meanwhile no post has to ring for it
         elif not self.ended:
-            self._sleep()
+            self._sleep(longest)
 
-    def _sleep(self) -> None:
+    def _sleep(self, longest: float) -> None:
         self.asleep = True  # before the last look, so that a wake from now on is not missed
         fell_asleep = monotonic()
-        if self._poller.may_sleep():
-            self.listener.wait(self._nap)  # W3
+        # A wake of `look_around` may have gone to the listener before this one.
+        if self._next_look and self._poller.may_sleep():
+            self.listener.wait(longest)  # W3
         too_soon = fell_asleep + self._poller.burst_pause - monotonic()
         if too_soon > 0:
             self._in_burst = True
             time.sleep(too_soon)
 
-    def _look(self, now: float) -> None:
-        """Look whether all is still as it was: the process, the bus, what is waited with."""
-        self._nap = living.until_next_look(self._loop.interval)
-        # Half a nap: a sleep may end a little early. Before the look: it may have to be repeated.
-        self._loop.next_look = now + min(LOOK_EVERY, self._nap / 2)
+    def _look(self, now: float) -> float:
+        """Look whether all is still as it was; for how many seconds it may sleep then."""
+        # Half an interval: a sleep may end a little early. Before all else: what changes from here
+        # on is looked at again.
+        self._next_look = now + min(LOOK_EVERY, self._loop.interval / 2)
         if self._signals is not None and living.is_over():
             self._poller.leave()
-            return
+            return 0.0
         try:
             self._poller.look_in_loop()
         except StdeventsError as error:
-            self._wait_after(error)
+            self._tell_refusal(error)
         if not self.listener.is_intact():
             self._listen_again()
+        return living.until_next_look(self._loop.interval)
 
     def _listen_again(self) -> None:
         """The bell is another one now, or our files were closed."""
@@ -207,13 +218,10 @@ class LoopThread:
         self.listener = self._poller.listen() or Sleeper()
         old.close()
 
-    def _wait_after(self, error: StdeventsError) -> None:
-        """Wait until the next try; quietly where the bus is being closed, which ends this."""
-        if not (self.ended or isinstance(error, NotConfigured)):
+    def _tell_refusal(self, error: StdeventsError) -> None:
+        if not (self.ended or isinstance(error, NotConfigured)):  # else the bus is being closed
             what = "bus %r: %s; next try in %s s"
             report(what, self._loop.name, error, self._loop.interval)
-        if not self.ended:
-            self.listener.wait(self._loop.interval)
 
     def _await_end_of_task(self, wait: float) -> None:
         """Wait until the kernel has removed it: before 3.13, join returns a little earlier.

@@ -15,7 +15,7 @@ import time
 
 from .bell import FULL
 from .clock import monotonic
-from .files import NONE, OpenFile, above_standard_streams, never_close
+from .files import NONE, OpenFile, above_standard_streams, inode, never_close
 from .threadlock import Busy, Inside, ThreadLock
 
 TYPE_CHECKING = False
@@ -32,6 +32,9 @@ LONGEST_WAIT = 1e6  # seconds: epoll takes an int of milliseconds
 class Listener:
     """Hears the bell, and calls from its own process; OSError where there is no epoll."""
 
+    _epoll: Any = None  # until there is one
+    _inode = 0, 0
+
     def __init__(self, bell: Bell) -> None:
         # Not when imported: monkey patching takes it away later.
         if not hasattr(select, "epoll"):
@@ -42,11 +45,12 @@ class Listener:
         self._using = ThreadLock()
         self._called = self._call = NONE
         with above_standard_streams():
-            self._epoll = epoll.epoll()
             try:
                 self._called, self._call = map(OpenFile, os.pipe())
                 for end in (self._called, self._call):
                     os.set_blocking(end.number, False)
+                self._epoll = epoll.epoll()
+                self._inode = inode(os.fstat(self._epoll.fileno()))
                 self._epoll.register(self._called.number, epoll.EPOLLIN)
                 self.listen_to(bell)
             except BaseException:
@@ -67,7 +71,14 @@ class Listener:
 
     def has_its_files(self) -> bool:
         """Are the files that it made itself open, and its own?"""
-        return self._call.is_ours() and self._called.is_ours()
+        return self._call.is_ours() and self._called.is_ours() and self._has_epoll()
+
+    def _has_epoll(self) -> bool:
+        # As far as that can be told: all epolls have one inode, which no other kind of file has.
+        try:
+            return inode(os.fstat(self._epoll.fileno())) == self._inode
+        except (OSError, ValueError):
+            return False
 
     def fileno(self) -> int:
         """A descriptor that is readable after a ring or a wake."""
@@ -111,10 +122,11 @@ class Listener:
 
     def abandon(self) -> None:
         """Close its files in a forked child, where a thread of the parent may use them for ever."""
-        if self._call.number >= 0 and not self._call.is_ours():
-            never_close(self._epoll)  # whether an epoll's number is its own cannot be checked
-        else:
-            self._epoll.close()
+        if self._epoll is not None and self._call.number >= 0:  # else it was done before
+            if self.has_its_files():
+                self._epoll.close()
+            else:
+                never_close(self._epoll)  # its number may be another one's
         self._called.close()
         self._call.close()
 

@@ -21,13 +21,16 @@ from inside import (
     is_of_look_for_a_fork,
     is_of_opening_files,
     listener_of,
+    look_at_each_turn,
     parent_hook_kept,
+    runs_loop,
     under_lock,
     without_parents_hooks,
 )
 from seen import everything_from
 from state import assert_alone, assert_removed
 from steps import at_each, is_ours, with_steps
+from waiting import loop_threads, wait_for_the_end_of
 
 import stdevents
 
@@ -303,6 +306,34 @@ def test_a_child_in_which_no_thread_can_be_started_says_so(bus, fork, monkeypatc
     (message,), handled, unhandled = child.result()
     assert "no loop: can't start new thread" in message
     assert (handled, unhandled) == (1, 1)  # its `started`, and the event
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_parent_in_which_no_thread_can_be_started_tries_again(bus, name, fork, monkeypatch):
+    """G7: at its next calls, though its former thread, in a handler during the fork, looks too."""
+    began, release = threading.Event(), threading.Event()
+
+    def be_slow(*_):
+        began.set()
+        release.wait(SECONDS)
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    look_at_each_turn(monkeypatch)
+    bus.register(be_slow, "slow")
+    bus.configure(interval=10 * SECONDS, wait_interval=0.001)
+    before = loop_threads(name)
+    bus.post("slow", "event")
+    assert began.wait(SECONDS)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        fork(lambda parent: None).wait()
+        release.set()
+        wait_for_the_end_of(before)
+    while not runs_loop(bus):
+        bus.post("test", "event")
+        time.sleep(0.001)
 
 
 def test_a_child_without_file_descriptors_listens_when_it_has_some(bus, fork):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import logging
 import os
 import threading
@@ -27,6 +29,28 @@ def test_one_debug_line_an_event(bus, seen, caplog):
         ("stdevents", logging.DEBUG, f"handling event; source=test, event=a, pid={pid}"),
         ("stdevents", logging.DEBUG, f"skipping event {skipped} was handled by worker {pid}"),
     ]
+
+
+def test_it_goes_to_the_log_that_there_is_after_logging_was_reloaded(bus, fork):
+    """That has loggers of its own, of the same names."""
+
+    def fail(*_):
+        raise ValueError
+
+    def work(parent):
+        bus.post("test", "before")
+        bus.poll()
+        importlib.reload(logging)
+        stream = io.StringIO()
+        logging.basicConfig(stream=stream)
+        bus.post("test", "after")
+        bus.poll()
+        return stream.getvalue()
+
+    bus.register(fail, "test")
+    told = fork(work).result()
+    assert "source=test, event=after" in told
+    assert "event=before" not in told
 
 
 def test_an_event_without_a_handler_is_told_so(bus, caplog):

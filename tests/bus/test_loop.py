@@ -11,6 +11,7 @@ import pytest
 from inside import (
     AT_MOST_EVERY,
     LoopOf,
+    change_interval,
     have_loop_poll,
     idle_loop,
     loop_thread_of,
@@ -119,7 +120,8 @@ class Scripted:
 
     def __init__(self, *found):
         self.found = list(found)
-        self.done = []
+        self.done, self.naps = [], []
+        self.woken = lambda: None  # at once
 
     def poll_in_loop(self, signals):
         self.done.append("poll")
@@ -134,7 +136,11 @@ class Scripted:
 
     def wait(self, timeout):
         self.done.append("wait")
+        self.naps.append(timeout)
         self.woken()
+
+    def wake(self):
+        pass
 
     def is_intact(self):
         return True
@@ -144,7 +150,6 @@ def test_a_burst_is_handled_by_the_clock_and_nobody_rings_for_it(monkeypatch):
     """W1 comes again when a poll finds nothing; before that each poll comes after a pause."""
     poller = Scripted(True, True, True, True, False, True)
     loop = LoopOf(monkeypatch, poller)
-    poller.woken = lambda: None  # at once
     loop.rounds(6)
     sleep = ["W1", "wait"]
     assert poller.done == ["poll", *sleep, "poll", "poll", "poll", "poll", *sleep, "poll"]
@@ -184,6 +189,17 @@ def test_a_loop_sleeps_its_interval_after_a_fork_too(name, monkeypatch):
     loop.unpark()
     assert naps.get(timeout=LONG) == 3600.0
     loop.end(LONG)
+
+
+def test_an_interval_that_changes_at_any_step_of_a_turn_is_slept(name, monkeypatch, watchdog):
+    """Its thread is woken by that, and looks at it in the next turn, if not in this one."""
+    poller, loops = Scripted(), []
+    for at_step in at_each(lambda: change_interval(loops[-1].loop, 60.0)):
+        poller.found, loop = [False, False], LoopOf(monkeypatch, poller, 3600.0)
+        loops.append(loop)
+        with_steps(lambda loop=loop: loop.rounds(1), at_step)
+        loop.rounds(1)
+        assert poller.naps[-1] <= 60.0
 
 
 # -- exceptions from outside -----------------------------------------------------------------------

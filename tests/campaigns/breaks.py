@@ -291,8 +291,8 @@ FORK = (
 
 WAKE = (
     broken(
-        "a loop's new thread does not look around before it sleeps", "_bus/loop.py", "loop",
-        "        self.next_look = 0.0\n        if not", "        if not",
+        "a loop's new thread does not look around before it sleeps", "_bus/loopthread.py", "loop",
+        "self._next_look = 0.0  # on the clock", "self._next_look = monotonic() + LOOK_EVERY  #",
     ),
     broken(
         "W2 is dropped", "_bus/delivery.py", "bell",

@@ -31,11 +31,14 @@ from inside import (
     is_asleep,
     last_of,
     listener_of,
+    lock_number_of,
+    loop_thread_of,
     may_sleep,
     note_rings,
     position_of,
 )
 from programs import run
+from waiting import wait_until_in
 
 import stdevents
 
@@ -340,10 +343,51 @@ def test_a_listener_reads_from_no_file_that_is_not_its_own(bus):
         os.close(one)
 
 
-def test_a_loop_whose_listener_was_closed_takes_another(sleeping):
+def test_a_number_that_was_the_epolls_is_closed_for_nobody_else(bus, tmp_path):
+    listener = Listener(bell_of(bus))
+    with open(tmp_path / "file", "w") as file:
+        os.dup2(file.fileno(), listener.fileno())
+        assert not listener.is_intact()
+        number = listener.fileno()
+        for _ in range(2):
+            listener.close()
+            assert os.fstat(number).st_ino == os.fstat(file.fileno()).st_ino
+    os.close(number)
+
+
+def test_a_loop_that_fell_asleep_before_its_new_bell_hears_that(sleeping, monkeypatch):
+    """Another thread takes the seat, and the loop comes out of a handler in the middle of that."""
+    bus, handled = sleeping
+    began, release = threading.Event(), threading.Event()
+
+    def be_slow(*_):
+        began.set()
+        release.wait(SECONDS)
+
+    def end_handler():
+        monkeypatch.undo()
+        release.set()
+        wait_until_in(loop_thread_of(bus), "wait")
+
+    bus.register(be_slow, "slow")
+    bus.post("slow", "event")
+    assert began.wait(SECONDS)
+    os.close(lock_number_of(bus))
+    before(monkeypatch, "started is posted", end_handler)
+    bus.post("test", "on another seat")
+    assert handled.wait(SECONDS)
+    until_asleep(bus)
+    handled.clear()
+    bus.post("test", "heard again")
+    assert handled.wait(SECONDS)
+
+
+@pytest.mark.parametrize("file_of", [caller_file_of, called_file_of])
+def test_a_loop_whose_listener_was_closed_takes_another(sleeping, file_of):
+    """Though nobody but who posts can wake it."""
     bus, handled = sleeping
     old = listener_of(bus)
-    os.dup2(bell_file_of(bus), caller_file_of(old))
+    os.dup2(bell_file_of(bus), file_of(old))
     bus.post_local("test", "not heard")
     bus.post("test", "heard")
     assert handled.wait(SECONDS)
