@@ -308,7 +308,7 @@ def test_a_child_in_which_no_thread_can_be_started_says_so(bus, fork, monkeypatc
     assert (handled, unhandled) == (1, 1)  # its `started`, and the event
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside a thread
+@threads_are_ours
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_parent_in_which_no_thread_can_be_started_tries_again(bus, name, fork, monkeypatch):
     """G7: at its next calls, though its former thread, in a handler during the fork, looks too."""
