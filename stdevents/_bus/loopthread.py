@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 # Seconds. News sooner than that after falling asleep are a burst, which is handled by the clock, in
 # long runs: to be woken, and to wake, costs many times the handling of an event.
 AT_MOST_EVERY = 0.0005
-LOOK_EVERY = 0.5  # seconds after the last one, in which a turn of a loop, or a call, looks around
+LOOK_EVERY = 0.5  # seconds after a look before which no turn of a loop, and no call, looks again
 LONGEST_END = 0.5  # seconds for which a thread is waited for that is in no handler
 
 
