@@ -74,12 +74,13 @@ class LoopThread:
 
     def start(self) -> None:
         """Start it with all signals blocked, from its first instant on."""
-        self._starter, self._signals = threading.get_native_id(), Signals()
+        signals = Signals()  # kept: the thread, where it is a greenlet, lets go of them in here
+        self._starter, self._signals = threading.get_native_id(), signals
         try:
-            self._signals.block()
+            signals.block()
             self._thread.start()
         finally:
-            self._signals.unblock()
+            signals.unblock()
 
     def look_around(self) -> None:
         """Have it look now whether all is still as it was, or once more if it does so just now."""
