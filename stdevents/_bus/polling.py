@@ -89,7 +89,8 @@ class Polling:
         self._life.use(self._look_in_loop)
 
     def _look_in_loop(self, seat: Seat) -> None:
-        if self.loop.runs():  # not where a thread looks that was told to end, and is the last one
+        # Not where a thread looks that was told to end, and is the last one.
+        if seat.next_look and self.loop.runs():
             seat.next_look = 0.0
         seat.check()
 
