@@ -132,9 +132,9 @@ POLL = (
         "                progress.finished = event_id\n            if local:",
     ),
     broken(
-        "a poll takes the lock to read", "_table/table.py", "sigstop",
-        "        return self.reader.run(run.through, run.end, run.check) or self._hold(",
-        "        return self._hold(",
+        "a poll takes the lock to read", "_bus/delivery.py", "sigstop",
+        "self._read(run.through, run.end, run.check) or self.table.read(run)",
+        "self.table.lock.hold(self._read, run.through, run.end, run.check)",
     ),
     broken(
         "a forked child begins at the end", "_bus/joining.py", "fork",
