@@ -196,6 +196,7 @@ class Caller:
 
     def handle(self, data: Any, event: str, source: str, pid: int | None) -> None:
         """Call it on the event loop."""
+        # Not by `on_loop`: to pack the arguments takes as long as all the rest, for each event.
         if self._running.is_here():
             self._start(None, data, event, source, pid)
         else:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .bell import Bell
 
 LONGEST_USE = 0.5  # seconds; a close that waits longer goes on
-LONGEST_DEAF = 0.5  # seconds
+LONGEST_DEAF = 0.5  # seconds; by then who waits looks whether its files are open
 LONGEST_WAIT = 1e6  # seconds: epoll takes an int of milliseconds
 
 

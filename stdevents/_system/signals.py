@@ -1,4 +1,4 @@
-"""Which signals a loop's thread takes: what the program lets through, and while handlers run."""
+"""Which signals a loop's thread takes: none, but for those of the program while handlers run."""
 
 from __future__ import annotations
 
